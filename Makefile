@@ -1,0 +1,50 @@
+# The same words at the desk and in CI. Everything lands in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run up test quick check fix docs clean help
+
+help:  ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+.venv/run.done: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "p3s needs Python 3.11 or newer; '$(PYTHON)' is older. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+	  { echo "No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv" >&2; rm -rf .venv; exit 1; }
+	@echo "installing p3s into .venv (once)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/test.done: .venv/run.done
+	@echo "installing the test tools into .venv (once)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+run: .venv/run.done  ## Run the example on real data: server, two pilots, results; then stop.
+	@exec $(BIN)/p3s up --run workflows/quakes/quakes.yaml
+
+up: .venv/run.done  ## Start the server and two pilots, until Ctrl-C.
+	@exec $(BIN)/p3s up
+
+test: .venv/test.done  ## All tests, on SQLite and PostgreSQL, with real processes.
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+quick: .venv/test.done  ## The tests that need neither a database server nor a browser.
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not postgres and not processes"
+
+check: .venv/test.done  ## Format, lint, types, architecture contracts.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: .venv/test.done  ## Format, and mend what the linter can mend.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: .venv/test.done  ## Build the documentation; a warning is an error.
+	@$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
+
+clean:  ## Remove the environment and everything built.
+	rm -rf .venv docs/_build build dist p3s.egg-info .mypy_cache .ruff_cache .hypothesis

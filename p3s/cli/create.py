@@ -1,0 +1,107 @@
+"""``p3s job create standalone``: jobs outside any workflow file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from p3s.cli.common import add_example, add_output_options, add_server_option, connect, parse_pairs
+from p3s.cli.output import print_json, tell
+from p3s.cli.values import DURATION
+from p3s.engine.load import load_standalone
+from p3s.submit import check_payloads, prepare_jobs, read_standalone, submit_jobs
+
+if TYPE_CHECKING:
+    from p3s.engine.spec import StandaloneSpec
+    from p3s.wire import StandaloneJob
+
+__all__ = ["standalone"]
+
+
+@add_example(
+    "p3s job create standalone jobs.json",
+    "p3s job create standalone --run 'date; sleep 5' --timelimit 1m",
+    "p3s job create standalone --payload ./reduce.py --arg --fast --env RUN=004610 --priority 4",
+)
+@click.command()
+@click.argument("files", type=click.Path(path_type=Path, allow_dash=True), nargs=-1)
+@click.option("--run", metavar="SCRIPT", help="A shell script, instead of a file.")
+@click.option("--payload", metavar="PROGRAM", help="An executable; a relative path travels along.")
+@click.option("--arg", "args", multiple=True, help="An argument of --payload; repeatable.")
+@click.option("--name", help="Its name.")
+@click.option("--env", metavar="NAME=VALUE", multiple=True, help="An environment variable; repeatable.")
+@click.option("--jobtype", help="Its jobtype.")
+@click.option("--priority", type=int, help="A higher one runs first.")
+@click.option("--timelimit", type=DURATION, help="How long it may run, such as 10m.")
+@click.option("--hold", is_flag=True, help="Leave it held until `p3s workflow start`.")
+@click.option("--no-check", is_flag=True, help="Do not look whether payloads exist here and are executable.")
+@add_output_options
+@add_server_option
+def standalone(
+    files: tuple[Path, ...],
+    run: str | None,
+    payload: str | None,
+    args: tuple[str, ...],
+    name: str | None,
+    env: tuple[str, ...],
+    jobtype: str | None,
+    priority: int | None,
+    timelimit: float | None,
+    url: str | None,
+    *,
+    hold: bool,
+    no_check: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Create jobs from a file or from options.
+
+    FILE is YAML with `run:` or `payload:` at its top, or a JSON list of jobs. Prints the jobs' ids.
+    """
+    if bool(files) + (run is not None) + (payload is not None) != 1:
+        raise click.UsageError("give one of FILE..., --run and --payload")
+    options = {"name": name, "jobtype": jobtype, "priority": priority, "timelimit": timelimit}
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    if files and (given or env or args):
+        raise click.UsageError(
+            "--name, --env, --arg and the like go with --run and --payload; a FILE says it all"
+        )
+    if args and payload is None:
+        raise click.UsageError("--arg goes with --payload")
+    if files:
+        groups = [read_standalone(file) for file in files]
+    else:
+        given |= {"run": run} if payload is None else {"payload": _place(payload), "args": list(args)}
+        text = json.dumps({**given, "env": parse_pairs(env, "--env")})
+        groups = [([load_standalone(text, "command line")], Path.cwd())]
+    specs: list[StandaloneSpec] = [spec for group, _ in groups for spec in group]
+    if not no_check:
+        for unseen in check_payloads(specs):
+            tell(f"{unseen} is in a folder that is not here; it must be where the pilots run")
+    jobs = [job for group, base in groups for job in prepare_jobs(group, base, hold=hold)]
+    _create(jobs, url, as_json=as_json, quiet=quiet)
+
+
+def _create(jobs: list[StandaloneJob], url: str | None, *, as_json: bool, quiet: bool) -> None:
+    """Send the jobs, and print the id of each as soon as it is there."""
+    created: list[str] = []
+    for uuids in submit_jobs(connect(url), jobs):
+        created += uuids
+        if not as_json:
+            click.echo("\n".join(uuids))
+    if as_json:
+        print_json({"uuids": created})
+    elif not quiet:
+        tell(f"{len(created)} jobs created; `p3s job list` shows them")
+
+
+def _place(payload: str) -> str:
+    """Return a payload relative to the current folder, so that it travels, else absolute."""
+    path = Path(payload).absolute()
+    here = Path.cwd()
+    if Path(payload).is_absolute() or ".." in path.parts or not path.is_relative_to(here):
+        return str(path.resolve())
+    return str(path.relative_to(here))

@@ -1,0 +1,212 @@
+"""How things are printed: aligned columns, short ids, relative ages, JSON.
+
+Data goes to stdout, all else to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from p3s.clock import read_clock
+from p3s.settings import allows_color
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pydantic import BaseModel
+
+__all__ = [
+    "Columns",
+    "clean_text",
+    "color_state",
+    "format_age",
+    "format_counts",
+    "format_since",
+    "format_size",
+    "print_fields",
+    "print_items",
+    "print_json",
+    "print_line",
+    "print_table",
+    "shorten_id",
+    "tell",
+]
+
+#: The heads of a table, and what each column shows of an item.
+Columns: TypeAlias = "dict[str, Callable[[Any], str]]"
+
+#: State to the colour of its word, on a terminal.
+COLORS = {
+    "finished": "green",
+    "succeeded": "green",
+    "available": "green",
+    "running": "cyan",
+    "dispatched": "cyan",
+    "failed": "red",
+    "lost": "red",
+    "timeout": "red",
+    "cancelled": "yellow",
+    "skipped": "yellow",
+    "draining": "yellow",
+}
+
+
+def tell(message: str) -> None:
+    """Write a remark for the user to stderr."""
+    click.echo(message, err=True)
+
+
+def shorten_id(uuid: str | None) -> str:
+    """Return the first characters of an id, enough to name it; a dash for none."""
+    return uuid[:8] if uuid else "-"
+
+
+def clean_text(text: str) -> str:
+    """Return `text` on one line, with control characters shown instead of obeyed by the terminal.
+
+    Examples
+    --------
+    >>> clean_text("a" + chr(27) + "[31mb").count(chr(27))
+    0
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def color_state(word: str) -> str:
+    """Return a state's word, coloured where stdout is a terminal that takes it."""
+    if word not in COLORS or not sys.stdout.isatty() or not allows_color():
+        return word
+    return click.style(word, fg=COLORS[word])
+
+
+def format_age(seconds: float | None) -> str:
+    """Return a duration in its largest unit; a dash for none.
+
+    Examples
+    --------
+    >>> format_age(5), format_age(200), format_age(90_000), format_age(None)
+    ('5s', '3m', '25h', '-')
+    """
+    if seconds is None:
+        return "-"
+    left = max(0, int(seconds))
+    for size, unit in ((172_800, "d"), (7_200, "h"), (120, "m")):
+        if left >= size:
+            return f"{left // {'d': 86_400, 'h': 3_600, 'm': 60}[unit]}{unit}"
+    return f"{left}s"
+
+
+def format_since(moment: float | None) -> str:
+    """Return how long ago `moment`, in seconds since 1970, was; a dash for never."""
+    return "-" if moment is None else format_age(read_clock() - moment)
+
+
+def format_size(size: int | None) -> str:
+    """Return bytes in the unit that leaves few digits; a dash for unknown.
+
+    Examples
+    --------
+    >>> format_size(512), format_size(20_480), format_size(None)
+    ('512 B', '20.5 kB', '-')
+    """
+    if size is None:
+        return "-"
+    shown, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if shown < 1000 or unit == "TB":
+            break
+        shown /= 1000
+    return f"{size} B" if unit == "B" else f"{shown:.1f} {unit}"
+
+
+def format_counts(counts: dict[str, int]) -> str:
+    """Return counts by state as ``3 finished, 1 running``, without the zeros; a dash for none at all.
+
+    Examples
+    --------
+    >>> format_counts({"finished": 3, "failed": 0, "running": 1})
+    '3 finished, 1 running'
+    """
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "-"
+
+
+def print_json(value: Any) -> None:
+    """Print `value`, or the models within it, as one indented JSON document."""
+    click.echo(json.dumps(_dump(value), indent=2, ensure_ascii=False))
+
+
+def print_line(value: Any) -> None:
+    """Print `value`, or the models within it, as one line of JSON, and see that it leaves at once."""
+    click.echo(json.dumps(_dump(value), ensure_ascii=False))
+    sys.stdout.flush()
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print aligned columns below their heads; a column named STATE is coloured on a terminal."""
+    cells = [[clean_text(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    click.echo("  ".join(head.ljust(width) for head, width in zip(headers, widths, strict=True)).rstrip())
+    for row in cells:
+        parts = [
+            (color_state(cell) if head == "STATE" else cell) + " " * (width - len(cell))
+            for head, cell, width in zip(headers, row, widths, strict=True)
+        ]
+        click.echo("  ".join(parts).rstrip())
+
+
+def print_fields(fields: Iterable[tuple[str, str]], *, err: bool = False) -> None:
+    """Print names and values, one a line, values aligned; empty ones are left out."""
+    shown = [(name, clean_text(value)) for name, value in fields if value not in {"", "-"}]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        click.echo(f"{name.ljust(width)}  {color_state(value)}", err=err)
+
+
+def print_items(
+    items: Sequence[Any],
+    columns: Columns,
+    *,
+    noun: str,
+    as_json: bool,
+    quiet: bool,
+    ident: Callable[[Any], str] = lambda item: str(item.uuid),
+) -> None:
+    """Print a listing the way the options ask for.
+
+    Parameters
+    ----------
+    items : sequence of models
+        What to list.
+    columns : dict of head to function
+        What the table shows of an item.
+    noun : str
+        What to say that there is none of.
+    as_json, quiet : bool
+        The options.
+    ident : function
+        The id that ``-q`` prints.
+    """
+    if as_json:
+        print_json(list(items))
+    elif quiet:
+        for item in items:
+            click.echo(ident(item))
+    elif items:
+        print_table(list(columns), [[show(item) for show in columns.values()] for item in items])
+    else:
+        tell(f"no {noun}")
+
+
+def _dump(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _dump(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_dump(item) for item in value]
+    if hasattr(value, "model_dump"):
+        model: BaseModel = value
+        return model.model_dump(mode="json")
+    return value

@@ -1,0 +1,122 @@
+"""``p3s pilot start``: run a pilot here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from p3s.cli.common import add_example, add_server_option
+from p3s.cli.values import DURATION, SIZE
+from p3s.pilot.main import run_pilot
+from p3s.pilot.options import PilotOptions
+from p3s.settings import find_home, read_client_settings
+from p3s.supervise import exit_with_parent
+
+__all__ = ["start"]
+
+
+@add_example(
+    "p3s pilot start --server http://farm:8440 --slots 8",
+    "p3s pilot start --site cern --label gpu --cycles 10 --period 30s --lifetime 12h",
+)
+@click.command()
+@click.option("--name", default="", help="For people.")
+@click.option("--site", default="default", show_default=True, help="The site that it belongs to.")
+@click.option(
+    "--slots", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Payloads at once."
+)
+@click.option(
+    "--cycles",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Exit after so many empty polls in a row; 0: go on for ever.",
+)
+@click.option("--period", type=DURATION, default="50s", show_default=True, help="Length of a poll.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Where outputs are kept; else in the home folder."
+)
+@click.option("--work", type=click.Path(path_type=Path), help="Where payloads run; else in the home folder.")
+@click.option(
+    "--log", type=click.Path(path_type=Path), help="Where its log is kept; else in the home folder."
+)
+@click.option("--label", "labels", multiple=True, help="What this machine offers; repeatable.")
+@click.option("--cpus", type=click.IntRange(1), help="Sum over its payloads; else those of the machine.")
+@click.option("--memory", type=SIZE, default="0", help="Sum over its payloads, such as 16GB; else no limit.")
+@click.option("--lifetime", type=DURATION, help="Leave after this long, such as 12h.")
+@click.option("--accept-user", "users", multiple=True, help="Run only jobs of this owner; repeatable.")
+@click.option("--accept-jobtype", "jobtypes", multiple=True, help="Run only jobs of this type; repeatable.")
+@click.option(
+    "--secrets",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="JSON or TOML file with the values of `secret:` variables.",
+)
+@click.option("--keep", is_flag=True, help="Keep the folders that payloads ran in.")
+@click.option("--allow-root", is_flag=True, help="Run payloads as root outside a container, too.")
+@click.option(
+    "--register-limit",
+    type=DURATION,
+    default="5m",
+    show_default=True,
+    help="How long to try to reach the server at first.",
+)
+@click.option("--exit-with-parent", "parent", type=int, hidden=True)
+@add_server_option
+def start(
+    name: str,
+    site: str,
+    slots: int,
+    cycles: int,
+    period: float,
+    data: Path | None,
+    work: Path | None,
+    log: Path | None,
+    labels: tuple[str, ...],
+    cpus: int | None,
+    memory: int,
+    lifetime: float | None,
+    users: tuple[str, ...],
+    jobtypes: tuple[str, ...],
+    secrets: Path | None,
+    register_limit: float,
+    parent: int | None,
+    url: str | None,
+    *,
+    keep: bool,
+    allow_root: bool,
+) -> int:
+    """Run a pilot here, in the foreground.
+
+    SIGTERM or Ctrl-C lets it finish what it runs; a second one hands that back. Exits 0 if all was well, 1 if
+    the server could not be reached, 2 if the server sent it away, 3 or 4 if its answers made no sense, 255 if
+    the log folder cannot be used.
+    """
+    if parent is not None:
+        exit_with_parent(parent)
+    settings = read_client_settings(url, role="pilot")
+    home = find_home()
+    return run_pilot(
+        PilotOptions(
+            url=settings.url,
+            token=settings.token,
+            data=(data or home.data).absolute(),
+            work=(work or home.work).absolute(),
+            logs=(log or home.logs).absolute(),
+            name=name,
+            site=site,
+            slots=slots,
+            cycles=cycles,
+            period=period,
+            labels=labels,
+            cpus=cpus or 0,
+            memory=memory,
+            lifetime=lifetime,
+            users=users,
+            jobtypes=jobtypes,
+            secrets=secrets,
+            keep=keep,
+            allow_root=allow_root,
+            register_limit=register_limit,
+        )
+    )

@@ -1,0 +1,51 @@
+"""``p3s server``: run the server itself, and migrate its database."""
+
+from __future__ import annotations
+
+import click
+
+from p3s.cli.common import add_example
+from p3s.cli.output import tell
+from p3s.server.serve import migrate as migrate_database
+from p3s.server.serve import serve
+from p3s.settings import DEFAULT_PORT, find_database, find_home
+from p3s.supervise import exit_with_parent
+
+__all__ = ["migrate", "start"]
+
+_database_option = click.option(
+    "--database",
+    metavar="ADDRESS",
+    help="An SQLAlchemy address; else P3S_DATABASE, else SQLite in the home folder.",
+)
+
+
+@add_example("p3s server start", "p3s server start --host 0.0.0.0 --database postgresql://p3s@db/p3s")
+@click.command()
+@_database_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="The port."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; SQLite has one."
+)
+@click.option("--exit-with-parent", "parent", type=int, hidden=True)
+def start(database: str | None, host: str, port: int, workers: int, parent: int | None) -> None:
+    """Run the server in the foreground.
+
+    It ends on SIGTERM or Ctrl-C. On SQLite the database is migrated at start; on PostgreSQL
+    `p3s server migrate` does that.
+    """
+    if parent is not None:
+        exit_with_parent(parent)
+    serve(find_home(), database=find_database(database), host=host, port=port, workers=workers)
+
+
+@add_example("p3s server migrate --database postgresql://p3s@db/p3s")
+@click.command()
+@_database_option
+def migrate(database: str | None) -> None:
+    """Bring the database to this version's tables."""
+    version = migrate_database(find_database(database))
+    tell(f"the database is up to date (version {version})")

@@ -1,0 +1,54 @@
+"""``p3s status`` and ``p3s why``: what the server has, and why a thing is where it is."""
+
+from __future__ import annotations
+
+import click
+
+from p3s.cli.common import add_example, add_output_options, add_server_option, connect
+from p3s.cli.output import clean_text, format_age, format_counts, print_fields, print_json
+
+__all__ = ["status", "why"]
+
+
+@add_example("p3s status", "p3s status --json")
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@add_server_option
+def status(url: str | None, *, as_json: bool) -> None:
+    """Show what the server has, by state."""
+    client = connect(url)
+    found = client.ask_status()
+    if as_json:
+        print_json(found)
+        return
+    print_fields(
+        [
+            (
+                "server",
+                f"{client.url} (p3s {found.version}, {found.database}, up {format_age(found.uptime)})",
+            ),
+            ("workflows", format_counts(found.workflows) if found.workflows else "none"),
+            ("jobs", format_counts(found.jobs) if found.jobs else "none"),
+            ("pilots", format_counts(found.pilots) if found.pilots else "none"),
+            ("datasets", format_counts(found.datasets) if found.datasets else "none"),
+        ]
+    )
+
+
+@add_example("p3s why @last", "p3s why @last/summary", "p3s why 4f3a")
+@click.command()
+@click.argument("thing")
+@add_output_options
+@add_server_option
+def why(thing: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
+    """Say in one sentence why a thing is where it is.
+
+    THING is the id of a job, a workflow, a dataset or a pilot, or WORKFLOW/JOB by name.
+    """
+    answer = connect(url).explain(thing)
+    if as_json:
+        print_json(answer)
+    elif quiet:
+        click.echo(answer.uuid)
+    else:
+        click.echo(clean_text(answer.sentence))

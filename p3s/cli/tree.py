@@ -1,0 +1,62 @@
+"""Every command, where it lives, and its line in the listings.
+
+The listings are made from this table alone, so that ``p3s --help`` and shell completion import no command.
+"""
+
+from __future__ import annotations
+
+__all__ = ["COMMANDS", "GROUPS"]
+
+#: Group to its line in the listing; the empty one is `p3s` itself.
+GROUPS: dict[str, str] = {
+    "workflow": "Load, watch and end workflows.",
+    "dag": "Look at stored DAGs, and run them again.",
+    "job": "Create, watch and cancel jobs.",
+    "job create": "Create jobs outside any workflow file.",
+    "pilot": "Start pilots, look at them, end them.",
+    "dataset": "Register data, and look at it.",
+    "server": "Run the server, and migrate its database.",
+}
+
+#: Command to ``module:function`` and its line in the listing, in the order of the listing.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("p3s.cli.up:up", "Start a server and pilots here, until Ctrl-C."),
+    "login": ("p3s.cli.login:login", "Check a token and keep it for later commands."),
+    "status": ("p3s.cli.status:status", "Show what the server has, by state."),
+    "why": ("p3s.cli.status:why", "Say in one sentence why a thing is where it is."),
+    "completion": ("p3s.cli.completion:completion", "Print the script that completes commands in a shell."),
+    "workflow load": ("p3s.cli.load:load", "Validate a file, store its DAG and start a workflow."),
+    "workflow validate": ("p3s.cli.check:validate", "Show every problem of workflow files."),
+    "workflow plan": ("p3s.cli.plan:plan", "Show what a file would run; nothing is stored."),
+    "workflow schema": ("p3s.cli.check:schema", "Print the JSON Schema of workflow files, for editors."),
+    "workflow list": ("p3s.cli.workflow:list_workflows", "List workflows, newest first."),
+    "workflow show": ("p3s.cli.workflow:show", "Show one workflow and its jobs."),
+    "workflow watch": ("p3s.cli.workflow:watch", "Follow a workflow to its end."),
+    "workflow start": ("p3s.cli.workflow:start", "Let a held workflow go."),
+    "workflow cancel": (
+        "p3s.cli.workflow:cancel",
+        "End workflows: their jobs are cancelled, payloads stopped.",
+    ),
+    "workflow delete": ("p3s.cli.workflow:delete", "Forget workflows that have ended or never started."),
+    "workflow results": ("p3s.cli.workflow:results", "List the result files of a workflow, or fetch them."),
+    "dag list": ("p3s.cli.dag:list_dags", "List stored DAGs."),
+    "dag show": ("p3s.cli.dag:show", "Show a stored DAG and its text."),
+    "dag run": ("p3s.cli.dag:run", "Start another workflow of a stored DAG."),
+    "dag delete": ("p3s.cli.dag:delete", "Delete stored DAGs; their workflows stay."),
+    "job create standalone": ("p3s.cli.create:standalone", "Create jobs from a file or from options."),
+    "job list": ("p3s.cli.job:list_jobs", "List jobs, newest first."),
+    "job show": ("p3s.cli.job:show", "Show one job and its attempts."),
+    "job log": ("p3s.cli.job:log", "Print what a job wrote to stdout or stderr."),
+    "job cancel": ("p3s.cli.job:cancel", "Cancel jobs; what runs is stopped."),
+    "pilot start": ("p3s.cli.pilot_start:start", "Run a pilot here, in the foreground."),
+    "pilot list": ("p3s.cli.pilot:list_pilots", "List pilots, newest first."),
+    "pilot show": ("p3s.cli.pilot:show", "Show one pilot."),
+    "pilot log": ("p3s.cli.pilot:log", "Print a pilot's log if it is on this host."),
+    "pilot drain": ("p3s.cli.pilot:drain", "Let pilots finish what they run, then exit."),
+    "pilot kill": ("p3s.cli.pilot:kill", "Make pilots stop their payloads and exit."),
+    "dataset register": ("p3s.cli.dataset:register", "Say that data is there."),
+    "dataset list": ("p3s.cli.dataset:list_datasets", "List datasets, newest first."),
+    "dataset show": ("p3s.cli.dataset:show", "Show one dataset."),
+    "server start": ("p3s.cli.server:start", "Run the server in the foreground."),
+    "server migrate": ("p3s.cli.server:migrate", "Bring the database to this version's tables."),
+}

@@ -1,0 +1,355 @@
+"""The client: one method per route."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel
+
+from p3s import wire
+from p3s.client.sending import TRIES, Sender, quote_query
+from p3s.client.transport import Transport, choose_transport
+from p3s.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["Client"]
+
+Model = TypeVar("Model", bound=BaseModel)
+Item = TypeVar("Item")
+
+#: Seconds to wait for an ordinary answer; loading a large workflow takes the longest.
+TIMEOUT = 120.0
+#: Seconds on top of a call's own wait, for an answer on a slow network.
+SLACK = 20.0
+
+
+class _Page(Protocol[Item]):
+    @property
+    def items(self) -> list[Item]: ...
+
+    @property
+    def next(self) -> str | None: ...
+
+
+class Client:
+    """Speaks with one p3s server in the name of one token.
+
+    Every method raises a leaf of `p3s.errors`: what the server refused, `Unreachable` if no answer came,
+    `BadReply` if something else than a p3s server answered. Requests that a lost reply makes uncertain are
+    repeated by themselves where a repeat does no harm.
+
+    Parameters
+    ----------
+    url : str
+        The server's address, such as ``http://127.0.0.1:8440``.
+    token : str, optional
+        Whose requests these are.
+    transport : Transport, optional
+        What carries them; chosen by `url` if not given.
+
+    Examples
+    --------
+    >>> Client("http://127.0.0.1:8440", "a secret")
+    Client('http://127.0.0.1:8440')
+    """
+
+    def __init__(self, url: str, token: str | None = None, transport: Transport | None = None) -> None:
+        self._sender = Sender(url, token, transport or choose_transport(url))
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._sender.url
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    # The server itself ----------------------------------------------------------------------------
+
+    def check_health(self, timeout: float = 5.0) -> bool:
+        """Return whether a p3s server answers, without a token."""
+        return self._sender.send("GET", "/healthz", timeout=timeout, tries=1).status == 200
+
+    def ask_who(self) -> wire.WhoReply:
+        """Return who the token says you are."""
+        return self._get("who", wire.WhoReply)
+
+    def ask_status(self) -> wire.StatusReply:
+        """Return counts by state and the server's own facts."""
+        return self._get("status", wire.StatusReply)
+
+    def explain(self, thing: str) -> wire.WhyReply:
+        """Return one sentence that says why `thing` is where it is."""
+        return self._get(_join("why", thing), wire.WhyReply)
+
+    # Workflows ------------------------------------------------------------------------------------
+
+    def load_workflow(self, body: wire.LoadBody) -> wire.LoadReply:
+        """Start a workflow; the body's uuid makes a repeat harmless."""
+        return self._post("workflows", body, wire.LoadReply)
+
+    def list_workflows(
+        self,
+        *,
+        state: str | None = None,
+        owner: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> wire.WorkflowList:
+        """Return a page of workflows, newest first."""
+        query = {"state": state, "owner": owner, "name": name, "limit": limit, "cursor": cursor}
+        return self._get("workflows", wire.WorkflowList, query)
+
+    def iterate_workflows(
+        self, *, state: str | None = None, owner: str | None = None, name: str | None = None
+    ) -> Iterator[wire.WorkflowView]:
+        """Yield all workflows, newest first."""
+        return _walk(lambda cursor: self.list_workflows(state=state, owner=owner, name=name, cursor=cursor))
+
+    def show_workflow(self, ident: str) -> wire.WorkflowView:
+        """Return one workflow."""
+        return self._get(_join("workflows", ident), wire.WorkflowView)
+
+    def start_workflow(self, ident: str) -> wire.WorkflowView:
+        """Let a held workflow go."""
+        return self._post(_join("workflows", ident, "start"), None, wire.WorkflowView, tries=1)
+
+    def cancel_workflow(self, ident: str) -> wire.CancelReply:
+        """Cancel what is not final in a workflow."""
+        return self._post(_join("workflows", ident, "cancel"), None, wire.CancelReply)
+
+    def delete_workflow(self, ident: str) -> None:
+        """Delete a workflow that is final or held."""
+        self._delete(_join("workflows", ident))
+
+    def list_results(self, ident: str) -> wire.ResultList:
+        """Return a workflow's result files."""
+        return self._get(_join("workflows", ident, "results"), wire.ResultList)
+
+    def show_graph(self, ident: str) -> wire.GraphView:
+        """Return a workflow's jobs, datasets and edges."""
+        return self._get(_join("workflows", ident, "graph"), wire.GraphView)
+
+    # DAGs -----------------------------------------------------------------------------------------
+
+    def list_dags(
+        self,
+        *,
+        name: str | None = None,
+        owner: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> wire.DagList:
+        """Return a page of stored DAGs."""
+        return self._get(
+            "dags", wire.DagList, {"name": name, "owner": owner, "limit": limit, "cursor": cursor}
+        )
+
+    def iterate_dags(self, *, name: str | None = None, owner: str | None = None) -> Iterator[wire.DagView]:
+        """Yield all stored DAGs."""
+        return _walk(lambda cursor: self.list_dags(name=name, owner=owner, cursor=cursor))
+
+    def show_dag(self, name: str, *, version: int | None = None, owner: str | None = None) -> wire.DagView:
+        """Return one DAG with its text, the newest version by default."""
+        return self._get(_join("dags", name), wire.DagView, {"version": version, "owner": owner})
+
+    def show_bundle(self, name: str, *, version: int | None = None) -> wire.BundleList:
+        """Return the small files that travel with a DAG."""
+        return self._get(_join("dags", name, "bundle"), wire.BundleList, {"version": version})
+
+    def delete_dag(self, name: str, *, version: int | None = None) -> None:
+        """Delete a stored DAG, or one version of it."""
+        self._delete(_join("dags", name), {"version": version})
+
+    # Jobs -----------------------------------------------------------------------------------------
+
+    def create_jobs(self, jobs: Iterable[wire.StandaloneJob]) -> wire.CreateJobsReply:
+        """Create standalone jobs, all or none; their uuids make a repeat harmless."""
+        return self._post("jobs", wire.CreateJobsBody(jobs=list(jobs)), wire.CreateJobsReply)
+
+    def list_jobs(
+        self,
+        *,
+        workflow: str | None = None,
+        state: str | None = None,
+        jobtype: str | None = None,
+        owner: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> wire.JobList:
+        """Return a page of jobs."""
+        query = {"workflow": workflow, "state": state, "jobtype": jobtype, "owner": owner, "name": name}
+        return self._get("jobs", wire.JobList, query | {"limit": limit, "cursor": cursor})
+
+    def iterate_jobs(
+        self,
+        *,
+        workflow: str | None = None,
+        state: str | None = None,
+        jobtype: str | None = None,
+        owner: str | None = None,
+        name: str | None = None,
+    ) -> Iterator[wire.JobView]:
+        """Yield all jobs that fit."""
+        return _walk(
+            lambda cursor: self.list_jobs(
+                workflow=workflow, state=state, jobtype=jobtype, owner=owner, name=name, cursor=cursor
+            )
+        )
+
+    def show_job(self, ident: str) -> wire.JobView:
+        """Return one job with its attempts, datasets and story; `ident` may be ``WORKFLOW/JOB``."""
+        return self._get(_join("jobs", ident), wire.JobView)
+
+    def read_log(
+        self,
+        ident: str,
+        *,
+        stream: str = "stdout",
+        attempt: int | None = None,
+        offset: int | None = None,
+        watch: bool = False,
+    ) -> wire.LogView:
+        """Return a piece of an attempt's output; `watch` asks its pilot for what is new."""
+        query = {"stream": stream, "attempt": attempt, "offset": offset, "watch": watch}
+        return self._get(_join("jobs", ident, "log"), wire.LogView, query)
+
+    def cancel_job(self, ident: str) -> wire.CancelReply:
+        """Cancel a job; a payload that runs is stopped."""
+        return self._post(_join("jobs", ident, "cancel"), None, wire.CancelReply)
+
+    # Datasets -------------------------------------------------------------------------------------
+
+    def register_dataset(self, body: wire.RegisterDatasetBody) -> wire.DatasetView:
+        """Say that data is there; the same place again answers the same dataset."""
+        return self._post("datasets", body, wire.DatasetView)
+
+    def list_datasets(
+        self,
+        *,
+        workflow: str | None = None,
+        state: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> wire.DatasetList:
+        """Return a page of datasets."""
+        query = {"workflow": workflow, "state": state, "limit": limit, "cursor": cursor}
+        return self._get("datasets", wire.DatasetList, query)
+
+    def iterate_datasets(
+        self, *, workflow: str | None = None, state: str | None = None
+    ) -> Iterator[wire.DatasetView]:
+        """Yield all datasets that fit."""
+        return _walk(lambda cursor: self.list_datasets(workflow=workflow, state=state, cursor=cursor))
+
+    def show_dataset(self, ident: str) -> wire.DatasetView:
+        """Return one dataset."""
+        return self._get(_join("datasets", ident), wire.DatasetView)
+
+    # Pilots ---------------------------------------------------------------------------------------
+
+    def list_pilots(
+        self,
+        *,
+        state: str | None = None,
+        live: bool = False,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> wire.PilotList:
+        """Return a page of pilots; `live` leaves out those that left or fell silent."""
+        query = {"state": state, "live": live, "limit": limit, "cursor": cursor}
+        return self._get("pilots", wire.PilotList, query)
+
+    def iterate_pilots(self, *, state: str | None = None, live: bool = False) -> Iterator[wire.PilotView]:
+        """Yield all pilots that fit."""
+        return _walk(lambda cursor: self.list_pilots(state=state, live=live, cursor=cursor))
+
+    def show_pilot(self, ident: str) -> wire.PilotView:
+        """Return one pilot."""
+        return self._get(_join("pilots", ident), wire.PilotView)
+
+    def drain_pilot(self, ident: str) -> wire.PilotView:
+        """Let a pilot finish what it has, then leave."""
+        return self._post(_join("pilots", ident, "drain"), None, wire.PilotView)
+
+    def kill_pilot(self, ident: str) -> wire.PilotView:
+        """Let a pilot stop its payloads and leave."""
+        return self._post(_join("pilots", ident, "kill"), None, wire.PilotView)
+
+    # What pilots call -----------------------------------------------------------------------------
+
+    def register_pilot(self, body: wire.RegisterBody) -> wire.RegisterReply:
+        """Make a pilot known and return its secret; the pilot itself tries again, with growing pauses."""
+        return self._post("pilots", body, wire.RegisterReply, tries=1)
+
+    def exchange(self, uuid: str, secret: str, body: wire.ExchangeBody) -> wire.ExchangeReply:
+        """Report, acknowledge and ask in one call.
+
+        Parameters
+        ----------
+        uuid, secret : str
+            The pilot's id and its own secret.
+        body : ExchangeBody
+            Sent once: what a lost reply means only the pilot can say.
+
+        Returns
+        -------
+        ExchangeReply
+            The answer.
+        """
+        # Most fields of most calls have their defaults; leaving them out halves the bytes of a busy pilot.
+        content = body.model_dump_json(exclude_defaults=True).encode()
+        path = f"/api/v1/pilots/{uuid}/exchange"
+        timeout = body.wait + SLACK
+        answer = self._sender.send("POST", path, content, timeout=timeout, tries=1, token=secret)
+        return self._sender.decode(answer, wire.ExchangeReply)
+
+    def fetch_blob(self, digest: str, *, secret: str | None = None) -> bytes:
+        """Return the content that has this SHA-256."""
+        return self._sender.send("GET", f"/api/v1/blobs/{digest}", timeout=TIMEOUT, token=secret).body
+
+    def store_blob(self, digest: str, content: bytes, *, secret: str | None = None) -> None:
+        """Keep a content on the server under its SHA-256."""
+        path, kind = f"/api/v1/blobs/{digest}", "application/octet-stream"
+        self._sender.send("PUT", path, content, timeout=TIMEOUT, content=kind, token=secret)
+
+    # Common ---------------------------------------------------------------------------------------
+
+    def _get(self, path: str, model: type[Model], query: dict[str, Any] | None = None) -> Model:
+        answer = self._sender.send("GET", _complete(path, query), timeout=TIMEOUT)
+        return self._sender.decode(answer, model)
+
+    def _post(self, path: str, body: BaseModel | None, model: type[Model], *, tries: int = TRIES) -> Model:
+        content = b"{}" if body is None else body.model_dump_json().encode()
+        answer = self._sender.send("POST", _complete(path), content, timeout=TIMEOUT, tries=tries)
+        return self._sender.decode(answer, model)
+
+    def _delete(self, path: str, query: dict[str, Any] | None = None) -> None:
+        # Not repeated: after a lost reply the second try would say that there is no such thing.
+        self._sender.send("DELETE", _complete(path, query), timeout=TIMEOUT, tries=1)
+
+
+def _join(noun: str, ident: str, *verb: str) -> str:
+    if not ident or any(part in {"", ".", ".."} for part in ident.split("/")):
+        raise BadInput([f"'{ident}' is no id; give a uuid, its beginning, or @last"])
+    return "/".join((noun, quote(ident, safe="/@:"), *verb))
+
+
+def _complete(path: str, query: dict[str, Any] | None = None) -> str:
+    chosen = quote_query(query or {})
+    return f"/api/v1/{path}" + (f"?{urlencode(chosen)}" if chosen else "")
+
+
+def _walk(ask: Callable[[str | None], _Page[Item]]) -> Iterator[Item]:
+    cursor: str | None = None
+    while True:
+        page = ask(cursor)
+        yield from page.items
+        cursor = page.next
+        if cursor is None:
+            return

@@ -1,0 +1,190 @@
+"""How bytes travel: one request, one answer, no meaning.
+
+A transport can be replaced by any object with a fitting ``send``, which is how tests lose, repeat and delay
+replies.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import requests
+import requests.utils
+import urllib3
+
+from p3s.errors import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Answer", "PoolTransport", "SessionTransport", "Transport", "choose_transport"]
+
+#: Seconds to wait for a connection; a server that is there accepts at once.
+CONNECT_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back.
+
+    Attributes
+    ----------
+    status : int
+        The HTTP status.
+    body : bytes
+        The content, decompressed.
+    headers : mapping of str to str
+        Names in lower case.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Transport(Protocol):
+    """What a `Client` sends with; it may be used by several threads at once."""
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Answer:
+        """Send one request and return what came back, whatever its status.
+
+        Parameters
+        ----------
+        method, url : str
+            The request line.
+        headers : mapping of str to str
+            Headers to send.
+        body : bytes or None
+            The content.
+        timeout : float
+            Seconds to wait for the answer once connected.
+
+        Returns
+        -------
+        Answer
+            The answer.
+
+        Raises
+        ------
+        Unreachable
+            If no complete answer came. Whether the server acted is not known then.
+        """
+
+
+class SessionTransport:
+    """`requests`, with one kept-alive session per thread, because a session is not made for several.
+
+    The environment's proxies are used except for this very machine, where a proxy could only be in the way.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Answer:
+        """Send one request (see `Transport.send`)."""
+        try:
+            answer = self._session(url).request(
+                method,
+                url,
+                headers=dict(headers),
+                data=body,
+                timeout=(CONNECT_TIMEOUT, timeout),
+                allow_redirects=False,
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise Unreachable(_cut_path(url), _explain(error)) from error
+        names = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(answer.status_code, answer.content, names)
+
+    def _session(self, url: str) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            # Without an auth of its own, requests would let ~/.netrc replace the token.
+            session.auth = _keep_headers
+        session.trust_env = not _is_loopback(url)
+        return session
+
+
+class PoolTransport:
+    """`urllib3` itself: half the time per request, and nothing taken from the environment."""
+
+    def __init__(self) -> None:
+        self._pool = urllib3.PoolManager(num_pools=2, maxsize=4, retries=False)
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Answer:
+        """Send one request (see `Transport.send`)."""
+        try:
+            answer = self._pool.urlopen(
+                method,
+                url,
+                body=body,
+                headers=headers,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(_cut_path(url), _explain(error)) from error
+        return Answer(
+            answer.status, answer.data, {name.lower(): value for name, value in answer.headers.items()}
+        )
+
+
+def choose_transport(url: str) -> Transport:
+    """Return the fastest transport that the way to `url` allows.
+
+    Parameters
+    ----------
+    url : str
+        The server's address.
+
+    Returns
+    -------
+    Transport
+        `PoolTransport` for plain HTTP without a proxy, else `SessionTransport`.
+    """
+    plain = urlsplit(url).scheme == "http"
+    direct = _is_loopback(url) or not requests.utils.get_environ_proxies(url)
+    return PoolTransport() if plain and direct else SessionTransport()
+
+
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _cut_path(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
+
+
+def _explain(error: BaseException) -> str:
+    # The innermost cause is the one that a person knows: "Connection refused" below five layers of retries.
+    cause: BaseException = error
+    for _ in range(10):
+        inner = getattr(cause, "reason", None) or cause.__cause__ or cause.__context__
+        if not isinstance(inner, BaseException):
+            inner = next((part for part in cause.args if isinstance(part, BaseException)), None)
+        if inner is None:
+            break
+        cause = inner
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__

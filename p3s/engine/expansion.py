@@ -1,0 +1,307 @@
+"""The steps of `p3s.engine.expand.expand_dag`, which share what they found so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from p3s.engine.checks import find_producers, make_no_match
+from p3s.engine.expressions import ExpressionError, render_template
+from p3s.engine.families import Group, Member, count_members, expand_matrix, list_axes, make_suffix, name_each
+from p3s.engine.members import MemberBuilder
+from p3s.engine.names import check_name, check_place, quote_name, sanitise_value, take_stem
+from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, OutputPlan
+from p3s.engine.problems import Fault
+from p3s.engine.spec import EachSpec
+from p3s.engine.yamltext import MAX_PROBLEMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from p3s.engine.spec import DagSpec, DatasetSpec, JobSpec
+
+__all__ = ["MAX_EDGES", "Expansion", "ExternalRequest", "SeenFile", "request_externals"]
+
+#: Edges between jobs and datasets of one workflow.
+MAX_EDGES = 3_000_000
+
+
+class SeenFile(Protocol):
+    """A file or URL as the client saw it."""
+
+    @property
+    def place(self) -> str:
+        """Its absolute path or URL."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it was there."""
+
+    @property
+    def size(self) -> int | None:
+        """Its bytes, where known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalRequest:
+    """What the client is to look for on its file system.
+
+    Attributes
+    ----------
+    name : str
+        The dataset.
+    paths : tuple of str
+        Paths or URLs; relative ones start at the YAML's folder.
+    glob : bool
+        Whether the one path is a pattern.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    glob: bool = False
+
+
+def request_externals(spec: DagSpec, texts: Mapping[str, str]) -> tuple[list[ExternalRequest], list[Fault]]:
+    """Return what to look for, with parameters put in, and what is wrong with it."""
+    requests: list[ExternalRequest] = []
+    faults: list[Fault] = []
+    for name, dataset in spec.datasets.items():
+        paths: list[str] = []
+        for text in _list_paths(dataset):
+            try:
+                paths.append(render_template(text, texts, {}))
+            except ExpressionError as error:
+                faults.append(Fault(("datasets", name), str(error)))
+                continue
+            if wrong := check_place(paths[-1]):
+                faults.append(
+                    Fault(("datasets", name), f"path {quote_name(paths[-1])} of dataset '{name}' {wrong}")
+                )
+        requests.append(ExternalRequest(name, tuple(paths), glob=dataset.glob is not None))
+    return requests, faults
+
+
+def _list_paths(dataset: DatasetSpec) -> Sequence[str]:
+    # The schema sees to it that exactly one of the three is there.
+    return dataset.paths or [dataset.path if dataset.path is not None else dataset.glob or ""]
+
+
+@dataclass(slots=True)
+class Expansion:
+    """A plan in the making.
+
+    Attributes
+    ----------
+    spec : DagSpec
+        The DAG.
+    texts : dict
+        Parameters as text.
+    faults : list of Fault
+        What is wrong.
+    jobs, datasets : dict
+        The plan so far.
+    """
+
+    spec: DagSpec
+    texts: dict[str, str]
+    faults: list[Fault] = field(default_factory=list)
+    jobs: dict[str, JobPlan] = field(default_factory=dict)
+    datasets: dict[str, DatasetPlan] = field(default_factory=dict)
+    #: Datasets by name, and jobs by family.
+    groups: dict[str, Group] = field(default_factory=dict)
+    families: dict[str, Group] = field(default_factory=dict)
+    #: The values that each external collection gives to an axis.
+    each: dict[str, list[str]] = field(default_factory=dict)
+
+    def add_externals(self, externals: Mapping[str, Sequence[SeenFile]]) -> None:
+        """Add the files that the client found."""
+        requests, faults = request_externals(self.spec, self.texts)
+        self.faults += faults
+        self.faults += [
+            Fault(("datasets",), f"no external dataset {quote_name(name)}; it was given files")
+            for name in externals
+            if name not in self.spec.datasets
+        ]
+        walked = {
+            values.each
+            for job in self.spec.jobs.values()
+            if job.matrix is not None
+            for values in job.matrix.axes.values()
+            if isinstance(values, EachSpec)
+        }
+        for request in requests:
+            self._add_external(request, externals.get(request.name, ()), walked=request.name in walked)
+
+    def _add_external(self, request: ExternalRequest, files: Sequence[SeenFile], *, walked: bool) -> None:
+        name, place = request.name, ("datasets", request.name)
+        dataset = self.spec.datasets[name]
+        if request.glob and not files:
+            message = (
+                f"no file fits {quote_name(request.paths[0] if request.paths else '')}; is the pattern right?"
+            )
+            self.faults.append(Fault((*place, "glob"), message))
+            return
+        if not request.glob and len(files) != len(request.paths):
+            self.faults.append(
+                Fault(place, f"dataset '{name}' has {len(request.paths)} files, {len(files)} were given")
+            )
+            return
+        for file in files:
+            wrong = check_place(file.place)
+            if not wrong and not file.place.startswith("/") and "://" not in file.place:
+                wrong = "is neither an absolute path nor a URL"
+            if wrong:
+                self.faults.append(Fault(place, f"file {quote_name(file.place)} of dataset '{name}' {wrong}"))
+        if dataset.path is not None:
+            members = [Member(name, {})]
+            self.groups[name] = Group(name, (), members)
+        else:
+            members = self._name_members(name, [take_stem(file.place) for file in files], walked=walked)
+            self.groups[name] = Group(name, (name_each(name),), members)
+        for member, file in zip(members, files, strict=True):
+            self.datasets[member.key] = DatasetPlan(
+                key=member.key,
+                name=name,
+                place=file.place,
+                available=file.available,
+                size=file.size,
+                datatype=dataset.type,
+            )
+
+    def _name_members(self, name: str, stems: list[str], *, walked: bool) -> list[Member]:
+        """Name the files of a collection by their base names, or by numbers if these are not unique."""
+        fitting = [sanitise_value(stem) for stem in stems]
+        if len(set(fitting)) < len(fitting):
+            if walked:
+                first = {stem: number for number, stem in reversed(list(enumerate(fitting)))}
+                twice = next(stems[number] for number, stem in enumerate(fitting) if first[stem] != number)
+                message = (
+                    f"two files of '{name}' are called {quote_name(twice)}; `each` needs different names"
+                )
+                self.faults.append(Fault(("datasets", name), message))
+            fitting = [str(number) for number in range(1, len(stems) + 1)]
+        axis = name_each(name)
+        self.each[name] = stems
+        return [Member(f"{name}-{part}", {axis: stem}) for part, stem in zip(fitting, stems, strict=True)]
+
+    def add_families(self, max_jobs: int) -> None:
+        """Find the members of each family, and name them."""
+        total = 0
+        owners: dict[str, str] = {}
+        for name, job in self.spec.jobs.items():
+            path = ("jobs", name)
+            if any(
+                isinstance(v, EachSpec) and v.each not in self.each
+                for v in (job.matrix.axes.values() if job.matrix else ())
+            ):
+                # What is wrong with the collection is known already.
+                continue
+            total += count_members(job.matrix, self.each)
+            if total > max_jobs:
+                message = f"the workflow has more than {max_jobs:,} jobs with this one; split it"
+                self.faults.append(Fault(path, message, at_key=True))
+                return
+            members, faults = expand_matrix(job.matrix, self.each, (*path, "matrix"))
+            self.faults += faults
+            named = [Member(name + make_suffix(axes), axes) for axes in members]
+            self.families[name] = Group(name, list_axes(job.matrix), named)
+            for member in named:
+                other = owners.setdefault(member.key, name)
+                if other != name or len(member.key) > 200:
+                    self._refuse_name(member, name, other)
+            if len({member.key for member in named}) < len(named):
+                message = "two members have the same name: their values differ only in what names cannot show"
+                self.faults.append(Fault((*path, "matrix"), message, at_key=True))
+
+    def _refuse_name(self, member: Member, name: str, other: str) -> None:
+        if wrong := check_name(member.key):
+            self.faults.append(
+                Fault(("jobs", name, "matrix"), f"name {quote_name(member.key)} of a member {wrong}")
+            )
+        elif other != name:
+            message = (
+                f"two jobs have the name {quote_name(member.key)}: from '{other}' and '{name}'; rename one"
+            )
+            self.faults.append(Fault(("jobs", name), message, at_key=True))
+
+    def add_datasets(self) -> None:
+        """Name the datasets that jobs make."""
+        producers, _ = find_producers(self.spec)
+        results = set(self.spec.results)
+        for name, producer in producers.items():
+            family = self.families[producer]
+            datatype = self.spec.jobs[producer].outputs[name].type
+            members = [Member(name + job.key[len(producer) :], job.axes) for job in family.members]
+            self.groups[name] = Group(name, family.axes, members)
+            for member, job in zip(members, family.members, strict=True):
+                self.datasets[member.key] = DatasetPlan(
+                    key=member.key, name=name, producer=job.key, datatype=datatype, result=name in results
+                )
+
+    def add_jobs(self, typed: Mapping[str, Any]) -> None:
+        """Make every job, with its edges."""
+        edges = 0
+        published: dict[str, str] = {}
+        for name, job in self.spec.jobs.items():
+            path = ("jobs", name)
+            builder = MemberBuilder(job, path, self.spec.defaults, self.texts, typed)
+            for member in self.families[name].members:
+                inputs, needs = self._connect(name, job, member)
+                edges += sum(len(item.keys) for item in inputs) + len(needs) + len(job.outputs)
+                if edges > MAX_EDGES:
+                    message = (
+                        f"the workflow has more than {MAX_EDGES:,} edges with this job; collect in steps"
+                    )
+                    self.faults.append(Fault(path, message, at_key=True))
+                    return
+                rendered = builder.render(member.axes)
+                suffix = member.key[len(name) :]
+                self.jobs[member.key] = JobPlan(
+                    name=member.key,
+                    family=name,
+                    axes=member.axes,
+                    inputs=inputs,
+                    outputs=tuple(
+                        OutputPlan(output, output + suffix, file) for output, file in rendered.paths.items()
+                    ),
+                    needs=needs,
+                    skipped=not builder.decide(member.axes),
+                    **builder.settings,
+                    **rendered.settings,
+                )
+                for output, target in rendered.settings["publish"].items():
+                    other = published.setdefault(target, member.key)
+                    if other != member.key:
+                        message = f"jobs '{other}' and '{member.key}' both publish {quote_name(target)}"
+                        builder.faults.append(Fault((*path, "publish", output), message))
+                if len(self.faults) + len(builder.faults) >= MAX_PROBLEMS:
+                    break
+            self.faults += builder.faults
+
+    def _connect(
+        self, name: str, job: JobSpec, member: Member
+    ) -> tuple[tuple[InputPlan, ...], tuple[tuple[str, bool], ...]]:
+        """Return the edges that lead to one job."""
+        axes = member.axes
+        if job.matrix is not None:
+            walked = {
+                name_each(v.each): axes[axis]
+                for axis, v in job.matrix.axes.items()
+                if isinstance(v, EachSpec)
+            }
+            axes = axes | walked if walked else axes
+        inputs = []
+        for dataset, mode in job.inputs.items():
+            group = self.groups[dataset]
+            keys, collection = group.find_members(axes, everything=mode.startswith("all"))
+            if not keys:
+                self.faults.append(make_no_match(name, ("inputs", dataset), group, axes))
+            inputs.append(InputPlan(dataset, keys, collection, mode.endswith("partial")))
+        needs: list[tuple[str, bool]] = []
+        for parent, need in job.needs.items():
+            group = self.families[parent]
+            keys, _ = group.find_members(axes)
+            if not keys:
+                self.faults.append(make_no_match(name, ("needs", parent), group, axes))
+            needs += [(key, need == "done") for key in keys]
+        return tuple(inputs), tuple(needs)

@@ -1,0 +1,332 @@
+"""What may be called what: variables, jobs, labels, and paths inside an attempt's folder."""
+
+from __future__ import annotations
+
+import re
+
+from p3s.engine.units import shorten
+
+__all__ = [
+    "check_env_name",
+    "check_label",
+    "check_name",
+    "check_place",
+    "check_published",
+    "check_relative_path",
+    "check_variable",
+    "normalise_path",
+    "quote_name",
+    "sanitise_value",
+    "take_basename",
+    "take_stem",
+]
+
+_VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
+_ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNFIT = re.compile(r"[^A-Za-z0-9_.:-]+", re.ASCII)
+
+#: Variables that decide how a program starts: a dataset of this name would change what the payload does.
+_RESERVED = frozenset({"PATH", "HOME", "IFS", "ENV", "SHELL", "TMPDIR"})
+#: Variables that bash sets itself, whatever the environment says.
+_BASH_OWN = frozenset(
+    {"DIRSTACK", "EUID", "FUNCNAME", "GROUPS", "LINENO", "OLDPWD", "PPID", "PWD", "RANDOM", "SECONDS"}
+    | {"SHELLOPTS", "SHLVL", "SRANDOM", "UID"}
+)
+_RESERVED_STARTS = ("P3S_", "LD_", "BASH", "PYTHON")
+
+
+def check_variable(name: str) -> str:
+    """Return why `name` cannot be a dataset, parameter or axis, or nothing.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the name is fine.
+
+    Examples
+    --------
+    >>> check_variable("hits"), check_variable("PATH")
+    ('', 'is reserved: it would change how programs start')
+    """
+    if not _VARIABLE.fullmatch(name):
+        return "is no variable name: a letter, then letters, digits and '_'"
+    if name.endswith("_list"):
+        return "is reserved: names that end in '_list' are those of collections"
+    if name in _RESERVED or name.startswith(_RESERVED_STARTS):
+        return "is reserved: it would change how programs start"
+    if name in _BASH_OWN:
+        return "is reserved: the shell sets it itself"
+    return ""
+
+
+def check_env_name(name: str) -> str:
+    """Return why `name` cannot be a variable in ``env``, or nothing.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the name is fine.
+
+    Examples
+    --------
+    >>> check_env_name("PYTHONPATH"), check_env_name("P3S_URL")
+    ('', 'is reserved: p3s sets the variables that start with P3S_')
+    """
+    if not _ENV.fullmatch(name):
+        return "is no variable name: a letter or '_', then letters, digits and '_'"
+    return "is reserved: p3s sets the variables that start with P3S_" if name.startswith("P3S_") else ""
+
+
+def check_name(name: str) -> str:
+    """Return why `name` cannot be a job or a DAG, or nothing.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the name is fine.
+
+    Examples
+    --------
+    >>> check_name("track-u"), check_name("-x")
+    ('', "is no name: a letter or digit, then letters, digits and '_.:-', at most 200")
+    """
+    if _NAME.fullmatch(name):
+        return ""
+    return "is no name: a letter or digit, then letters, digits and '_.:-', at most 200"
+
+
+def check_label(label: str) -> str:
+    """Return why `label` cannot be a jobtype, a datatype or a pilot's label, or nothing.
+
+    Parameters
+    ----------
+    label : str
+        The label.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the label is fine.
+
+    Examples
+    --------
+    >>> check_label("CSV"), check_label("a b")
+    ('', "is no label: a letter or digit, then letters, digits and '_.:+-', at most 100")
+    """
+    if _LABEL.fullmatch(label):
+        return ""
+    return "is no label: a letter or digit, then letters, digits and '_.:+-', at most 100"
+
+
+def check_relative_path(path: str) -> str:
+    """Return why `path` cannot be a file below a folder, or nothing.
+
+    Parameters
+    ----------
+    path : str
+        The path.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the path is fine.
+
+    Examples
+    --------
+    >>> check_relative_path("a/hits.csv"), check_relative_path("../hits.csv")
+    ('', 'must stay below its folder: no ..')
+    """
+    parts = path.split("/")
+    if not normalise_path(path):
+        return "names no file"
+    if path.startswith("/"):
+        return "must be relative: no / in front"
+    if ".." in parts:
+        return "must stay below its folder: no .."
+    if path.endswith("/"):
+        return "must name a file: no / at the end"
+    if _CONTROL.search(path):
+        return "holds a control character"
+    if len(path.encode("utf-8", "replace")) > 1000 or any(
+        len(part.encode("utf-8", "replace")) > 255 for part in parts
+    ):
+        return "is too long: at most 255 bytes in a name and 1,000 in all"
+    return ""
+
+
+def check_place(place: str) -> str:
+    r"""Return why `place` cannot be a file or URL, or nothing.
+
+    Parameters
+    ----------
+    place : str
+        A path or URL.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the place is fine.
+
+    Examples
+    --------
+    >>> check_place("/data/a.csv"), check_place("a\nb")
+    ('', 'holds a control character')
+    """
+    if not place.strip():
+        return "is empty"
+    if _CONTROL.search(place):
+        return "holds a control character"
+    return "is longer than 4,096 characters" if len(place) > 4096 else ""
+
+
+def check_published(place: str) -> str:
+    """Return why `place` cannot be a published name, or nothing.
+
+    Parameters
+    ----------
+    place : str
+        A path.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the place is fine.
+
+    Examples
+    --------
+    >>> check_published("/data/a.csv"), check_published("a.csv")
+    ('', 'must be an absolute path: pilots on other machines know no other')
+    """
+    if wrong := check_place(place):
+        return wrong
+    if not place.startswith("/"):
+        return "must be an absolute path: pilots on other machines know no other"
+    if ".." in place.split("/"):
+        return "must have no .. in it"
+    return "must name a file" if place.endswith("/") else ""
+
+
+def normalise_path(path: str) -> str:
+    """Return a path without ``.`` and doubled slashes; ``..`` and a slash in front stay.
+
+    Parameters
+    ----------
+    path : str
+        The path.
+
+    Returns
+    -------
+    str
+        The same path, shorter.
+
+    Examples
+    --------
+    >>> normalise_path("./a//b/./c")
+    'a/b/c'
+    """
+    start = "/" if path.startswith("/") else ""
+    return start + "/".join(part for part in path.split("/") if part not in {"", "."})
+
+
+def sanitise_value(value: str) -> str:
+    """Return an axis value as a part of a job's name.
+
+    Parameters
+    ----------
+    value : str
+        Any text.
+
+    Returns
+    -------
+    str
+        The text with what no name may hold as ``_``; two values may give the same.
+
+    Examples
+    --------
+    >>> sanitise_value("run 5/a")
+    'run_5_a'
+    """
+    return _UNFIT.sub("_", value) or "_"
+
+
+def take_basename(path: str) -> str:
+    """Return the last part of a path.
+
+    Parameters
+    ----------
+    path : str
+        A path or URL.
+
+    Returns
+    -------
+    str
+        What stands after the last slash.
+
+    Examples
+    --------
+    >>> take_basename("data/a.tar.gz"), take_basename("data/")
+    ('a.tar.gz', 'data')
+    """
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def take_stem(path: str) -> str:
+    """Return the last part of a path without its extension.
+
+    Parameters
+    ----------
+    path : str
+        A path or URL.
+
+    Returns
+    -------
+    str
+        The base name up to its last dot, if that is not its first character.
+
+    Examples
+    --------
+    >>> take_stem("data/a.tar.gz"), take_stem(".hidden")
+    ('a.tar', '.hidden')
+    """
+    name = take_basename(path)
+    head, dot, _ = name.rpartition(".")
+    return head if dot and head else name
+
+
+def quote_name(name: str) -> str:
+    """Return a name between quotes, cut if long.
+
+    Parameters
+    ----------
+    name : str
+        Any text.
+
+    Returns
+    -------
+    str
+        For messages.
+
+    Examples
+    --------
+    >>> quote_name("hits")
+    "'hits'"
+    """
+    return f"'{shorten(name)}'"

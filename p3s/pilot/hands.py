@@ -1,0 +1,291 @@
+"""What the pilot does with attempts: prepare, start, stop, settle, upload, publish, clean up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p3s.engine.states import Reason
+from p3s.errors import BadInput, NoToken, P3sError, Refused
+from p3s.pilot import events
+from p3s.pilot.failure import AttemptFailed, explain_os_error
+from p3s.pilot.kill import kill_strays, stop_tree
+from p3s.pilot.launch import make_command, make_environment, start_payload
+from p3s.pilot.publish import publish_file
+from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
+from p3s.pilot.work import Work, make_record, make_report, read_monotonic
+from p3s.wire import AttemptReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from p3s.pilot.events import Event
+    from p3s.pilot.guard import Guard
+    from p3s.pilot.options import PilotOptions
+    from p3s.pilot.outbox import Outbox
+    from p3s.pilot.reaper import Exit, Reaper
+    from p3s.wire import JobOrder
+
+__all__ = ["BlobStore", "Hands", "Staged"]
+
+#: Threads for slow things: uploads, publications, inputs that lag, large outputs.
+POOL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An attempt's bundle and inputs are there, or `failure` says why not."""
+
+    attempt: str
+    failure: AttemptFailed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStore:
+    """The two ways contents travel between pilot and server, by digest."""
+
+    fetch: Callable[[str], bytes]
+    store: Callable[[str, bytes], None]
+
+
+class Hands:
+    """Carries out what concerns single attempts.
+
+    Everything quick is done at once and answered with events; what may take long goes to a pool and comes back
+    through `tell`.
+
+    Parameters
+    ----------
+    options : PilotOptions
+        What the pilot was told.
+    blobs : BlobStore
+        Bundles come and results go through it.
+    outbox : Outbox
+        Finished results on disk.
+    guard : Guard
+        Is told of each payload.
+    tell : callable
+        Takes events from other threads.
+    note : callable
+        Takes lines for the log.
+    """
+
+    def __init__(
+        self,
+        options: PilotOptions,
+        blobs: BlobStore,
+        outbox: Outbox,
+        guard: Guard,
+        tell: Callable[[Event | Staged], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._options, self._blobs, self._outbox, self._guard = options, blobs, outbox, guard
+        self._tell, self._note = tell, note
+        self._works: dict[str, Work] = {}
+        self._by_pid: dict[int, Work] = {}
+        self._cache = options.work / "cache"
+        self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="slow")
+
+    # Starting --------------------------------------------------------------------------------------------
+
+    def launch(self, order: JobOrder, reaper: Reaper) -> list[Event]:
+        """Prepare an attempt and start its payload, now if all is there."""
+        root = self._options.data / order.workflow / order.job_name
+        path = self._options.work / self._options.uuid / order.attempt
+        work = self._works[order.attempt] = Work(order, Sandbox(path, root / order.attempt))
+        if is_cached(order, self._cache) and not find_missing_inputs(order.inputs):
+            return self.start(Staged(order.attempt), reaper)
+        self._pool.submit(self._stage, work)
+        return []
+
+    def start(self, staged: Staged, reaper: Reaper) -> list[Event]:
+        """Start the payload of an attempt whose bundle and inputs are there."""
+        work = self._works[staged.attempt]
+        try:
+            if staged.failure is not None:
+                raise staged.failure
+            if work.stopped:
+                raise AttemptFailed(Reason.HANDED_BACK, "stopped before it started")
+            environ = make_environment(work.order, work.sandbox, self._options, os.environ)
+            make_sandbox(work.order, work.sandbox, self._cache)
+            command = make_command(work.order, work.sandbox)
+            with reaper.lock:
+                process = start_payload(command, environ, work.sandbox)
+                reaper.add_leader(process.pid)
+        except AttemptFailed as failure:
+            report = AttemptReport(
+                attempt=work.order.attempt,
+                token=work.order.token,
+                kind="failed",
+                reason=failure.reason,
+                message=str(failure)[:4000],
+            )
+            return [events.Ended(report)]
+        work.process, work.started = process, read_monotonic()
+        self._by_pid[process.pid] = work
+        self._guard.add(process.pid, exclusive=work.order.exclusive)
+        return [events.Began(work.order.attempt)]
+
+    def _stage(self, work: Work) -> None:
+        failure: AttemptFailed | None = None
+        try:
+            store_bundle(work.order, self._cache, self._blobs.fetch)
+            missing = find_missing_inputs(work.order.inputs, self._options.input_wait, lambda: work.stopped)
+            if missing:
+                failure = AttemptFailed(Reason.MISSING_INPUT, "; ".join(missing))
+        except AttemptFailed as error:
+            failure = error
+        except OSError as error:
+            failure = explain_os_error(error, self._cache)
+        self._tell(Staged(work.order.attempt, failure))
+
+    # Ending ----------------------------------------------------------------------------------------------
+
+    def stop(self, attempt: str, *, force: bool) -> None:
+        """End a payload with all its processes, or keep it from starting."""
+        work = self._works.get(attempt)
+        if work is None:
+            return
+        work.stopped = True
+        if work.process is not None and work.exit is None:
+            stop_tree(work.process.pid, attempt, force=force)
+
+    def note_exit(self, end: Exit) -> list[Event]:
+        """Take in the end of a child of this process."""
+        if end.pid == self._guard.pid:
+            self._note("the keeper ended; another one takes its place")
+            self._guard.restart()
+            return []
+        work = self._by_pid.pop(end.pid, None)
+        if work is None:
+            # An orphan of some payload, adopted by this process.
+            return []
+        assert work.process is not None
+        work.process.returncode = end.code
+        work.exit, work.ended = end, read_monotonic()
+        self._guard.remove(end.pid)
+        if kill_strays(work.order.attempt, {*self._by_pid, self._guard.pid}):
+            self._note(f"attempt {work.order.attempt}: killed processes that its payload left behind")
+        return [events.Exited(work.order.attempt)]
+
+    def settle(self, attempt: str, *, look: bool) -> list[Event]:
+        """Make the report of an attempt whose payload exited; outputs are looked at by the pool."""
+        work = self._works[attempt]
+        if look and work.order.outputs:
+            self._pool.submit(lambda: self._tell(self._settle(work, look=True)))
+            return []
+        return [self._settle(work, look=look)]
+
+    def _settle(self, work: Work, *, look: bool) -> Event:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        report = make_report(work, look=look, pilot_memory=memory)
+        record = make_record(work, report)
+        if look:
+            try:
+                self._outbox.write(record, durable=bool(report.outputs))
+            except OSError as error:
+                # The server may still get it; only a crash of this pilot would lose it now.
+                self._note(f"attempt {report.attempt}: not kept on disk: {error}")
+        uploads, publishes = bool(record.uploads), bool(record.publications)
+        return events.Ended(report, uploads=uploads, publishes=publishes)
+
+    # After the end ---------------------------------------------------------------------------------------
+
+    def upload(self, attempt: str) -> None:
+        """Bring an attempt's results to the server, in the pool."""
+        self._pool.submit(lambda: self._tell(self._upload(attempt)))
+
+    def publish(self, attempt: str) -> None:
+        """Put an attempt's published names in place, in the pool."""
+        self._pool.submit(lambda: self._tell(self._publish(attempt)))
+
+    def forget(self, attempt: str) -> None:
+        """Delete the record and the sandbox of an attempt."""
+        self._clean_up(attempt, outputs=False)
+
+    def discard(self, attempt: str) -> None:
+        """Delete an attempt's outputs, too."""
+        self._clean_up(attempt, outputs=True)
+
+    def take_over(self) -> list[Event]:
+        """Return what dead pilots left undelivered in the same work folder."""
+        found: list[Event] = []
+        for record in self._outbox.take_over():
+            if isinstance(record, Path):
+                self._note(f"{record}: an unreadable result of an earlier pilot; look at it or delete it")
+                continue
+            self._note(
+                f"attempt {record.report.attempt}: an earlier pilot finished it; delivering its result"
+            )
+            uploads, publishes = bool(record.uploads), bool(record.publications)
+            found.append(events.Recovered(record.report, uploads, publishes, record.accepted))
+        return found
+
+    def find_work(self, attempt: str) -> Work | None:
+        """Return an attempt that is in hand."""
+        return self._works.get(attempt)
+
+    def close(self) -> None:
+        """Wait for the pool, kill what is left, delete the pilot's own folder of sandboxes."""
+        for work in list(self._by_pid.values()):
+            self.stop(work.order.attempt, force=True)
+        for work in self._works.values():
+            work.stopped = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        with contextlib.suppress(OSError):
+            (self._options.work / self._options.uuid).rmdir()
+
+    def _upload(self, attempt: str) -> Event:
+        record = self._outbox.read(attempt)
+        if record is None:
+            return events.UploadFailed(attempt, "its record has gone from the work folder")
+        try:
+            for digest, path in record.uploads.items():
+                self._blobs.store(digest, path.read_bytes())
+        except (OSError, BadInput, Refused) as error:
+            if isinstance(error, NoToken):
+                return events.UploadFailed(attempt, str(error))
+            message = f"a result cannot be kept on the server: {error}"[:4000]
+            report = record.report.model_copy(
+                update={"kind": "failed", "reason": Reason.STAGING, "message": message, "outputs": []}
+            )
+            return events.UploadFailed(attempt, message, report)
+        except P3sError as error:
+            return events.UploadFailed(attempt, str(error))
+        return events.Uploaded(attempt)
+
+    def _publish(self, attempt: str) -> Event:
+        record = self._outbox.read(attempt)
+        try:
+            if record is not None:
+                record.accepted = True
+                self._outbox.write(record, durable=True)
+                for publication in record.publications:
+                    publish_file(publication.source, publication.target, attempt)
+        except (OSError, ValueError) as error:
+            return events.PublishFailed(attempt, str(error))
+        return events.Published(attempt)
+
+    def _clean_up(self, attempt: str, *, outputs: bool) -> None:
+        work = self._works.pop(attempt, None)
+        folders: list[Path] = []
+        if work is not None:
+            folders = [work.sandbox.path] * (not self._options.keep)
+            if outputs and work.order.outputs:
+                folders.append(work.sandbox.folder)
+        elif (record := self._outbox.read(attempt)) is not None:
+            folders = [record.sandbox] * (not self._options.keep) + [record.folder] * outputs
+        self._outbox.delete(attempt)
+        if folders:
+            self._pool.submit(_delete, folders)
+
+
+def _delete(folders: list[Path]) -> None:
+    for folder in folders:
+        # A payload may have taken away its own permissions; what cannot be deleted stays, and harms nobody.
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,86 @@
+"""A small process beside the pilot that ends the pilot's payloads when the pilot cannot.
+
+It reads lines from the pilot: ``+ PID EXCLUSIVE`` for a payload that runs, ``- PID`` for one that ended, ``r
+SECONDS`` for a lease renewed for so long. When the pilot is gone the pipe ends, however the pilot ended; the
+keeper then kills all that runs under the given mark. When the lease is over it kills the exclusive ones, even
+while the pilot itself is frozen. It is run as a script, imports nothing of p3s and so starts in a moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+
+ROUNDS = 50
+
+
+def find_marked(mark: bytes, sessions: set[int]) -> set[int]:
+    """Return the live processes that carry `mark` in their environment or belong to one of the sessions."""
+    found: set[int] = set()
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - no pathlib: starts faster
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                content = file.read()
+            state, _, group, session, *_ = content[content.rindex(b")") + 1 :].split()
+            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
+                marked = mark in file.read().split(b"\0")
+        except OSError:
+            continue
+        if state not in {b"Z", b"X"} and (marked or int(session) in sessions or int(group) in sessions):
+            found.add(int(name))
+    return found
+
+
+def kill_all(mark: bytes, sessions: set[int]) -> None:
+    """Kill payloads and what they started, until nothing of them is left."""
+    for leader in sessions:
+        with contextlib.suppress(OSError):
+            os.killpg(leader, signal.SIGKILL)
+    for _ in range(ROUNDS):
+        found = find_marked(mark, sessions)
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+        time.sleep(0.02)
+
+
+def watch(descriptor: int, mark: bytes) -> None:
+    """Follow the pilot's lines until they end, then kill what is left."""
+    payloads: dict[int, bool] = {}
+    lease_end = float("inf")
+    rest = b""
+    while True:
+        exclusive = {pid for pid, is_exclusive in payloads.items() if is_exclusive}
+        wait = max(lease_end - time.monotonic(), 0) if exclusive and lease_end != float("inf") else None
+        if not select.select([descriptor], [], [], wait)[0]:
+            kill_all(b"\0", exclusive)
+            lease_end = float("inf")
+            continue
+        chunk = os.read(descriptor, 65536)
+        if not chunk:
+            kill_all(mark, set(payloads))
+            return
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            word, *numbers = line.split()
+            if word == b"+":
+                payloads[int(numbers[0])] = numbers[1] == b"1"
+            elif word == b"-":
+                payloads.pop(int(numbers[0]), None)
+            else:
+                lease_end = time.monotonic() + float(numbers[0])
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # It goes when the pilot goes, not before.
+        signal.signal(number, signal.SIG_IGN)
+    watch(0, sys.argv[1].encode())

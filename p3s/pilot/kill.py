@@ -1,0 +1,84 @@
+"""Who ends a payload: all its processes, also those that left its session."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from p3s.pilot.processes import find_tree, list_children, read_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["become_subreaper", "kill_strays", "stop_tree"]
+
+#: A tree that forks while it is killed is looked at again, so many times.
+ROUNDS = 20
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> bool:
+    """Become the parent of orphans among this process' descendants, where the system can do that.
+
+    Returns
+    -------
+    bool
+        Whether it can (Linux 3.4 and later).
+    """
+    import ctypes  # noqa: PLC0415 - takes time to import, and is needed once per pilot
+
+    try:
+        return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (OSError, AttributeError):
+        return False
+
+
+def stop_tree(leader: int, attempt: str, *, force: bool) -> None:
+    """Send SIGTERM once, or SIGKILL until nothing is left, to all processes of an attempt.
+
+    Parameters
+    ----------
+    leader : int
+        The pid of the payload's first process, which must not have been waited for.
+    attempt : str
+        The attempt's uuid.
+    force : bool
+        SIGKILL instead of SIGTERM.
+    """
+    number = signal.SIGKILL if force else signal.SIGTERM
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+    for _ in range(ROUNDS):
+        found = find_tree(leader, attempt)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        if not force or not found:
+            return
+
+
+def kill_strays(attempt: str, known: Collection[int]) -> bool:
+    """Kill what an ended payload left running outside its session.
+
+    Parameters
+    ----------
+    attempt : str
+        The attempt's uuid.
+    known : collection of int
+        Children of this pilot that are no strays: other payloads and the keeper.
+
+    Returns
+    -------
+    bool
+        Whether there were any.
+    """
+    strays = [
+        pid
+        for pid in list_children(os.getpid()).difference(known)
+        if read_variable(pid, "P3S_ATTEMPT") == attempt
+    ]
+    for pid in strays:
+        stop_tree(pid, attempt, force=True)
+    return bool(strays)

@@ -1,0 +1,124 @@
+"""The state of the pilot's line to the server: claim numbers, calls in flight, pauses, the lease. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p3s.wire import Claim
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from p3s.pilot.events import Answered, CallFailed, Channel
+    from p3s.wire import ExchangeBody, RegisterReply
+
+__all__ = ["Link"]
+
+#: Seconds before the first further try after a failed call; the pause doubles up to `LONGEST_PAUSE`.
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 30.0
+
+
+class Link:
+    """Numbers claims and remembers what is in flight.
+
+    A claim is outstanding from the moment it is first sent until its answer arrives; until then it is repeated
+    with the same number, and the server answers the same.
+
+    Parameters
+    ----------
+    now : float
+        The time.
+    random : Random
+        Spreads pauses, so that pilots that lost the same server do not return together.
+    """
+
+    def __init__(self, now: float, random: Random) -> None:
+        self._random = random
+        self.number = 0
+        self.ack = 0
+        #: The claim without an answer yet.
+        self.claim: Claim | None = None
+        #: The channel it is on its way through; None if it must be repeated.
+        self.claim_channel: Channel | None = None
+        self.in_flight: dict[Channel, ExchangeBody] = {}
+        self.heartbeat, self.lease, self.poll, self.patience = 10.0, 60.0, 50.0, 900.0
+        #: When the last call that was answered had been sent: the lease holds at least from then.
+        self.heard = now
+        #: When the last call was sent.
+        self.sent = now
+        #: No call before this.
+        self.not_before = now
+        self._pause = FIRST_PAUSE
+        self.failures = 0
+
+    def accept_terms(self, reply: RegisterReply, now: float) -> None:
+        """Take over the durations that the server dictates."""
+        self.heartbeat, self.lease = reply.heartbeat, reply.lease
+        self.poll, self.patience = reply.poll, reply.patience
+        self.heard = max(self.heard, now)
+        self._end_outage(now)
+
+    def make_claim(self, want: int, cpus: int, memory: int | None) -> Claim:
+        """Return the claim to send: the outstanding one again, or a new one with the next number."""
+        if self.claim is None:
+            self.number += 1
+            self.claim = Claim(number=self.number, want=want, cpus=cpus, memory=memory)
+        return self.claim
+
+    def can_claim(self) -> bool:
+        """Return whether no claim is on its way."""
+        return self.claim is None or self.claim_channel is None
+
+    def drop_claim(self) -> None:
+        """Ask no more; what an answer under way still brings is handed back."""
+        self.claim, self.claim_channel = None, None
+
+    def note_sent(self, channel: Channel, body: ExchangeBody, now: float) -> None:
+        """Remember a call that goes out."""
+        self.in_flight[channel] = body
+        self.sent = now
+        if body.claim is not None:
+            self.claim_channel = channel
+
+    def note_answer(self, event: Answered, now: float) -> bool:
+        """Take in an answer.
+
+        Returns
+        -------
+        bool
+            Whether it fits what was asked; if not, the server contradicts itself.
+        """
+        self.in_flight.pop(event.channel, None)
+        self.heard = max(self.heard, event.sent)
+        self.heartbeat, self.lease = event.reply.heartbeat, event.reply.lease
+        self._end_outage(now)
+        asked = event.body.claim
+        if asked is None or self.claim is None or asked.number != self.claim.number:
+            return event.reply.number in {0, asked.number if asked else 0}
+        if event.reply.number == asked.number:
+            self.ack = asked.number
+            self.drop_claim()
+            return True
+        # An answer of number 0 has not touched the claim: it is repeated.
+        self.claim_channel = None
+        self.not_before = max(self.not_before, now + FIRST_PAUSE)
+        return event.reply.number == 0
+
+    def note_failure(self, event: CallFailed, now: float) -> None:
+        """Take in that a call brought nothing, and pause longer than the last time."""
+        self.in_flight.pop(event.channel, None)
+        if event.body.claim is not None and self.claim_channel == event.channel:
+            self.claim_channel = None
+        self.note_trouble(now)
+
+    def note_trouble(self, now: float) -> None:
+        """Put off the next call; each pause in a row is longer."""
+        self.failures += 1
+        self.not_before = now + self._pause * self._random.uniform(0.75, 1.25)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def _end_outage(self, now: float) -> None:
+        if self.failures:
+            self.failures, self._pause = 0, FIRST_PAUSE
+            self.not_before = now

@@ -1,0 +1,167 @@
+"""Where a pilot begins: log, checks, signals, and then the agent."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p3s import __version__
+from p3s.client import Client
+from p3s.errors import P3sError
+from p3s.pilot.agent import Agent
+from p3s.pilot.exits import EXIT_LOG, EXIT_USAGE
+from p3s.pilot.kill import become_subreaper
+from p3s.pilot.options import check_options
+from p3s.wire import Accepts, RegisterBody
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from p3s.pilot.options import PilotOptions
+
+__all__ = ["is_contained", "make_register_body", "run_pilot"]
+
+log = logging.getLogger("p3s.pilot")
+
+
+def run_pilot(options: PilotOptions) -> int:
+    """Run a pilot until it has a reason to leave.
+
+    SIGTERM and SIGINT let it finish what runs; a second one makes it hand that back. Must be called in the main
+    thread of a process that does nothing else: the pilot waits for all children of its process.
+
+    Parameters
+    ----------
+    options : PilotOptions
+        What the pilot is told.
+
+    Returns
+    -------
+    int
+        The exit code of the process (see `p3s.pilot.exits`).
+    """
+    try:
+        handler = logging.FileHandler(_make_folder(options.logs) / f"{options.uuid}.log", encoding="utf-8")
+    except OSError as error:
+        sys.stderr.write(
+            f"p3s pilot: the log folder {options.logs} cannot be used ({error}); name another one\n"
+        )
+        return EXIT_LOG
+    with _open_log(handler):
+        try:
+            check_options(options)
+            _check_user(options)
+            _make_folder(options.work)
+            _make_folder(options.data)
+            agent = Agent(options, Client(options.url, options.token), make_register_body(options))
+        except (P3sError, OSError) as error:
+            log.error("cannot start: %s", error)  # noqa: TRY400 - a message for people, not a trace
+            return EXIT_USAGE
+        become_subreaper()
+        log.info(
+            "pilot %s (%s) at %s, %d slots",
+            options.uuid,
+            options.name or "no name",
+            options.url,
+            options.slots,
+        )
+        with _handle_signals(agent):
+            code = agent.run()
+        log.info("exit code %d", code)
+        return code
+
+
+def make_register_body(options: PilotOptions) -> RegisterBody:
+    """Return what a pilot says of itself when it registers."""
+    return RegisterBody(
+        uuid=options.uuid,
+        name=options.name,
+        site=options.site,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        slots=options.slots,
+        cpus=options.total_cpus,
+        memory=options.memory,
+        labels=list(options.labels),
+        accepts=Accepts(users=list(options.users), jobtypes=list(options.jobtypes)),
+        lifetime=options.lifetime,
+        data=str(options.data),
+    )
+
+
+def is_contained(root: Path = Path("/")) -> bool:
+    """Return whether this process runs in a container that it can recognise.
+
+    Parameters
+    ----------
+    root : Path
+        Where the file system begins; a test gives another.
+
+    Returns
+    -------
+    bool
+        Whether Docker, Podman, Kubernetes, LXC or systemd-nspawn left their traces.
+    """
+    if (root / ".dockerenv").exists() or (root / "run" / ".containerenv").exists():
+        return True
+    with contextlib.suppress(OSError):
+        environ = (root / "proc" / "1" / "environ").read_bytes().split(b"\0")
+        if any(entry.startswith((b"container=", b"KUBERNETES_SERVICE_HOST=")) for entry in environ):
+            return True
+    with contextlib.suppress(OSError):
+        groups = (root / "proc" / "1" / "cgroup").read_text(encoding="utf-8")
+        return any(word in groups for word in ("docker", "kubepods", "containerd", "libpod", "/lxc"))
+    return False
+
+
+def _check_user(options: PilotOptions) -> None:
+    if os.geteuid() == 0 and not options.allow_root and not is_contained():
+        raise PermissionError(
+            "payloads would run as root; start the pilot as another user, or give --allow-root if you must"
+        )
+
+
+def _make_folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def _open_log(handler: logging.Handler) -> Iterator[None]:
+    handlers = [handler, logging.StreamHandler(sys.stderr)]
+    form = logging.Formatter("%(asctime)s %(message)s")
+    level = log.level
+    for one in handlers:
+        one.setFormatter(form)
+        log.addHandler(one)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        for one in handlers:
+            log.removeHandler(one)
+            one.close()
+
+
+@contextlib.contextmanager
+def _handle_signals(agent: Agent) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        # Only the main thread may; whoever runs a pilot elsewhere ends it through the server.
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: agent.interrupt()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

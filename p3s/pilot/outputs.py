@@ -1,0 +1,182 @@
+"""What a payload left behind: its outputs are looked at, measured, made durable; its logs' ends are read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p3s.engine.states import Reason
+from p3s.pilot.failure import AttemptFailed, explain_os_error
+from p3s.wire import TAIL_BYTES, OutputReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from p3s.wire import OutputOrder
+
+__all__ = ["collect_outputs", "compute_checksum", "read_piece", "read_tail", "sync_folder"]
+
+#: Up to this size the checksum is a SHA-256; above it Adler-32, which costs a tenth and is what storage systems
+#: of the field keep. Written as ``sha256:HEX`` and ``adler32:HEX``.
+LARGEST_SHA256 = 64 * 1024 * 1024
+#: The largest result that the server keeps.
+LARGEST_RESULT = 5 * 1024 * 1024
+_CHUNK = 1024 * 1024
+
+
+def collect_outputs(orders: Iterable[OutputOrder], folder: Path) -> list[OutputReport]:
+    """Check that all outputs are there, measure them and sync them to disk.
+
+    Parameters
+    ----------
+    orders : iterable of OutputOrder
+        What the payload was to make.
+    folder : Path
+        The attempt's own folder.
+
+    Returns
+    -------
+    list of OutputReport
+        In the same order; a result has its digest, and is yet to be uploaded.
+
+    Raises
+    ------
+    AttemptFailed
+        With all outputs that are missing, or of the wrong kind.
+    """
+    reports: list[OutputReport] = []
+    problems: list[str] = []
+    folders: set[Path] = set()
+    for order in orders:
+        path = folder / order.path
+        try:
+            status = path.lstat()
+            problem = _check_kind(status, order)
+            if problem:
+                problems.append(f"output '{order.name}' ({path}) {problem}")
+                continue
+            checksum = compute_checksum(path, status.st_size)
+            digest = checksum.removeprefix("sha256:") if order.result else None
+        except FileNotFoundError:
+            problems.append(
+                f"output '{order.name}' is not at {path}; the payload must write to ${order.name}"
+            )
+            continue
+        except OSError as error:
+            raise explain_os_error(error, path) from error
+        folders.add(path.parent)
+        size = status.st_size
+        reports.append(
+            OutputReport(name=order.name, path=str(path), size=size, checksum=checksum, digest=digest)
+        )
+    if problems:
+        raise AttemptFailed(Reason.MISSING_OUTPUT, "; ".join(problems))
+    for parent in folders:
+        sync_folder(parent)
+    return reports
+
+
+def compute_checksum(path: Path, size: int) -> str:
+    """Read a file to its end, sync it to disk and return its checksum.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    size : int
+        Its bytes, which choose the algorithm (see `LARGEST_SHA256`).
+
+    Returns
+    -------
+    str
+        ``sha256:HEX`` or ``adler32:HEX``.
+
+    References
+    ----------
+    SHA-256: FIPS 180-4. Adler-32: RFC 1950, section 9.
+    """
+    with path.open("rb") as file:
+        if size <= LARGEST_SHA256:
+            checksum = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            value = 1
+            while chunk := file.read(_CHUNK):
+                value = zlib.adler32(chunk, value)
+            checksum = f"adler32:{value:08x}"
+        os.fsync(file.fileno())
+    return checksum
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_tail(path: Path) -> tuple[bytes, int]:
+    """Return the last 64 KiB of a log and its whole size; nothing if there is none.
+
+    Parameters
+    ----------
+    path : Path
+        A file of any size, of which no more than the end is read.
+
+    Returns
+    -------
+    tuple of (bytes, int)
+        The end and the size.
+    """
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            return b"", 0
+        with path.open("rb") as file:
+            file.seek(max(size - TAIL_BYTES, 0))
+            return file.read(TAIL_BYTES), size
+    except FileNotFoundError:
+        return b"", 0
+
+
+def read_piece(path: Path, offset: int) -> tuple[int, bytes]:
+    """Return what a growing log has from `offset` on.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    offset : int
+        Where to read from; negative for the last 64 KiB.
+
+    Returns
+    -------
+    tuple of (int, bytes)
+        Where the piece starts, and at most 64 KiB.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = max(size - TAIL_BYTES, 0) if offset < 0 else offset
+            file.seek(start)
+            return start, file.read(TAIL_BYTES)
+    except FileNotFoundError:
+        return max(offset, 0), b""
+
+
+def _check_kind(status: os.stat_result, order: OutputOrder) -> str:
+    if stat.S_ISLNK(status.st_mode):
+        return "is a link; write the file itself, so that nobody else can change it"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no regular file; pack a folder into one file"
+    if order.result and status.st_size > LARGEST_RESULT:
+        return (
+            f"is a result of {status.st_size} bytes, more than the {LARGEST_RESULT} that the server keeps; "
+            "take it out of `results`, or `publish` it"
+        )
+    return ""

@@ -1,0 +1,100 @@
+"""What /proc tells about processes. Where there is no /proc, nothing is found and process groups must do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Process", "find_tree", "list_children", "list_processes", "read_variable"]
+
+_PROC = Path("/proc")
+
+
+class Process(NamedTuple):
+    """One line of the process table."""
+
+    pid: int
+    parent: int
+    group: int
+    session: int
+    state: str
+
+
+def list_processes() -> list[Process]:
+    """Return all processes."""
+    if not _PROC.is_dir():
+        return []
+    found = (_read_process(int(name)) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208 - names only
+    return [process for process in found if process is not None]
+
+
+def find_tree(leader: int, attempt: str) -> list[int]:
+    """Return the live processes of an attempt.
+
+    They are the leader, all its descendants, all of its session, and those that left both but still carry the
+    attempt's variable.
+
+    Parameters
+    ----------
+    leader : int
+        The pid of the payload's first process, whose session has the same number.
+    attempt : str
+        The attempt's uuid.
+
+    Returns
+    -------
+    list of int
+        Pids, without zombies.
+    """
+    processes = [process for process in list_processes() if process.pid != os.getpid()]
+    members = {
+        process.pid for process in processes if leader in {process.pid, process.group, process.session}
+    }
+    own = os.getpid()
+    for process in processes:
+        # An orphan of a payload is a child of this pilot (a subreaper), else of init.
+        if process.parent in {own, 1} and process.pid not in members:
+            if read_variable(process.pid, "P3S_ATTEMPT") == attempt:
+                members.add(process.pid)
+    grown = True
+    while grown:
+        found = {process.pid for process in processes if process.parent in members} - members
+        members |= found
+        grown = bool(found)
+    return [process.pid for process in processes if process.pid in members and process.state not in "ZX"]
+
+
+def list_children(pid: int) -> set[int]:
+    """Return the children of a process, those it adopted among them."""
+    children: set[int] = set()
+    try:
+        # The threads of a process share its children but list those that they started themselves.
+        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - on the way of every job: no Path objects
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:  # noqa: PTH123
+                children.update(map(int, file.read().split()))
+    except OSError:
+        return set()
+    return children
+
+
+def read_variable(pid: int, name: str) -> str:
+    """Return a variable that a process was started with; empty if it has none or may not be asked."""
+    try:
+        content = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return ""
+    prefix = f"{name}=".encode()
+    found = next((entry for entry in content.split(b"\0") if entry.startswith(prefix)), b"")
+    return found.removeprefix(prefix).decode(errors="replace")
+
+
+def _read_process(pid: int) -> Process | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        # It has ended meanwhile.
+        return None
+    # The name in parentheses may hold anything, so the numbers are counted from the last one.
+    state, parent, group, session, *_ = text[text.rindex(")") + 1 :].split()
+    return Process(pid, int(parent), int(group), int(session), state)

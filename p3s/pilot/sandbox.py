@@ -1,0 +1,249 @@
+"""The folders of an attempt: a sandbox to run in, and a folder below `data` that its outputs go to.
+
+::
+
+    <work>/<pilot>/<attempt>/        the payload's current folder, with the bundle in it
+    <work>/<pilot>/<attempt>/.p3s/   stdout, stderr, manifest.json, the script, lists of paths, tmp/
+    <data>/<workflow>/<job>/<attempt>/  outputs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from p3s.engine.states import Reason
+from p3s.errors import P3sError
+from p3s.pilot.failure import AttemptFailed, explain_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from p3s.wire import InputOrder, JobOrder
+
+__all__ = ["Sandbox", "find_missing_inputs", "is_cached", "make_sandbox", "resolve_place", "store_bundle"]
+
+#: Seconds between two looks at inputs that are not there yet.
+LOOK_PAUSE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """Where one attempt runs and writes."""
+
+    path: Path
+    folder: Path
+
+    @property
+    def control(self) -> Path:
+        """What p3s itself keeps in the sandbox."""
+        return self.path / ".p3s"
+
+    @property
+    def stdout(self) -> Path:
+        """The payload's standard output."""
+        return self.control / "stdout"
+
+    @property
+    def stderr(self) -> Path:
+        """The payload's standard error."""
+        return self.control / "stderr"
+
+    @property
+    def manifest(self) -> Path:
+        """The JSON file that `P3S_MANIFEST` names."""
+        return self.control / "manifest.json"
+
+    @property
+    def script(self) -> Path:
+        """The file that `run` was written to."""
+        return self.control / "run"
+
+    @property
+    def tmp(self) -> Path:
+        """The payload's folder for temporary files."""
+        return self.control / "tmp"
+
+    def find_list(self, name: str) -> Path:
+        """Return the file with the paths of the collection `name`."""
+        return self.control / f"{name}.list"
+
+    def find_output(self, path: str) -> Path:
+        """Return the absolute path of an output."""
+        return self.folder / path
+
+
+def make_sandbox(order: JobOrder, sandbox: Sandbox, cache: Path) -> None:
+    """Make the folders, unpack the bundle, write script, manifest and lists.
+
+    Parameters
+    ----------
+    order : JobOrder
+        What is to run.
+    sandbox : Sandbox
+        Where; it does not exist yet.
+    cache : Path
+        Where the bundle's contents are, by digest.
+
+    Raises
+    ------
+    AttemptFailed
+        If the file system does not play along, or a path leads out of its folder.
+    """
+    try:
+        sandbox.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sandbox.control.mkdir(mode=0o700, exist_ok=True)
+        sandbox.tmp.mkdir(exist_ok=True)
+        for entry in order.bundle:
+            _check_inside(entry.path)
+            target = sandbox.path / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(cache / entry.digest, target)
+            if entry.executable or entry.path == _strip_dot(order.payload or ""):
+                target.chmod(0o755)
+        if order.run is not None:
+            sandbox.script.write_text(order.run, encoding="utf-8")
+        for name in order.collections:
+            places = (resolve_place(one.place) for one in order.inputs if one.name == name)
+            sandbox.find_list(name).write_text("".join(f"{place}\n" for place in places), encoding="utf-8")
+        if order.outputs:
+            sandbox.folder.mkdir(parents=True, exist_ok=True)
+        for output in order.outputs:
+            _check_inside(output.path)
+            if "/" in output.path:
+                sandbox.find_output(output.path).parent.mkdir(parents=True, exist_ok=True)
+        sandbox.manifest.write_text(json.dumps(_make_manifest(order, sandbox)), encoding="utf-8")
+    except OSError as error:
+        raise explain_os_error(error, sandbox.path) from error
+
+
+def is_cached(order: JobOrder, cache: Path) -> bool:
+    """Return whether all contents of the bundle are here."""
+    return all((cache / entry.digest).exists() for entry in order.bundle)
+
+
+def store_bundle(order: JobOrder, cache: Path, fetch: Callable[[str], bytes]) -> None:
+    """Fetch what the cache lacks of a bundle.
+
+    Parameters
+    ----------
+    order : JobOrder
+        Whose bundle.
+    cache : Path
+        Where contents are kept, by digest.
+    fetch : callable
+        Returns the content of a digest from the server.
+
+    Raises
+    ------
+    AttemptFailed
+        If the server cannot give it, or gives something else.
+    """
+    for entry in order.bundle:
+        target = cache / entry.digest
+        if target.exists():
+            continue
+        try:
+            content = fetch(entry.digest)
+        except P3sError as error:
+            raise AttemptFailed(Reason.STAGING, f"'{entry.path}' of the bundle: {error}") from error
+        if hashlib.sha256(content).hexdigest() != entry.digest:
+            raise AttemptFailed(
+                Reason.BAD_CHECKSUM, f"'{entry.path}' of the bundle arrived damaged; it is fetched anew"
+            )
+        # Two pilots may share the cache: each writes a file of its own, and the name appears whole.
+        part = cache / f".{entry.digest}.{order.attempt}"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            part.replace(target)
+        except OSError as error:
+            raise explain_os_error(error, target) from error
+
+
+def find_missing_inputs(
+    inputs: Iterable[InputOrder], wait: float = 0.0, is_stopped: Callable[[], bool] = lambda: False
+) -> list[str]:
+    """Return what keeps inputs from being read, after giving them some time to appear.
+
+    Parameters
+    ----------
+    inputs : iterable of InputOrder
+        Inputs with the sizes that the server recorded. Those at a URL that is no ``file://`` are left to the
+        payload.
+    wait : float
+        Seconds to wait at most.
+    is_stopped : callable
+        Asked now and then; true ends the wait.
+
+    Returns
+    -------
+    list of str
+        One line per input, empty if all are there.
+    """
+    end = time.monotonic() + wait
+    waiting = list(inputs)
+    while True:
+        problems = [(one, problem) for one in waiting if (problem := _check_input(one))]
+        if not problems or time.monotonic() >= end or is_stopped():
+            return [problem for _, problem in problems]
+        waiting = [one for one, _ in problems]
+        time.sleep(LOOK_PAUSE)
+
+
+def resolve_place(place: str) -> str:
+    """Return the local path of a ``file://`` URL, and anything else as it is.
+
+    Examples
+    --------
+    >>> resolve_place("file:///data/run%201.csv")
+    '/data/run 1.csv'
+    >>> resolve_place("s3://bucket/run.csv")
+    's3://bucket/run.csv'
+    """
+    return unquote(urlsplit(place).path) if place.startswith("file://") else place
+
+
+def _check_input(one: InputOrder) -> str:
+    path = resolve_place(one.place)
+    if not path.startswith("/"):
+        return ""
+    try:
+        size = os.stat(path).st_size  # noqa: PTH116 - many inputs, and Path costs more than the call itself
+    except OSError as error:
+        return f"{one.name}: {path}: {error.strerror}"
+    if one.size is not None and size != one.size:
+        return f"{one.name}: {path} has {size} bytes instead of {one.size}"
+    return ""
+
+
+def _make_manifest(order: JobOrder, sandbox: Sandbox) -> dict[str, object]:
+    inputs: dict[str, object] = {one.name: resolve_place(one.place) for one in order.inputs}
+    for name in order.collections:
+        inputs[name] = [resolve_place(one.place) for one in order.inputs if one.name == name]
+    return {
+        "params": order.params,
+        "axes": order.axes,
+        "inputs": inputs,
+        "outputs": {output.name: str(sandbox.find_output(output.path)) for output in order.outputs},
+        "missing": order.missing,
+    }
+
+
+def _strip_dot(path: str) -> str:
+    return path.removeprefix("./")
+
+
+def _check_inside(path: str) -> None:
+    parts = PurePosixPath(path)
+    if not path or parts.is_absolute() or ".." in parts.parts or parts.parts[:1] == (".p3s",):
+        raise AttemptFailed(
+            Reason.STAGING, f"'{path}' leads out of the attempt's folder; name a file inside it"
+        )

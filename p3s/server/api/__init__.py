@@ -1,0 +1,8 @@
+"""The JSON API under /api/v1: each route decodes, calls a use case or a query, and encodes."""
+
+from __future__ import annotations
+
+from p3s.server.api import dags, datasets, jobs, pilots, system, workflows
+from p3s.server.api.frame import blueprint
+
+__all__ = ["blueprint", "dags", "datasets", "jobs", "pilots", "system", "workflows"]

@@ -1,0 +1,135 @@
+"""What all routes share: the blueprint, decoding, encoding, and who calls."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from apiflask import APIBlueprint
+from flask import Response, current_app, g, request
+from pydantic import BaseModel, ValidationError
+
+from p3s.errors import BadInput, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p3s.server.auth import Who
+    from p3s.server.usecases.core import Core
+
+__all__ = ["blueprint", "caller", "core", "endpoint", "read_cursor", "read_limit", "read_text"]
+
+Body = TypeVar("Body", bound=BaseModel)
+
+blueprint = APIBlueprint("api", "p3s.api", url_prefix="/api/v1", tag="p3s")
+
+_DESCRIPTIONS = {400: "bad input", 401: "no valid token", 403: "not allowed", 404: "not found", 409: "conflict"}
+
+
+def core() -> Core:
+    """Return the server that this application belongs to."""
+    return cast("Core", current_app.extensions["p3s"])
+
+
+def caller() -> Who:
+    """Return who sent the request."""
+    return cast("Who", g.who)
+
+
+def endpoint(
+    method: str,
+    rule: str,
+    *,
+    takes: type[BaseModel] | None = None,
+    gives: type[BaseModel] | None = None,
+    status: int = 200,
+) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
+    """Make a function a route.
+
+    Parameters
+    ----------
+    method, rule : str
+        As in Flask.
+    takes : pydantic model, optional
+        The request's body, passed to the function as ``body``.
+    gives : pydantic model, optional
+        The answer's body; a function that gives none answers 204.
+    status : int
+        Of an answer with a body; a function may return (body, status) instead.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Response]:
+        @wraps(function)
+        def view(**kwargs: Any) -> Response:
+            if takes is not None:
+                kwargs["body"] = _decode(takes)
+            answer = function(**kwargs)
+            if isinstance(answer, Response):
+                return answer
+            if answer is None:
+                return Response(status=204)
+            body, code = answer if isinstance(answer, tuple) else (answer, status)
+            return Response(body.model_dump_json(), status=code, mimetype="application/json")
+
+        _describe(view, takes, gives, status)
+        return cast("Callable[..., Response]", blueprint.route(rule, methods=[method])(view))
+
+    return decorate
+
+
+def _describe(
+    view: Any, takes: type[BaseModel] | None, gives: type[BaseModel] | None, status: int
+) -> None:
+    """Attach what the OpenAPI document says of a route; decoding and encoding are done here, by pydantic's JSON."""
+
+    def stub() -> None: ...
+
+    described: Any = blueprint.doc(responses=_DESCRIPTIONS)(stub)
+    if takes is not None:
+        described = blueprint.input(takes, validation=False)(described)
+    if gives is not None:
+        described = blueprint.output(gives, status_code=status)(described)
+    view._spec = described._spec  # noqa: SLF001 - where APIFlask keeps it
+
+
+def _decode(model: type[Body]) -> Body:
+    try:
+        return model.model_validate_json(request.get_data() or b"{}")
+    except ValidationError as error:
+        raise BadInput(
+            Problem(item["msg"], where=".".join(str(part) for part in item["loc"])) for item in error.errors()
+        ) from error
+
+
+def read_text(name: str) -> str | None:
+    """Return a query parameter, None if it is absent or empty."""
+    return request.args.get(name) or None
+
+
+def read_limit() -> int:
+    """Return the page size asked for.
+
+    Raises
+    ------
+    BadInput
+        If it is no number from 1 to the largest page.
+    """
+    text = request.args.get("limit") or "100"
+    largest = core().settings.page
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= largest:
+        raise BadInput([Problem(f"'{text}' is no number from 1 to {largest}", where="limit")])
+    return int(text)
+
+
+def read_cursor() -> str | None:
+    """Return the cursor of a list ordered by number.
+
+    Raises
+    ------
+    BadInput
+        If it is none that an earlier page gave.
+    """
+    text = read_text("cursor")
+    if text is not None and not (text.isascii() and text.isdigit()):
+        raise BadInput([Problem(f"'{text}' is no cursor of this list", where="cursor")])
+    return text

@@ -1,0 +1,39 @@
+"""Routes about the server itself, and the one that explains anything."""
+
+from __future__ import annotations
+
+import time
+
+from p3s import __version__
+from p3s.clock import read_clock
+from p3s.server.api.frame import caller, core, endpoint
+from p3s.server.queries.find import find_anything
+from p3s.server.queries.system import count_states
+from p3s.server.queries.why import explain
+from p3s.wire import StatusReply, WhoReply, WhyReply
+
+
+@endpoint("GET", "/who", gives=WhoReply)
+def who() -> WhoReply:
+    """Say who the token says you are."""
+    return WhoReply(name=caller().name, role=caller().role)
+
+
+@endpoint("GET", "/status", gives=StatusReply)
+def status() -> StatusReply:
+    """Count everything by state."""
+    server = core()
+    with server.db.read() as connection:
+        counts = count_states(connection)
+    return StatusReply(
+        version=__version__, database=server.db.kind, uptime=time.monotonic() - server.born, **counts
+    )
+
+
+@endpoint("GET", "/why/<path:thing>", gives=WhyReply)
+def why(thing: str) -> WhyReply:
+    """Answer in one sentence why a thing is where it is."""
+    with core().db.read() as connection:
+        noun, row = find_anything(connection, thing, owner=caller().name)
+        sentence = explain(connection, noun, row, read_clock())
+    return WhyReply(noun=noun, uuid=row.uuid, state=row.state, sentence=sentence)

@@ -1,0 +1,110 @@
+"""Routes of workflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
+from p3s.server.auth import require_owner
+from p3s.server.queries.datasets import view_datasets
+from p3s.server.queries.find import find_row
+from p3s.server.queries.jobs import list_workflow_jobs
+from p3s.server.queries.workflows import list_edges, view_workflow
+from p3s.server.queries.workflows import list_results as query_results
+from p3s.server.queries.workflows import list_workflows as query_workflows
+from p3s.server.models import dataset, job, job_input
+from p3s.server.usecases import acts, load
+from p3s.wire import (
+    CancelReply,
+    EmptyBody,
+    GraphView,
+    LoadBody,
+    LoadReply,
+    ResultList,
+    WorkflowList,
+    WorkflowView,
+)
+
+import sqlalchemy as sa
+
+
+def _find(ident: str, *, to_change: bool = False) -> Any:
+    with core().db.read() as connection:
+        row = find_row(connection, "workflow", ident, owner=caller().name)
+    if to_change:
+        require_owner(caller(), row.owner, f"workflow {row.uuid}")
+    return row
+
+
+def _view(ident: int) -> WorkflowView:
+    with core().db.read() as connection:
+        return view_workflow(connection, ident)
+
+
+@endpoint("POST", "/workflows", takes=LoadBody, gives=LoadReply, status=201)
+def load_workflow(body: LoadBody) -> tuple[LoadReply, int]:
+    """Start a workflow of a text or of a stored DAG."""
+    reply = load.load_workflow(core(), body, caller().name)
+    return reply, 201 if reply.created else 200
+
+
+@endpoint("GET", "/workflows", gives=WorkflowList)
+def list_workflows() -> WorkflowList:
+    """List workflows, newest first."""
+    with core().db.read() as connection:
+        return query_workflows(
+            connection,
+            state=read_text("state"),
+            owner=read_text("owner"),
+            name=read_text("name"),
+            limit=read_limit(),
+            cursor=read_cursor(),
+        )
+
+
+@endpoint("GET", "/workflows/<ident>", gives=WorkflowView)
+def show_workflow(ident: str) -> WorkflowView:
+    """Show a workflow with its jobs counted by state."""
+    return _view(_find(ident).id)
+
+
+@endpoint("POST", "/workflows/<ident>/start", takes=EmptyBody, gives=WorkflowView)
+def start_workflow(ident: str, body: EmptyBody) -> WorkflowView:  # noqa: ARG001 - decoded so that fields are refused
+    """Let a held workflow go."""
+    row = _find(ident, to_change=True)
+    load.start_workflow(core(), row.id, caller().name)
+    return _view(row.id)
+
+
+@endpoint("POST", "/workflows/<ident>/cancel", takes=EmptyBody, gives=CancelReply)
+def cancel_workflow(ident: str, body: EmptyBody) -> CancelReply:  # noqa: ARG001 - see above
+    """Cancel all that is not final."""
+    return acts.cancel_workflow(core(), _find(ident, to_change=True), caller().name)
+
+
+@endpoint("DELETE", "/workflows/<ident>")
+def delete_workflow(ident: str) -> None:
+    """Delete a workflow that is final or held; files stay."""
+    acts.delete_workflow(core(), _find(ident, to_change=True), caller().name)
+
+
+@endpoint("GET", "/workflows/<ident>/results", gives=ResultList)
+def list_results(ident: str) -> ResultList:
+    """List the files that `results` names and that are there."""
+    row = _find(ident)
+    with core().db.read() as connection:
+        return query_results(connection, row.id)
+
+
+@endpoint("GET", "/workflows/<ident>/graph", gives=GraphView)
+def show_graph(ident: str) -> GraphView:
+    """Return the nodes and edges of a workflow's graph."""
+    row = _find(ident)
+    read = sa.select(job_input.c.dataset_id).join(job, job.c.id == job_input.c.job_id)
+    with core().db.read() as connection:
+        nodes = sa.or_(dataset.c.workflow_id == row.id, dataset.c.id.in_(read.where(job.c.workflow_id == row.id)))
+        return GraphView(
+            jobs=list_workflow_jobs(connection, row.id),
+            datasets=view_datasets(connection, nodes),
+            edges=list_edges(connection, row.id),
+        )

@@ -1,0 +1,196 @@
+"""Who may do what: tokens, roles, and the one table of what each route needs."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from p3s.clock import read_clock
+from p3s.errors import NotAllowed, NoToken
+from p3s.server.models import pilot, token
+from p3s.server.secrets import hash_token, make_token
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from p3s.server.usecases.core import Core
+    from p3s.settings import Home
+
+__all__ = ["NEEDS", "Role", "Who", "authenticate", "ensure_tokens", "find_who", "require_owner", "require_role"]
+
+
+class Role(StrEnum):
+    """What a token admits."""
+
+    #: Needs no token.
+    ANYONE = "anyone"
+    #: Reads.
+    VIEWER = "viewer"
+    #: Reads, submits, and changes what is its own.
+    SUBMITTER = "submitter"
+    #: Registers pilots, nothing else.
+    PILOT = "pilot"
+    #: One registered pilot, by the secret that its registration returned.
+    SELF = "self"
+    #: Everything.
+    ADMIN = "admin"
+
+
+_READ = frozenset({Role.VIEWER, Role.SUBMITTER, Role.ADMIN})
+_SUBMIT = frozenset({Role.SUBMITTER, Role.ADMIN})
+_ADMIN = frozenset({Role.ADMIN})
+_ANYONE = frozenset({Role.ANYONE})
+
+#: What each route needs; the application does not start when a route is missing here.
+NEEDS: dict[str, frozenset[Role]] = {
+    "static": _ANYONE,
+    "health": _ANYONE,
+    "monitor.index": _ANYONE,
+    "monitor.login": _ANYONE,
+    "monitor.logout": _ANYONE,
+    "openapi.spec": _ANYONE,
+    "api.who": frozenset({Role.VIEWER, Role.SUBMITTER, Role.PILOT, Role.ADMIN}),
+    "api.status": _READ,
+    "api.why": _READ,
+    "api.load_workflow": _SUBMIT,
+    "api.list_workflows": _READ,
+    "api.show_workflow": _READ,
+    "api.start_workflow": _SUBMIT,
+    "api.cancel_workflow": _SUBMIT,
+    "api.delete_workflow": _SUBMIT,
+    "api.list_results": _READ,
+    "api.show_graph": _READ,
+    "api.list_dags": _READ,
+    "api.show_dag": _READ,
+    "api.show_bundle": _READ,
+    "api.delete_dag": _SUBMIT,
+    "api.create_jobs": _SUBMIT,
+    "api.list_jobs": _READ,
+    "api.show_job": _READ,
+    "api.read_log": _READ,
+    "api.cancel_job": _SUBMIT,
+    "api.list_datasets": _READ,
+    "api.show_dataset": _READ,
+    "api.register_dataset": _SUBMIT,
+    "api.list_pilots": _READ,
+    "api.show_pilot": _READ,
+    "api.drain_pilot": _ADMIN,
+    "api.kill_pilot": _ADMIN,
+    "api.fetch_blob": _READ | {Role.SELF},
+    "api.store_blob": frozenset({Role.SELF}),
+    "api.register_pilot": frozenset({Role.PILOT, Role.ADMIN}),
+    "api.exchange": frozenset({Role.SELF}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """The caller: a token's name, or a pilot's uuid."""
+
+    name: str
+    role: Role
+    site: str | None = None
+
+
+def authenticate(core: Core, secret: str | None) -> Who:
+    """Return whose token or pilot secret this is.
+
+    Raises
+    ------
+    NoToken
+        If it is nobody's, expired or revoked.
+    """
+    if not secret:
+        raise NoToken("this needs a token; `p3s login` keeps one, or set P3S_TOKEN")
+    return find_who(core, hash_token(secret))
+
+
+def find_who(core: Core, digest: str) -> Who:
+    """Return whose token or pilot secret has this hash.
+
+    Raises
+    ------
+    NoToken
+        If it is nobody's, expired or revoked.
+    """
+    with core.db.read() as connection:
+        row = connection.execute(sa.select(token).where(token.c.hash == digest)).one_or_none()
+        if row is not None:
+            if row.revoked is not None or (row.expires is not None and row.expires < read_clock()):
+                raise NoToken(f"the token '{row.name}' is no longer valid; ask an admin for a new one")
+            return Who(row.name, Role(row.role), row.site)
+        uuid = connection.scalar(sa.select(pilot.c.uuid).where(pilot.c.hash == digest))
+    if uuid is None:
+        raise NoToken("the server does not know this token; `p3s login` asks for another")
+    return Who(uuid, Role.SELF)
+
+
+def require_role(who: Who, endpoint: str) -> None:
+    """Check that the caller may use a route.
+
+    Raises
+    ------
+    NotAllowed
+        If not.
+    """
+    needed = NEEDS[endpoint]
+    if who.role not in needed:
+        names = " or ".join(sorted(needed - {Role.SELF})) or "a pilot's own secret"
+        raise NotAllowed(f"'{who.name}' is a {who.role}, and this needs {names}")
+
+
+def require_owner(who: Who, owner: str, what: str) -> None:
+    """Check that the caller owns an object, or is an admin.
+
+    Raises
+    ------
+    NotAllowed
+        If not.
+    """
+    if who.role is not Role.ADMIN and who.name != owner:
+        raise NotAllowed(f"{what} belongs to {owner}; only {owner} or an admin may change it")
+
+
+def ensure_tokens(core: Core, home: Home) -> None:
+    """At the first start, make an admin and a pilot token and leave them in files only the user can read."""
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    user = getpass.getuser()
+    for role, name in ((Role.ADMIN, user), (Role.PILOT, f"{user}-pilots")):
+        path = home.token_file(role)
+        if path.exists() and _is_known(core, path.read_text(encoding="utf-8").strip()):
+            continue
+        secret = make_token()
+        _store_token(core, secret, name, role)
+        _write_private(path, secret)
+
+
+def _is_known(core: Core, secret: str) -> bool:
+    with core.db.read() as connection:
+        return connection.scalar(sa.select(token.c.id).where(token.c.hash == hash_token(secret))) is not None
+
+
+def _store_token(core: Core, secret: str, name: str, role: Role) -> None:
+    def action(connection: sa.Connection) -> None:
+        taken = connection.scalar(sa.select(token.c.id).where(token.c.name == name))
+        if taken is not None and core.db.is_sqlite:
+            # The embedded database has one home; its lost token file is made anew.
+            connection.execute(sa.update(token).where(token.c.id == taken).values(hash=hash_token(secret)))
+            return
+        # Another home on the same database keeps its own token.
+        free = name if taken is None else f"{name}@{socket.gethostname()}-{os.getpid()}"
+        values = {"name": free, "role": role, "hash": hash_token(secret), "created": read_clock()}
+        connection.execute(sa.insert(token).values(values))
+
+    core.db.write(action)
+
+
+def _write_private(path: Path, secret: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(secret + "\n")

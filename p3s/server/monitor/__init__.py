@@ -1,0 +1,83 @@
+"""The web monitor: workflows and jobs, behind a token form."""
+
+from __future__ import annotations
+
+from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from werkzeug.wrappers import Response
+
+from p3s.errors import NoToken
+from p3s.server.auth import NEEDS, Who, authenticate, find_who
+from p3s.server.queries.jobs import list_jobs
+from p3s.server.queries.system import count_states
+from p3s.server.queries.workflows import list_workflows
+from p3s.server.secrets import hash_token
+
+__all__ = ["blueprint"]
+
+blueprint = Blueprint("monitor", __name__, template_folder="../templates")
+
+#: Rows of each table.
+ROWS = 50
+
+
+@blueprint.get("/")
+def index() -> str | Response:
+    """Show workflows and jobs, or the token form."""
+    who = _find_viewer()
+    if who is None:
+        return render_template("login.html", message="")
+    core = current_app.extensions["p3s"]
+    with core.db.read() as connection:
+        workflows = list_workflows(connection, state=None, owner=None, name=None, limit=ROWS, cursor=None)
+        jobs = list_jobs(connection, workflow_id=None, filters={}, limit=ROWS, cursor=None)
+        counts = count_states(connection)
+    return render_template("index.html", who=who, workflows=workflows.items, jobs=jobs.items, counts=counts)
+
+
+@blueprint.post("/login")
+def login() -> tuple[str, int] | Response:
+    """Open a session for a token that may read."""
+    token = request.form.get("token", "").strip()
+    core = current_app.extensions["p3s"]
+    try:
+        who = authenticate(core, token)
+    except NoToken as error:
+        return render_template("login.html", message=str(error)), 401
+    if who.role not in NEEDS["api.status"]:
+        return render_template("login.html", message=f"a {who.role} token cannot read; use another"), 403
+    session.clear()
+    # The cookie is signed, not secret: it holds the hash.
+    session["who"] = hash_token(token)
+    return redirect(url_for("monitor.index"), 303)
+
+
+@blueprint.post("/logout")
+def logout() -> Response:
+    """Close the session."""
+    session.clear()
+    return redirect(url_for("monitor.index"), 303)
+
+
+@blueprint.after_request
+def protect(response: Response) -> Response:
+    """Admit nothing but what p3s itself serves."""
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _find_viewer() -> Who | None:
+    digest = session.get("who")
+    if not digest:
+        return None
+    core = current_app.extensions["p3s"]
+    try:
+        # Looked up at each request, so that a revoked token ends the session at once.
+        return find_who(core, digest)
+    except NoToken:
+        session.clear()
+        return None

@@ -1,0 +1,108 @@
+"""Who an id means: a uuid, a unique prefix of one, ``@last``, or WORKFLOW/JOB."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import sqlalchemy as sa
+
+from p3s.errors import Ambiguous, NotFound
+from p3s.server.models import dataset, job, pilot, workflow
+
+__all__ = ["NOUNS", "find_anything", "find_row"]
+
+#: What has a uuid, in the order in which `find_anything` looks.
+NOUNS = {"workflow": workflow, "job": job, "dataset": dataset, "pilot": pilot}
+
+_PREFIX = re.compile(r"^[0-9a-f][0-9a-f-]{3,35}$")
+#: Characters of an id that tell enough in a message.
+_SHORT = 13
+
+
+def find_row(connection: sa.Connection, noun: str, ident: str, *, owner: str | None = None) -> Any:
+    """Return the row that `ident` means.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        An open connection.
+    noun : str
+        A key of `NOUNS`.
+    ident : str
+        A uuid, a prefix of at least four characters, ``@last``, or for jobs also WORKFLOW/NAME.
+    owner : str, optional
+        Whose newest object ``@last`` is.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    Ambiguous
+        If a prefix fits several.
+    """
+    table = NOUNS[noun]
+    if ident == "@last":
+        statement = sa.select(table).order_by(table.c.id.desc()).limit(1)
+        if owner is not None and "owner" in table.c:
+            statement = statement.where(table.c.owner == owner)
+        row = connection.execute(statement).one_or_none()
+        if row is None:
+            raise NotFound(noun, ident)
+        return row
+    if "/" in ident and noun in {"job", "dataset"}:
+        return _find_member(connection, noun, ident, owner)
+    if not _PREFIX.match(ident):
+        raise NotFound(noun, ident, "an id is a uuid, at least its first four characters, or @last")
+    # A range of the index: all that starts with the prefix lies below the prefix followed by the last hex digit's next.
+    statement = sa.select(table).where(table.c.uuid >= ident, table.c.uuid < ident + "g").limit(6)
+    rows = connection.execute(statement).all()
+    if not rows:
+        raise NotFound(noun, ident)
+    if len(rows) > 1:
+        raise Ambiguous(noun, ident, [row.uuid[:_SHORT] for row in rows])
+    return rows[0]
+
+
+def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = None) -> tuple[str, Any]:
+    """Return the noun and the row that `thing` means, whatever kind it is.
+
+    Raises
+    ------
+    NotFound
+        If nothing has this id.
+    Ambiguous
+        If it fits objects of one kind or of several.
+    """
+    if "/" in thing:
+        try:
+            return "job", find_row(connection, "job", thing, owner=owner)
+        except NotFound:
+            return "dataset", find_row(connection, "dataset", thing, owner=owner)
+    found: list[tuple[str, Any]] = []
+    for noun in ("workflow",) if thing == "@last" else NOUNS:
+        try:
+            found.append((noun, find_row(connection, noun, thing, owner=owner)))
+        except NotFound:
+            continue
+    # A standalone job shares its uuid with its workflow of one node; the job knows more.
+    if [noun for noun, _ in found] == ["workflow", "job"] and found[0][1].uuid == found[1][1].uuid:
+        return found[1]
+    if not found:
+        raise NotFound("object", thing, "`p3s workflow list` and `p3s job list` show ids")
+    if len(found) > 1:
+        raise Ambiguous("object", thing, [f"{noun} {row.uuid[:_SHORT]}" for noun, row in found])
+    return found[0]
+
+
+def _find_member(connection: sa.Connection, noun: str, ident: str, owner: str | None) -> Any:
+    head, _, name = ident.partition("/")
+    parent = find_row(connection, "workflow", head, owner=owner)
+    table = NOUNS[noun]
+    column = job.c.name if noun == "job" else dataset.c.key
+    row = connection.execute(
+        sa.select(table).where(table.c.workflow_id == parent.id, column == name)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(noun, ident, f"`p3s job list --workflow {parent.uuid[:8]}` shows the jobs of that workflow")
+    return row

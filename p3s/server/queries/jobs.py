@@ -1,0 +1,152 @@
+"""Jobs as people see them: lists, one with its whole story, and what it printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.states import FINAL_ATTEMPT
+from p3s.errors import NotFound
+from p3s.server.models import attempt, attempt_log, dataset, event, job, job_input, job_spec, pilot, workflow
+from p3s.server.queries.datasets import view_datasets
+from p3s.server.queries.why import explain_job
+from p3s.wire import AttemptView, EventView, JobList, JobView, LogView
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["find_attempt", "list_jobs", "list_workflow_jobs", "read_log", "show_job"]
+
+#: Events that `show_job` tells, newest last.
+EVENTS = 200
+
+
+def list_jobs(
+    connection: sa.Connection,
+    *,
+    workflow_id: int | None,
+    filters: dict[str, str | None],
+    limit: int,
+    cursor: str | None,
+) -> JobList:
+    """Return a page of jobs, newest first; `filters` are columns of ``job`` and the values they must have."""
+    statement = _select().order_by(job.c.id.desc()).limit(limit + 1)
+    if workflow_id is not None:
+        statement = statement.where(job.c.workflow_id == workflow_id)
+    for name, value in filters.items():
+        if value:
+            statement = statement.where(job.c[name] == value)
+    if cursor:
+        statement = statement.where(job.c.id < int(cursor))
+    rows = connection.execute(statement).all()
+    more = str(rows[limit - 1].id) if len(rows) > limit else None
+    return JobList(items=[_view(row) for row in rows[:limit]], next=more)
+
+
+def list_workflow_jobs(connection: sa.Connection, workflow_id: int) -> list[JobView]:
+    """Return all jobs of a workflow, in the order they were written: parents first."""
+    rows = connection.execute(_select().where(job.c.workflow_id == workflow_id).order_by(job.c.id))
+    return [_view(row) for row in rows]
+
+
+def show_job(connection: sa.Connection, ident: int, now: float) -> JobView:
+    """Return a job with its description, attempts, data, events, and why it is where it is."""
+    row = connection.execute(_select().where(job.c.id == ident)).one()
+    body = connection.scalar(sa.select(job_spec.c.body).where(job_spec.c.job_id == ident)) or {}
+    inputs = sa.select(job_input.c.dataset_id).where(job_input.c.job_id == ident)
+    attempts = _list_attempts(connection, ident)
+    return _view(row).model_copy(
+        update={
+            "spec": body,
+            "why": explain_job(connection, row, now),
+            "attempts": attempts,
+            "inputs": view_datasets(connection, dataset.c.id.in_(inputs)),
+            "outputs": view_datasets(connection, dataset.c.producer_id == ident),
+            "events": _list_events(connection, [row.uuid, *(entry.uuid for entry in attempts)]),
+        }
+    )
+
+
+def find_attempt(connection: sa.Connection, job_id: int, number: int | None, name: str) -> Any:
+    """Return the row of an attempt: this one, or the newest.
+
+    Raises
+    ------
+    NotFound
+        If the job has no such attempt.
+    """
+    statement = sa.select(attempt).where(attempt.c.job_id == job_id).order_by(attempt.c.number.desc()).limit(1)
+    if number is not None:
+        statement = statement.where(attempt.c.number == number)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        which = "no attempt yet" if number is None else f"no attempt {number}"
+        raise NotFound("attempt", name, f"the job has {which}; `p3s job show {name}` tells why")
+    return row
+
+
+def read_log(connection: sa.Connection, row: Any, stream: str, offset: int) -> LogView:
+    """Return what is kept of an attempt's output from byte `offset` on."""
+    kept = connection.execute(
+        sa.select(attempt_log.c.start, attempt_log.c.data).where(
+            attempt_log.c.attempt_id == row.id, attempt_log.c.stream == stream
+        )
+    ).one_or_none()
+    start, data = (kept.start, kept.data) if kept is not None else (offset, b"")
+    first = max(start, offset)
+    piece = data[first - start :]
+    return LogView(
+        attempt=row.uuid,
+        number=row.number,
+        stream=stream,
+        offset=first,
+        next=max(offset, start + len(data)),
+        text=piece.decode("utf-8", "replace"),
+        final=row.state in FINAL_ATTEMPT,
+    )
+
+
+def _list_attempts(connection: sa.Connection, ident: int) -> list[AttemptView]:
+    rows = connection.execute(
+        sa.select(attempt, pilot.c.uuid.label("pilot"), pilot.c.host)
+        .join(pilot, pilot.c.id == attempt.c.pilot_id)
+        .where(attempt.c.job_id == ident)
+        .order_by(attempt.c.number)
+    )
+    return [AttemptView.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - the documented way
+
+
+def _list_events(connection: sa.Connection, uuids: Sequence[str]) -> list[EventView]:
+    rows = connection.execute(
+        sa.select(event).where(event.c.uuid.in_(uuids)).order_by(event.c.id.desc()).limit(EVENTS)
+    ).all()
+    return [EventView.model_validate(dict(row._mapping)) for row in reversed(rows)]  # noqa: SLF001 - documented
+
+
+def _select() -> sa.Select[Any]:
+    return sa.select(
+        job,
+        workflow.c.uuid.label("workflow"),
+        workflow.c.name.label("workflow_name"),
+        workflow.c.state.label("workflow_state"),
+    ).join(workflow, workflow.c.id == job.c.workflow_id)
+
+
+def _view(row: Any) -> JobView:
+    return JobView(
+        uuid=row.uuid,
+        name=row.name,
+        owner=row.owner,
+        workflow=row.workflow,
+        workflow_name=row.workflow_name,
+        state=row.state,
+        reason=row.reason,
+        jobtype=row.jobtype,
+        priority=row.priority,
+        timelimit=row.timelimit,
+        created=row.created,
+        started=row.started,
+        ended=row.ended,
+        attempt=row.attempt,
+    )

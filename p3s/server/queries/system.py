@@ -1,0 +1,26 @@
+"""Counts by state, and small files by content."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from p3s.server.models import blob, dataset, job, pilot, workflow
+
+__all__ = ["count_states", "read_blob"]
+
+
+def count_states(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """Return, for jobs, workflows, pilots and datasets, how many are in each state."""
+    counts = {}
+    for noun, table in (("jobs", job), ("workflows", workflow), ("pilots", pilot), ("datasets", dataset)):
+        rows = connection.execute(
+            sa.select(table.c.state, sa.func.count().label("number")).group_by(table.c.state).order_by(table.c.state)
+        )
+        counts[noun] = {row.state: row.number for row in rows}
+    return counts
+
+
+def read_blob(connection: sa.Connection, digest: str) -> bytes | None:
+    """Return the content with this SHA-256, None if the server has none."""
+    data = connection.scalar(sa.select(blob.c.data).where(blob.c.digest == digest))
+    return None if data is None else bytes(data)

@@ -1,0 +1,220 @@
+"""Why a thing is where it is, in one sentence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.matching import Offer, Requirement, find_mismatches
+from p3s.engine.states import DatasetState, JobState, Reason
+from p3s.server.models import attempt, dataset, job, job_input, job_need, pilot, requirement
+from p3s.server.queries.pilots import LIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["explain", "explain_job"]
+
+#: Names that a sentence spells out; the others are counted.
+NAMED = 3
+
+
+def explain(connection: sa.Connection, noun: str, row: Any, now: float) -> str:
+    """Return in one sentence why the object `row` is where it is."""
+    match noun:
+        case "job":
+            return explain_job(connection, row, now)
+        case "workflow":
+            return explain_workflow(connection, row)
+        case "dataset":
+            return explain_dataset(connection, row)
+        case _:
+            return explain_pilot(row, now)
+
+
+def explain_job(connection: sa.Connection, row: Any, now: float) -> str:
+    """Return why a job is where it is; `row` is of ``job``, with ``workflow_state`` if known."""
+    match JobState(row.state):
+        case JobState.HELD:
+            return "It is held: its workflow is loaded and not started; `p3s workflow start` lets it go."
+        case JobState.WAITING:
+            return _explain_waiting(connection, row, now)
+        case JobState.DEFINED:
+            return _explain_queue(connection, row)
+        case JobState.DISPATCHED | JobState.RUNNING:
+            return _explain_running(connection, row, now)
+        case JobState.FINISHED:
+            return "It finished" + (f" at attempt {row.attempt}." if row.attempt else " by itself: it has no payload.")
+        case JobState.CANCELLED:
+            return f"It was {row.message or 'cancelled'}."
+        case JobState.SKIPPED:
+            return _explain_skipped(connection, row)
+        case JobState.FAILED:
+            detail = f": {row.message}" if row.message else ""
+            return f"It failed ({row.reason}) after {row.attempt} attempt(s), and no further try is left{detail}."
+
+
+def explain_workflow(connection: sa.Connection, row: Any) -> str:
+    """Return why a workflow is where it is."""
+    if row.state == "loading":
+        return "Its jobs are being written."
+    if row.state == "held":
+        return "It is held; `p3s workflow start` lets it go."
+    rows = connection.execute(
+        sa.select(job.c.state, sa.func.count().label("number"))
+        .where(job.c.workflow_id == row.id)
+        .group_by(job.c.state)
+        .order_by(job.c.state)
+    )
+    counts = ", ".join(f"{entry.number} {entry.state}" for entry in rows)
+    if row.state in {"failed", "cancelled"}:
+        failed = connection.scalars(
+            sa.select(job.c.name).where(job.c.workflow_id == row.id, job.c.state == JobState.FAILED).limit(NAMED + 1)
+        ).all()
+        detail = f"; failed: {_join(failed)}" if failed else ""
+        return f"It is {row.state}{f' ({row.message})' if row.message else ''}: {counts}{detail}."
+    return f"It is {row.state}: {counts}."
+
+
+def explain_dataset(connection: sa.Connection, row: Any) -> str:
+    """Return why a dataset is where it is."""
+    maker = connection.execute(sa.select(job.c.name, job.c.state).where(job.c.id == row.producer_id)).one_or_none()
+    match DatasetState(row.state):
+        case DatasetState.AVAILABLE:
+            return f"It is available at {row.place}."
+        case DatasetState.EXPECTED if maker is not None:
+            return f"It is expected: job {maker.name}, which makes it, is {maker.state}."
+        case DatasetState.EXPECTED:
+            return f"It is expected: nobody has registered {row.place}; `p3s dataset register {row.place}` does."
+        case DatasetState.FAILED if maker is not None:
+            return f"It will not come: job {maker.name}, which makes it, is {maker.state}."
+        case _:
+            return f"It is {row.state}."
+
+
+def explain_pilot(row: Any, now: float) -> str:
+    """Return why a pilot is where it is."""
+    age = f"last heard {max(0, round(now - row.seen))} s ago"
+    if row.state == "idle":
+        return f"It is idle: there is no job for it; {age}."
+    reason = f" ({row.reason})" if row.reason else ""
+    return f"It is {row.state}{reason}; {age}; {row.done} jobs done, {row.failed} failed."
+
+
+def _explain_waiting(connection: sa.Connection, row: Any, now: float) -> str:
+    if row.missing == 0:
+        wait = max(0, round(row.not_before - now))
+        return f"It waits {wait} s more before its next attempt: the last one ended with {row.reason}."
+    parents = connection.execute(
+        sa.select(job.c.name, job.c.state)
+        .join(job_need, job_need.c.parent_id == job.c.id)
+        .where(job_need.c.job_id == row.id, job.c.state.not_in((JobState.FINISHED,)))
+        .order_by(job.c.id)
+        .limit(NAMED + 1)
+    ).all()
+    data = connection.execute(
+        sa.select(job_input.c.key, dataset.c.place, job.c.name, job.c.state)
+        .join(dataset, dataset.c.id == job_input.c.dataset_id)
+        .outerjoin(job, job.c.id == dataset.c.producer_id)
+        .where(job_input.c.job_id == row.id, dataset.c.state == DatasetState.EXPECTED)
+        .order_by(job_input.c.id)
+        .limit(NAMED + 1)
+    ).all()
+    causes = [f"job {parent.name} ({parent.state})" for parent in parents]
+    causes += [
+        f"dataset {entry.key} from job {entry.name} ({entry.state})"
+        if entry.name
+        else f"dataset {entry.key}, which nobody has registered ({entry.place})"
+        for entry in data
+    ]
+    more = f" and {row.missing - NAMED} more" if row.missing > NAMED and len(causes) > NAMED else ""
+    return f"It waits for {_join(causes[:NAMED])}{more}."
+
+
+def _explain_queue(connection: sa.Connection, row: Any) -> str:
+    wish_row = connection.execute(sa.select(requirement).where(requirement.c.id == row.requirement_id)).one()
+    wish = Requirement(
+        owner=wish_row.owner,
+        jobtype=wish_row.jobtype,
+        cpus=wish_row.cpus,
+        memory=wish_row.memory,
+        timelimit=wish_row.timelimit,
+        labels=frozenset(wish_row.labels),
+    )
+    pilots = connection.execute(sa.select(pilot).where(pilot.c.state.in_(LIVE)).limit(1000)).all()
+    if not pilots:
+        return "It is ready, and no pilot is alive; `p3s pilot start` starts one."
+    misfits = [find_mismatches(wish, make_offer(entry)) for entry in pilots]
+    if all(misfits):
+        nearest = min(misfits, key=len)
+        return f"It is ready, and none of {len(pilots)} live pilot(s) can run it: the nearest one: {'; '.join(nearest)}."
+    ahead = sa.select(sa.func.count()).select_from(
+        sa.select(job.c.id)
+        .where(
+            job.c.requirement_id == row.requirement_id,
+            job.c.state == JobState.DEFINED,
+            sa.or_(
+                job.c.priority > row.priority,
+                sa.and_(job.c.priority == row.priority, job.c.due < row.due),
+                sa.and_(job.c.priority == row.priority, job.c.due == row.due, job.c.rank > row.rank),
+                sa.and_(
+                    job.c.priority == row.priority, job.c.due == row.due, job.c.rank == row.rank, job.c.id < row.id
+                ),
+            ),
+        )
+        .limit(10_000)
+        .subquery()
+    )
+    return (
+        f"It is ready: {connection.scalar(ahead)} job(s) of its kind are ahead of it, and "
+        f"{sum(not misfit for misfit in misfits)} live pilot(s) can run it."
+    )
+
+
+def make_offer(row: Any) -> Offer:
+    """Return what a pilot offers when nothing runs on it; `row` is of ``pilot``."""
+    return Offer(
+        users=frozenset(row.accepts["users"]),
+        jobtypes=frozenset(row.accepts["jobtypes"]),
+        labels=frozenset(row.labels),
+        cpus=row.cpus,
+        memory=row.memory or None,
+        lifetime=row.lifetime,
+    )
+
+
+def _explain_running(connection: sa.Connection, row: Any, now: float) -> str:
+    found = connection.execute(
+        sa.select(pilot.c.host, pilot.c.uuid, pilot.c.seen)
+        .join(attempt, attempt.c.pilot_id == pilot.c.id)
+        .where(attempt.c.job_id == row.id, attempt.c.number == row.attempt)
+    ).one()
+    where = f"on {found.host} (pilot {found.uuid[:8]}, heard {max(0, round(now - found.seen))} s ago)"
+    if row.state == JobState.DISPATCHED:
+        return f"Attempt {row.attempt} was given to a pilot {where} and has not started."
+    return f"Attempt {row.attempt} has been running for {max(0, round(now - row.started))} s {where}."
+
+
+def _explain_skipped(connection: sa.Connection, row: Any) -> str:
+    if row.reason == Reason.IF:
+        return "It was skipped: its `if` said no."
+    bad = [JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED]
+    by_need = sa.select(job_need.c.parent_id).where(job_need.c.job_id == row.id)
+    by_data = (
+        sa.select(dataset.c.producer_id)
+        .join(job_input, job_input.c.dataset_id == dataset.c.id)
+        .where(job_input.c.job_id == row.id, dataset.c.producer_id.is_not(None))
+    )
+    parents = connection.execute(
+        sa.select(job.c.name, job.c.state)
+        .where(sa.or_(job.c.id.in_(by_need), job.c.id.in_(by_data)), job.c.state.in_(bad))
+        .order_by(job.c.id)
+        .limit(NAMED)
+    ).all()
+    return f"It was skipped: {_join([f'job {parent.name} is {parent.state}' for parent in parents])}."
+
+
+def _join(names: Sequence[str]) -> str:
+    shown = list(names[:NAMED])
+    return ", ".join(shown) + (" and more" if len(names) > NAMED else "")

@@ -1,0 +1,177 @@
+"""The real server: gunicorn around the application, with the sweeper beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.app.base import BaseApplication
+
+from p3s.errors import BadInput, Conflict
+from p3s.server.app import create_app
+from p3s.server.auth import ensure_tokens
+from p3s.server.db import Database
+from p3s.server.migrations import apply_migrations, find_pending
+from p3s.server.usecases.core import Core
+from p3s.server.usecases.sweep import Sweeper
+from p3s.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from apiflask import APIFlask
+
+    from p3s.settings import Home
+
+__all__ = ["migrate", "serve"]
+
+log = logging.getLogger(__name__)
+
+#: Threads of a worker. Each held long poll takes one, so they must exceed the pilots; they start when needed.
+THREADS = 2200
+#: Seconds that answers under way get when the server stops; held calls are answered at once.
+GRACE = 10
+
+
+def migrate(database: str) -> str:
+    """Bring a database to the newest version and return that version."""
+    db = Database(database)
+    try:
+        apply_migrations(db)
+        return find_pending(db)[0] or ""
+    finally:
+        db.close()
+
+
+def serve(
+    home: Home, *, database: str | None, host: str, port: int, workers: int = 1, threads: int = THREADS, **given: Any
+) -> None:
+    """Run the server until it is told to stop; it does not return.
+
+    Parameters
+    ----------
+    home : Home
+        Where tokens of the first start, and the embedded database, are kept.
+    database : str or None
+        An address; None for the embedded SQLite database.
+    host, port : str, int
+        Where to listen.
+    workers, threads : int
+        Processes, and threads of each. SQLite has exactly one process.
+    **given
+        Further fields of `ServerSettings`.
+
+    Raises
+    ------
+    BadInput
+        If the database and the number of workers do not fit, or the database has an older version.
+    Conflict
+        If another server runs on this embedded database.
+    """
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings = ServerSettings(database=database or f"sqlite:///{home.database}", home=home, **given)
+    db = Database(settings.database)
+    if db.is_sqlite and workers != 1:
+        raise BadInput([f"SQLite is served by exactly one process, not {workers}; use PostgreSQL for more"])
+    lock = _lock_database(home.path / "server.lock") if db.is_sqlite else None
+    _prepare_database(db, settings.database)
+    core = Core(db, settings)
+    ensure_tokens(core, home)
+    # Connections do not survive the fork into workers.
+    db.close()
+    _write_server_file(home, host, port)
+    try:
+        _Gunicorn(settings, host, port, workers, threads).run()
+    finally:
+        home.server_file.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _prepare_database(db: Database, address: str) -> None:
+    current, newest = find_pending(db)
+    if current == newest:
+        return
+    if db.is_sqlite or current is None:
+        # An embedded or an empty database belongs to this server alone.
+        apply_migrations(db)
+        return
+    raise BadInput(
+        [f"the database has version {current}, this p3s needs {newest}; `p3s server migrate --database {address}` brings it"]
+    )
+
+
+def _lock_database(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Conflict(f"another server runs on {path.parent}; stop it, or set P3S_HOME to another folder") from error
+    return descriptor
+
+
+def _write_server_file(home: Home, host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    text = json.dumps({"url": f"http://{shown}:{port}", "pid": os.getpid()})
+    temporary = home.server_file.with_suffix(".new")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(home.server_file)
+
+
+class _Gunicorn(BaseApplication):  # type: ignore[misc]
+    """Gunicorn with its settings from here instead of a file."""
+
+    def __init__(self, settings: ServerSettings, host: str, port: int, workers: int, threads: int) -> None:
+        self._settings = settings
+        self._options = {
+            "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "workers": workers,
+            "threads": threads,
+            "worker_class": "gthread",
+            "worker_connections": threads + 1000,
+            "keepalive": 75,
+            "timeout": 60,
+            "graceful_timeout": GRACE,
+            "control_socket_disable": True,
+            "proc_name": "p3s server",
+            "loglevel": "warning",
+            "post_worker_init": _start_sweeper,
+            "worker_exit": _close,
+        }
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set the options that this version of gunicorn knows."""
+        for name, value in self._options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> APIFlask:
+        """Make the application, in the worker."""
+        return create_app(Database(self._settings.database), self._settings)
+
+
+def _start_sweeper(worker: Any) -> None:
+    core: Core = worker.wsgi.extensions["p3s"]
+    Sweeper(core).start()
+    threading.Thread(target=_release_waits, args=(worker, core), name="stop watch", daemon=True).start()
+
+
+def _release_waits(worker: Any, core: Core) -> None:
+    """Answer held calls as soon as the worker is told to stop: nobody waits for a long poll to end."""
+    while worker.alive:
+        time.sleep(0.1)
+    core.hub.close()
+
+
+def _close(_server: Any, worker: Any) -> None:
+    core = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("p3s")
+    if core is not None:
+        core.hub.close()
+        core.db.close()

@@ -1,0 +1,126 @@
+"""Who ends what fell silent: pilots past their lease, claims whose answer never arrived, attempts nobody knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.states import AttemptState, JobState, PilotState, Reason, Signal
+from p3s.server.models import attempt, job, pilot
+from p3s.server.transitions.reports import end_attempt_badly
+from p3s.server.transitions.spread import release_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.transitions.reports import ReportRules
+
+__all__ = ["end_silent_pilots", "return_unacknowledged", "return_unknown", "wake_sleepers"]
+
+LIVE_PILOTS = (PilotState.ACTIVE, PilotState.IDLE, PilotState.RUNNING, PilotState.DRAINING)
+STEP = 200
+
+
+def _select_open() -> sa.Select[Any]:
+    return sa.select(
+        attempt.c.id,
+        attempt.c.uuid,
+        attempt.c.number,
+        attempt.c.state,
+        attempt.c.job_id,
+        attempt.c.pilot_id,
+        job.c.state.label("job_state"),
+        job.c.attempt.label("job_attempt"),
+        job.c.failures.label("job_failures"),
+        job.c.losses.label("job_losses"),
+        job.c.requirement_id,
+    ).join(job, job.c.id == attempt.c.job_id)
+
+
+def end_silent_pilots(ledger: Ledger, lease: float, rules: ReportRules) -> bool:
+    """Move pilots not heard for `lease` seconds to ``timeout`` and end their attempts; return if some are left.
+
+    The guard on the pilot's own row keeps this and a call of that pilot from overtaking each other.
+    """
+    silent = sa.and_(pilot.c.state.in_(LIVE_PILOTS), pilot.c.seen < ledger.now - lease)
+    ids = list(ledger.connection.scalars(sa.select(pilot.c.id).where(silent).order_by(pilot.c.id).limit(STEP)))
+    if not ids:
+        return False
+    gone = ledger.move(
+        "pilot", ids, Signal.TIME_OUT, guard=pilot.c.seen < ledger.now - lease, reason="fell silent past its lease"
+    )
+    lose_attempts(ledger, gone, rules, "its pilot fell silent past its lease")
+    return len(ids) == STEP
+
+
+def lose_attempts(ledger: Ledger, pilots: Sequence[int], rules: ReportRules, message: str) -> None:
+    """End the open attempts of pilots that are gone."""
+    open_states = (AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)
+    rows = ledger.connection.execute(
+        _select_open()
+        .where(attempt.c.pilot_id.in_(pilots), attempt.c.state.in_(open_states))
+        .order_by(attempt.c.id)
+    ).all()
+    for row in rows:
+        end_attempt_badly(ledger, row, Signal.LOSE, Reason.PILOT_LOST, rules, message=message)
+
+
+def return_unacknowledged(ledger: Ledger, after: float, rules: ReportRules) -> None:
+    """Put back what was claimed more than `after` seconds ago in an answer that never arrived."""
+    rows = ledger.connection.execute(
+        _select_open()
+        .join(pilot, pilot.c.id == attempt.c.pilot_id)
+        .where(
+            attempt.c.state == AttemptState.DISPATCHED,
+            attempt.c.claim > pilot.c.acked,
+            attempt.c.created < ledger.now - after,
+        )
+        .order_by(attempt.c.id)
+        .limit(STEP)
+    ).all()
+    for row in rows:
+        end_attempt_badly(
+            ledger, row, Signal.HAND_BACK, Reason.HANDED_BACK, rules, message="the claim's answer never arrived"
+        )
+
+
+def return_unknown(ledger: Ledger, pilot_id: int, known: Collection[str], acked: int, rules: ReportRules) -> None:
+    """Put back the attempts of a pilot that it does not know: they cost nothing."""
+    rows = ledger.connection.execute(
+        _select_open()
+        .where(
+            attempt.c.pilot_id == pilot_id,
+            attempt.c.state.in_((AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)),
+            attempt.c.claim <= acked,
+        )
+        .order_by(attempt.c.id)
+    ).all()
+    for row in rows:
+        if row.uuid in known:
+            continue
+        if row.state == AttemptState.STOPPING:
+            ledger.move("attempt", [row.id], Signal.STOP, ended=ledger.now)
+        else:
+            end_attempt_badly(
+                ledger, row, Signal.HAND_BACK, Reason.HANDED_BACK, rules, message="its pilot does not know it"
+            )
+
+
+def wake_sleepers(ledger: Ledger) -> bool:
+    """Release jobs whose backoff is over, or whose release was interrupted; return whether some may be left."""
+    ids = list(
+        ledger.connection.scalars(
+            sa.select(job.c.id)
+            .where(
+                job.c.state == sa.literal_column(f"'{JobState.WAITING}'"),
+                job.c.missing == sa.literal_column("0"),
+                job.c.not_before <= ledger.now,
+            )
+            .order_by(job.c.not_before)
+            .limit(STEP)
+        )
+    )
+    release_jobs(ledger, ids)
+    return len(ids) == STEP

@@ -1,0 +1,295 @@
+"""What pilots say of attempts: taken, or refused and kept as evidence.
+
+A report is hostile input: the attempt exists, its token fits, it is not superseded. Otherwise it changes no job
+and no dataset; it ends that attempt, if open, which frees what it held.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.outcome import decide_outcome
+from p3s.engine.plan import Retry
+from p3s.engine.states import FINAL_JOB, AttemptState, JobState, Reason, Signal
+from p3s.server.db import Overtaken
+from p3s.server.models import attempt, attempt_log, blob, dataset, job, job_spec, pilot, workflow
+from p3s.server.secrets import fits_attempt
+from p3s.server.transitions.spread import end_jobs, release_jobs
+from p3s.wire import AttemptReport, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p3s.server.transitions.ledger import Ledger
+
+__all__ = ["ReportRules", "end_attempt_badly", "take_reports"]
+
+_OPEN = {AttemptState.DISPATCHED, AttemptState.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRules:
+    """What taking reports needs to know: the server's secret and the infrastructure budget."""
+
+    secret: str
+    budget: int
+
+
+def take_reports(ledger: Ledger, reports: Sequence[AttemptReport], rules: ReportRules) -> list[Verdict]:
+    """Take each report in turn and return a verdict on each."""
+    if not reports:
+        return []
+    found = _read_attempts(ledger, [report.attempt for report in reports])
+    verdicts = []
+    for report in reports:
+        row = found.get(report.attempt)
+        if row is None or not fits_attempt(rules.secret, report.attempt, report.token):
+            why = "no such attempt" if row is None else "the token is not this attempt's"
+            verdicts.append(_answer(report, "refused", f"{why}; drop it"))
+            continue
+        verdicts.append(_take(ledger, row, report, rules))
+        if len(reports) > 1:
+            # A batch may hold the start and the end of one attempt.
+            found |= _read_attempts(ledger, [report.attempt])
+    return verdicts
+
+
+def end_attempt_badly(
+    ledger: Ledger, row: Any, signal: Signal, reason: Reason, rules: ReportRules, /, **values: Any
+) -> bool:
+    """End an open attempt without success and decide what becomes of its job.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    row : row
+        The attempt, its ``job_id``, ``job_state``, ``job_attempt``, ``job_failures`` and ``job_losses``.
+    signal : Signal
+        ``fail``, ``lose`` or ``hand-back``.
+    reason : Reason
+        Why.
+    rules : ReportRules
+        The budget.
+    **values
+        Columns of the attempt to set.
+
+    Returns
+    -------
+    bool
+        Whether the attempt was open and is ended.
+    """
+    if not ledger.move("attempt", [row.id], signal, reason=reason, ended=ledger.now, **values):
+        return False
+    if row.job_attempt != row.number or row.job_state in FINAL_JOB:
+        return True
+    if signal is Signal.HAND_BACK:
+        ledger.released.update(
+            row.requirement_id for _ in ledger.move("job", [row.job_id], Signal.HAND_BACK, released=ledger.now)
+        )
+        return True
+    outcome = decide_outcome(
+        reason,
+        values.get("exit_code"),
+        _read_retry(ledger, row.job_id),
+        failures=row.job_failures,
+        losses=row.job_losses,
+        budget=rules.budget,
+    )
+    counts = {
+        "failures": job.c.failures + outcome.failures,
+        "losses": job.c.losses + outcome.losses,
+        "reason": reason,
+        "message": values.get("message", ""),
+    }
+    if outcome.again:
+        moved = ledger.move("job", [row.job_id], Signal.AGAIN, not_before=ledger.now + outcome.delay, **counts)
+        if moved and outcome.delay == 0:
+            release_jobs(ledger, moved)
+    else:
+        moved = ledger.move("job", [row.job_id], Signal.FAIL, ended=ledger.now, **counts)
+        end_jobs(ledger, moved, failed=True)
+    return True
+
+
+def _read_attempts(ledger: Ledger, uuids: Sequence[str]) -> dict[str, Any]:
+    statement = (
+        sa.select(
+            attempt.c.id,
+            attempt.c.uuid,
+            attempt.c.number,
+            attempt.c.state,
+            attempt.c.job_id,
+            attempt.c.pilot_id,
+            job.c.uuid.label("job_uuid"),
+            job.c.name.label("job_name"),
+            job.c.state.label("job_state"),
+            job.c.attempt.label("job_attempt"),
+            job.c.failures.label("job_failures"),
+            job.c.losses.label("job_losses"),
+            job.c.requirement_id,
+            workflow.c.uuid.label("workflow_uuid"),
+        )
+        .join(job, job.c.id == attempt.c.job_id)
+        .join(workflow, workflow.c.id == job.c.workflow_id)
+        .where(attempt.c.uuid.in_(uuids))
+    )
+    return {row.uuid: row for row in ledger.connection.execute(statement)}
+
+
+def _take(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -> Verdict:
+    current = row.job_attempt == row.number and row.job_state not in FINAL_JOB
+    if row.state == AttemptState.STOPPING:
+        return _confirm_stop(ledger, row, report)
+    if row.state in _OPEN and current:
+        match report.kind:
+            case "started":
+                return _begin(ledger, row, report)
+            case "succeeded":
+                return _succeed(ledger, row, report, rules)
+            case _:
+                return _fail(ledger, row, report, rules)
+    if report.kind == "started" and row.state == AttemptState.RUNNING:
+        return _answer(report, "repeated")
+    if report.kind == "succeeded" and row.state == AttemptState.SUCCEEDED:
+        return _answer(report, "repeated")
+    if report.kind == "succeeded" and row.state == AttemptState.LOST and current:
+        return _succeed(ledger, row, report, rules)
+    if report.kind in {"failed", "handed-back", "stopped"} and row.state not in _OPEN:
+        # The attempt has ended already, as the pilot wishes it to be.
+        return _answer(report, "repeated", f"the attempt is {row.state}")
+    return _supersede(ledger, row, report)
+
+
+def _begin(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
+    if not ledger.move("attempt", [row.id], Signal.BEGIN, started=ledger.now):
+        return _answer(report, "repeated")
+    ledger.move("job", [row.job_id], Signal.BEGIN, started=ledger.now)
+    return _answer(report, "accepted")
+
+
+def _succeed(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -> Verdict:
+    expected = ledger.connection.execute(
+        sa.select(dataset.c.id, dataset.c.name, dataset.c.result).where(dataset.c.producer_id == row.job_id)
+    ).all()
+    made = {output.name: output for output in report.outputs}
+    wrong = _find_wrong_outputs(ledger, row, expected, made)
+    late = row.state == AttemptState.LOST
+    if wrong and not late:
+        ended = {"message": wrong, "exit_code": report.exit_code}
+        end_attempt_badly(ledger, row, Signal.FAIL, Reason.MISSING_OUTPUT, rules, **ended)
+        return _answer(report, "refused", wrong)
+    if wrong:
+        return _supersede(ledger, row, report)
+    signal = Signal.LATE_SUCCESS if late else Signal.SUCCEED
+    if not ledger.move("attempt", [row.id], signal, **_measured(ledger, report)):
+        return _supersede(ledger, row, report)
+    if not ledger.move("job", [row.job_id], signal, ended=ledger.now, reason=None, message=""):
+        raise Overtaken  # The job left between the look and the write, so the attempt's move must not stand.
+    for target in expected:
+        output = made[target.name]
+        ledger.move(
+            "dataset",
+            [target.id],
+            Signal.REGISTER,
+            place=output.path,
+            size=output.size,
+            checksum=output.checksum,
+            digest=output.digest if target.result else None,
+        )
+    ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.pilot_id).values(done=pilot.c.done + 1))
+    _keep_tails(ledger, row, report)
+    end_jobs(ledger, [row.job_id])
+    return _answer(report, "accepted")
+
+
+def _fail(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -> Verdict:
+    _keep_tails(ledger, row, report)
+    if report.kind in {"handed-back", "stopped"}:
+        reason = report.reason or Reason.HANDED_BACK
+        end_attempt_badly(ledger, row, Signal.HAND_BACK, reason, rules, message=report.message)
+        return _answer(report, "accepted")
+    measured = _measured(ledger, report)
+    del measured["ended"]
+    end_attempt_badly(ledger, row, Signal.FAIL, report.reason or Reason.NONSTARTER, rules, **measured)
+    ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.pilot_id).values(failed=pilot.c.failed + 1))
+    return _answer(report, "accepted")
+
+
+def _confirm_stop(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
+    if report.kind != "started":
+        _keep_tails(ledger, row, report)
+        ledger.move("attempt", [row.id], Signal.STOP, ended=ledger.now)
+    if report.kind == "stopped":
+        return _answer(report, "accepted")
+    return _supersede(ledger, row, report)
+
+
+def _supersede(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
+    why = f"the attempt is {row.state}, its job {row.job_state} at attempt {row.job_attempt}"
+    ledger.note("attempt", row.uuid, f"late {report.kind}"[:16], before=row.state, after=row.state, cause=why)
+    if row.state in _OPEN:
+        ledger.move("attempt", [row.id], Signal.CANCEL)
+        ledger.move("attempt", [row.id], Signal.STOP, ended=ledger.now)
+    return _answer(report, "superseded", f"superseded: stop; {why}")
+
+
+def _find_wrong_outputs(ledger: Ledger, row: Any, expected: Sequence[Any], made: dict[str, Any]) -> str:
+    """Return what is wrong with the files of a success, or an empty text (promise 3)."""
+    fence = f"/{row.workflow_uuid}/{row.job_name}/{row.uuid}/"
+    missing = sorted(target.name for target in expected if target.name not in made)
+    if missing:
+        return f"the report names no file for {', '.join(missing)}"
+    for target in expected:
+        path = made[target.name].path
+        if fence not in path or posixpath.normpath(path) != path:
+            return f"output {target.name} at {path} lies outside the attempt's folder ...{fence}"
+    digests = {made[target.name].digest for target in expected if target.result} - {None}
+    known = set(ledger.connection.scalars(sa.select(blob.c.digest).where(blob.c.digest.in_(digests)))) if digests else set()
+    lacking = [
+        target.name for target in expected if target.result and made[target.name].digest not in known
+    ]
+    return f"the content of result {', '.join(lacking)} was not uploaded" if lacking else ""
+
+
+def _measured(ledger: Ledger, report: AttemptReport) -> dict[str, Any]:
+    return {
+        "ended": ledger.now,
+        "message": report.message,
+        "exit_code": report.exit_code,
+        "signal": report.signal,
+        "wall": report.wall,
+        "cpu_time": report.cpu_time,
+        "peak_memory": report.peak_memory,
+    }
+
+
+def _keep_tails(ledger: Ledger, row: Any, report: AttemptReport) -> None:
+    tails = [
+        {"attempt_id": row.id, "stream": stream, "start": max(0, size - len(data)), "data": data}
+        for stream, data, size in (
+            ("stdout", report.stdout, report.stdout_size),
+            ("stderr", report.stderr, report.stderr_size),
+        )
+        if data
+    ]
+    if tails:
+        # What was sent while somebody watched is replaced by the end of the whole.
+        ledger.connection.execute(sa.delete(attempt_log).where(attempt_log.c.attempt_id == row.id))
+        ledger.connection.execute(sa.insert(attempt_log), tails)
+
+
+def _read_retry(ledger: Ledger, job_id: int) -> Retry:
+    body = ledger.connection.scalar(sa.select(job_spec.c.body).where(job_spec.c.job_id == job_id)) or {}
+    fields = body.get("retry", {})
+    return Retry(**(fields | {"when": tuple(fields.get("when", ()))}))
+
+
+def _answer(report: AttemptReport, verdict: str, message: str = "") -> Verdict:
+    return Verdict.model_validate(
+        {"attempt": report.attempt, "kind": report.kind, "verdict": verdict, "message": message}
+    )

@@ -1,0 +1,341 @@
+"""Who writes a new workflow: its jobs, datasets and edges, in batches, then its start.
+
+Jobs are written in topological order, so that an edge's parent is always there. They are born ``held``; nothing
+of a workflow that is still ``loading`` can be claimed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.times import compute_due
+from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
+from p3s.server.db import insert_missing, lock_rows, split_batches
+from p3s.server.models import dataset, job, job_input, job_need, job_spec, requirement, workflow
+from p3s.server.transitions.spread import end_jobs, release_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from p3s.engine.plan import DatasetPlan, JobPlan
+    from p3s.server.transitions.ledger import Ledger
+
+__all__ = ["NewJob", "insert_workflows", "start_some", "store_externals", "store_jobs"]
+
+#: Jobs that one transaction starts.
+STEP = 500
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be written, and the workflow it belongs to."""
+
+    workflow_id: int
+    owner: str
+    plan: JobPlan
+    uuid: str
+
+
+def insert_workflows(ledger: Ledger, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Insert workflows in state ``loading`` and return their ids by uuid."""
+    values = [
+        row | {"state": WorkflowState.LOADING, "created": ledger.now, "failures": 0, "remaining": row["jobs"]}
+        for row in rows
+    ]
+    found = ledger.connection.execute(
+        sa.insert(workflow).returning(workflow.c.uuid, workflow.c.id), values
+    ).all()
+    for row in values:
+        ledger.note("workflow", row["uuid"], "load", after=WorkflowState.LOADING)
+    return {row.uuid: row.id for row in found}
+
+
+def store_externals(ledger: Ledger, site: str, plans: Iterable[DatasetPlan]) -> dict[str, int]:
+    """Find or insert external datasets, one per site and place, and return their ids by place."""
+    wanted = {plan.place: plan for plan in plans if plan.place is not None}
+    ids: dict[str, int] = {}
+    for places in split_batches(sorted(wanted)):
+        ids |= _find_places(ledger.connection, site, places)
+        fresh = [wanted[place] for place in places if place not in ids]
+        if fresh:
+            _insert_externals(ledger, site, fresh)
+            ids |= _find_places(ledger.connection, site, places)
+    here = [plan.place for plan in wanted.values() if plan.available]
+    arrived = [ids[place] for place in here if place is not None]
+    sizes = {ids[plan.place]: plan.size for plan in wanted.values() if plan.available and plan.place}
+    for ident in ledger.move("dataset", sorted(arrived), Signal.REGISTER) if arrived else []:
+        ledger.connection.execute(sa.update(dataset).where(dataset.c.id == ident).values(size=sizes[ident]))
+    return ids
+
+
+def _find_places(connection: sa.Connection, site: str, places: Sequence[str]) -> dict[str, int]:
+    rows = connection.execute(
+        sa.select(dataset.c.place, dataset.c.id).where(
+            dataset.c.workflow_id.is_(None), dataset.c.site == site, dataset.c.place.in_(places)
+        )
+    )
+    return {row.place: row.id for row in rows}
+
+
+def _insert_externals(ledger: Ledger, site: str, plans: Sequence[DatasetPlan]) -> None:
+    values = [
+        {
+            "uuid": str(uuid.uuid4()),
+            "key": plan.key,
+            "name": plan.name,
+            "state": DatasetState.EXPECTED,
+            "place": plan.place,
+            "site": site,
+            "datatype": plan.datatype,
+            "result": False,
+            "created": ledger.now,
+        }
+        for plan in plans
+    ]
+    insert_missing(ledger.connection, dataset, values)
+
+
+def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds) -> None:
+    """Insert a batch of jobs with what they make and the edges that lead to them.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    jobs : sequence of NewJob
+        After their parents; at most some hundreds.
+    known : KnownIds
+        Ids of what was stored before; this batch's are added.
+    """
+    done = _read_done(ledger.connection, jobs, known)
+    wishes = _find_requirements(ledger.connection, jobs)
+    inserted = ledger.connection.execute(
+        sa.insert(job).returning(job.c.id, job.c.uuid),
+        [_job_row(ledger, new, wishes[_wish_digest(new)], known, done) for new in jobs],
+    ).all()
+    ids = {row.uuid: row.id for row in inserted}
+    for new in jobs:
+        known.jobs[new.workflow_id, new.plan.name] = ids[new.uuid]
+    ledger.connection.execute(
+        sa.insert(job_spec), [{"job_id": ids[new.uuid], "body": _spec_body(new.plan)} for new in jobs]
+    )
+    _insert_outputs(ledger, jobs, ids, known)
+    _insert_edges(ledger, jobs, ids, known)
+
+
+@dataclass(slots=True)
+class KnownIds:
+    """Row ids of a load in progress.
+
+    Attributes
+    ----------
+    datasets : mapping
+        Every dataset plan by key, for one workflow.
+    externals : mapping of str to int
+        Ids by place.
+    jobs, made : dict
+        Ids of jobs by (workflow, name) and of produced datasets by (workflow, key).
+    """
+
+    datasets: Mapping[str, DatasetPlan]
+    externals: Mapping[str, int]
+    jobs: dict[tuple[int, str], int]
+    made: dict[tuple[int, str], int]
+
+    def find_dataset(self, workflow_id: int, key: str) -> int:
+        """Return the id of a dataset that is stored already."""
+        plan = self.datasets.get(key)
+        if plan is not None and plan.place is not None and plan.producer is None:
+            return self.externals[plan.place]
+        return self.made[workflow_id, key]
+
+
+def _read_done(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownIds) -> set[int]:
+    """Return the external datasets that these jobs read and that are available now.
+
+    Their rows stay locked to the commit, so that a registration comes before this look or after the edges.
+    """
+    wanted: set[int] = set()
+    for new in jobs:
+        for entry in new.plan.inputs:
+            for key in entry.keys:
+                plan = known.datasets.get(key)
+                if plan is not None and plan.producer is None and plan.place is not None:
+                    wanted.add(known.externals[plan.place])
+    done: set[int] = set()
+    for batch in split_batches(sorted(wanted)):
+        rows = connection.execute(
+            lock_rows(
+                sa.select(dataset.c.id, dataset.c.state).where(dataset.c.id.in_(batch)).order_by(dataset.c.id),
+                share=True,
+            )
+        )
+        done |= {row.id for row in rows if row.state == DatasetState.AVAILABLE}
+    return done
+
+
+def _job_row(ledger: Ledger, new: NewJob, wish: int, known: KnownIds, done: set[int]) -> dict[str, Any]:
+    plan = new.plan
+    edges = [known_key for entry in plan.inputs for known_key in entry.keys]
+    arrived = 0
+    for key in edges:
+        source = known.datasets.get(key)
+        if source is not None and source.producer is None and source.place is not None:
+            arrived += known.externals[source.place] in done
+    return {
+        "uuid": new.uuid,
+        "workflow_id": new.workflow_id,
+        "requirement_id": wish,
+        "name": plan.name,
+        "family": plan.family,
+        "owner": new.owner,
+        "jobtype": plan.jobtype,
+        "state": JobState.HELD,
+        "reason": Reason.IF if plan.skipped else None,
+        "priority": plan.priority,
+        "timelimit": plan.timelimit,
+        "missing": len(plan.needs) + len(edges) - arrived,
+        "due": 0.0,
+        "rank": plan.rank,
+        "tolerated": plan.tolerated,
+        "noop": plan.noop,
+        "created": ledger.now,
+    }
+
+
+def _spec_body(plan: JobPlan) -> dict[str, Any]:
+    """Return the cold half of a job; defaults are left out, most jobs have most of them."""
+    body = {
+        "run": plan.run,
+        "payload": plan.payload,
+        "shell": plan.shell,
+        "args": plan.args,
+        "env": plan.env,
+        "axes": plan.axes,
+        "retry": asdict(plan.retry),
+        "cpus": plan.resources.cpus,
+        "memory": plan.resources.memory,
+        "labels": plan.resources.labels,
+        "inputs": [
+            {"name": entry.name, "collection": entry.collection, "partial": entry.partial} for entry in plan.inputs
+        ],
+        "outputs": [asdict(output) for output in plan.outputs],
+        "publish": plan.publish,
+        "exclusive": plan.exclusive,
+    }
+    return {name: value for name, value in body.items() if value}
+
+
+def _wish(new: NewJob) -> dict[str, Any]:
+    return {
+        "owner": new.owner,
+        "jobtype": new.plan.jobtype,
+        "site": "",
+        "cpus": new.plan.resources.cpus,
+        "memory": new.plan.resources.memory,
+        "timelimit": new.plan.timelimit,
+        "labels": sorted(new.plan.resources.labels),
+    }
+
+
+def _wish_digest(new: NewJob) -> str:
+    return hashlib.sha256(json.dumps(_wish(new), sort_keys=True).encode()).hexdigest()
+
+
+def _find_requirements(connection: sa.Connection, jobs: Sequence[NewJob]) -> dict[str, int]:
+    wanted = {_wish_digest(new): new for new in jobs}
+    find = sa.select(requirement.c.digest, requirement.c.id).where(requirement.c.digest.in_(list(wanted)))
+    known = {row.digest: row.id for row in connection.execute(find)}
+    fresh = [_wish(new) | {"digest": digest} for digest, new in wanted.items() if digest not in known]
+    if fresh:
+        insert_missing(connection, requirement, fresh)
+        known = {row.digest: row.id for row in connection.execute(find)}
+    return known
+
+
+def _insert_outputs(ledger: Ledger, jobs: Sequence[NewJob], ids: Mapping[str, int], known: KnownIds) -> None:
+    rows = [
+        {
+            "uuid": str(uuid.uuid4()),
+            "workflow_id": new.workflow_id,
+            "producer_id": ids[new.uuid],
+            "key": output.key,
+            "name": output.name,
+            "state": DatasetState.EXPECTED,
+            "datatype": known.datasets[output.key].datatype,
+            "result": known.datasets[output.key].result,
+            "created": ledger.now,
+        }
+        for new in jobs
+        for output in new.plan.outputs
+    ]
+    if rows:
+        statement = sa.insert(dataset).returning(dataset.c.id, dataset.c.workflow_id, dataset.c.key)
+        for row in ledger.connection.execute(statement, rows):
+            known.made[row.workflow_id, row.key] = row.id
+
+
+def _insert_edges(ledger: Ledger, jobs: Sequence[NewJob], ids: Mapping[str, int], known: KnownIds) -> None:
+    inputs = [
+        {
+            "job_id": ids[new.uuid],
+            "dataset_id": known.find_dataset(new.workflow_id, key),
+            "name": entry.name,
+            "key": key,
+            "partial": entry.partial,
+        }
+        for new in jobs
+        for entry in new.plan.inputs
+        for key in entry.keys
+    ]
+    needs = [
+        {"job_id": ids[new.uuid], "parent_id": known.jobs[new.workflow_id, parent], "done": done}
+        for new in jobs
+        for parent, done in new.plan.needs
+    ]
+    if inputs:
+        ledger.connection.execute(sa.insert(job_input), inputs)
+    if needs:
+        ledger.connection.execute(sa.insert(job_need), needs)
+
+
+def start_some(ledger: Ledger, workflow_ids: Sequence[int] | None = None) -> bool:
+    """Let go up to `STEP` held jobs of running workflows, and return whether some may be left.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    workflow_ids : sequence of int, optional
+        Only of these; of all that were interrupted otherwise.
+    """
+    statement = (
+        sa.select(job.c.id, job.c.reason, workflow.c.started, workflow.c.critical_path, workflow.c.deadline)
+        .join(workflow, workflow.c.id == job.c.workflow_id)
+        .where(
+            job.c.state == JobState.HELD, workflow.c.state == WorkflowState.RUNNING, workflow.c.cancelled_by.is_(None)
+        )
+        .order_by(job.c.id)
+        .limit(STEP)
+    )
+    if workflow_ids is not None:
+        statement = statement.where(job.c.workflow_id.in_(workflow_ids))
+    rows = ledger.connection.execute(statement).all()
+    refused = [row.id for row in rows if row.reason == Reason.IF]
+    going = [row for row in rows if row.reason != Reason.IF]
+    dues: dict[float, list[int]] = {}
+    for row in going:
+        allowance = None if row.deadline is None else row.deadline - row.started
+        dues.setdefault(compute_due(row.started, row.critical_path, allowance), []).append(row.id)
+    for due, ids in dues.items():
+        moved = ledger.move("job", ids, Signal.START, due=due)
+        release_jobs(ledger, moved)
+    if refused:
+        end_jobs(ledger, ledger.move("job", refused, Signal.SKIP, ended=ledger.now, cause="its `if` said no"))
+    return len(rows) == STEP

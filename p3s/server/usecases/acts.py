@@ -1,0 +1,203 @@
+"""The smaller wishes: cancel, delete, register data, drain and kill pilots, keep blobs."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid as uuids
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW, AttemptState, DatasetState, JobState, PilotStatus, Signal
+from p3s.engine.states import WorkflowState as W
+from p3s.errors import BadInput, Conflict, Problem
+from p3s.server.db import insert_missing
+from p3s.server.models import attempt, blob, dag, dataset, job, pilot, workflow
+from p3s.server.queries.pilots import LIVE
+from p3s.server.transitions.ends import cancel_jobs, cancel_some
+from p3s.server.transitions.spread import spread_datasets
+from p3s.wire import CancelReply
+
+if TYPE_CHECKING:
+    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.usecases.core import Core
+    from p3s.wire import RegisterDatasetBody
+
+__all__ = [
+    "cancel_job",
+    "cancel_workflow",
+    "delete_dag",
+    "delete_workflow",
+    "end_pilot",
+    "register_dataset",
+    "store_blob",
+    "watch_attempt",
+]
+
+#: Seconds for which a look at a running job's output keeps its pilot sending.
+WATCH = 30.0
+
+
+def cancel_workflow(core: Core, row: Any, by: str) -> CancelReply:
+    """Cancel all jobs of a workflow that are not final; running payloads are told to stop."""
+
+    def mark(ledger: Ledger) -> None:
+        ledger.connection.execute(
+            sa.update(workflow)
+            .where(workflow.c.id == row.id, workflow.c.state.not_in(sorted(FINAL_WORKFLOW)))
+            .values(cancelled_by=by)
+        )
+
+    if row.state == W.LOADING:
+        raise Conflict(f"workflow {row.uuid} is being loaded; cancel it when that is done")
+    core.change(by, mark)
+    jobs = stopping = 0
+    left = True
+    while left:
+        more, stops, left = core.change(by, lambda ledger: cancel_some(ledger, row.id, by))
+        jobs, stopping = jobs + more, stopping + stops
+    with core.db.read() as connection:
+        state = connection.scalar(sa.select(workflow.c.state).where(workflow.c.id == row.id))
+    return CancelReply(uuid=row.uuid, state=state or "", jobs=jobs, stopping=stopping)
+
+
+def cancel_job(core: Core, row: Any, by: str) -> CancelReply:
+    """Cancel one job; its workflow's other jobs go on where they can."""
+    jobs, stopping = core.change(by, lambda ledger: cancel_jobs(ledger, [row.id], by))
+    with core.db.read() as connection:
+        state = connection.scalar(sa.select(job.c.state).where(job.c.id == row.id))
+    if not jobs and state in FINAL_JOB and state != JobState.CANCELLED:
+        raise Conflict(f"job {row.name} is {state} already; there is nothing to cancel")
+    return CancelReply(uuid=row.uuid, state=state or "", jobs=jobs, stopping=stopping)
+
+
+def delete_workflow(core: Core, row: Any, by: str) -> None:
+    """Delete a workflow that is final or held, with its jobs and the rows of its datasets; files stay.
+
+    Raises
+    ------
+    Conflict
+        If it is not final, or a payload of it has not yet stopped.
+    """
+
+    def action(ledger: Ledger) -> None:
+        opened = sa.select(attempt.c.id).join(job, job.c.id == attempt.c.job_id)
+        open_states = (AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)
+        opened = opened.where(job.c.workflow_id == row.id, attempt.c.state.in_(open_states)).limit(1)
+        if ledger.connection.scalar(opened) is not None:
+            raise Conflict(f"a payload of workflow {row.uuid} has not yet stopped; try again in a moment")
+        gone = ledger.connection.execute(
+            sa.delete(workflow).where(
+                workflow.c.id == row.id, workflow.c.state.in_([*sorted(FINAL_WORKFLOW), W.HELD])
+            )
+        )
+        if gone.rowcount == 0:
+            raise Conflict(f"workflow {row.uuid} is {row.state}; cancel it first")
+        ledger.note("workflow", row.uuid, "delete", before=row.state)
+
+    core.change(by, action)
+
+
+def delete_dag(core: Core, row: Any, by: str, *, whole: bool) -> None:
+    """Delete a version of a DAG, or all of them; workflows made of it stay and lose the link."""
+
+    def action(ledger: Ledger) -> None:
+        mine = sa.and_(dag.c.owner == row.owner, dag.c.name == row.name)
+        ids = sa.select(dag.c.id).where(mine if whole else dag.c.id == row.id)
+        ledger.connection.execute(sa.update(workflow).where(workflow.c.dag_id.in_(ids)).values(dag_id=None))
+        ledger.connection.execute(sa.delete(dag).where(dag.c.id.in_(ids)))
+
+    core.change(by, action)
+
+
+def register_dataset(core: Core, body: RegisterDatasetBody, by: str) -> int:
+    """Say that external data is there, and release who waited for it; return the dataset's row id."""
+
+    def action(ledger: Ledger) -> int:
+        find = sa.select(dataset.c.id).where(
+            dataset.c.workflow_id.is_(None), dataset.c.site == body.site, dataset.c.place == body.place
+        )
+        name = body.place.rstrip("/").rpartition("/")[2] or body.place
+        fresh = {
+            "uuid": str(uuids.uuid4()),
+            "key": name[:300],
+            "name": name[:200],
+            "state": DatasetState.EXPECTED,
+            "place": body.place,
+            "site": body.site,
+            "result": False,
+            "created": ledger.now,
+        }
+        insert_missing(ledger.connection, dataset, [fresh])
+        ident = int(ledger.connection.scalar(find) or 0)
+        known = {name: value for name, value in body.model_dump(exclude={"place", "site"}).items() if value}
+        if known:
+            ledger.connection.execute(sa.update(dataset).where(dataset.c.id == ident).values(known))
+        if ledger.move("dataset", [ident], Signal.REGISTER):
+            spread_datasets(ledger, [ident])
+        return ident
+
+    return core.change(by, action)
+
+
+def end_pilot(core: Core, row: Any, status: PilotStatus, by: str) -> None:
+    """Tell a pilot to drain, or to stop at once.
+
+    Raises
+    ------
+    Conflict
+        If it is gone already.
+    """
+
+    def action(ledger: Ledger) -> None:
+        told = ledger.connection.execute(
+            sa.update(pilot)
+            .where(pilot.c.id == row.id, pilot.c.state.in_(LIVE))
+            .values(status=status, reason=f"{status} by {by}")
+        )
+        if told.rowcount == 0:
+            raise Conflict(f"pilot {row.uuid} is {row.state} already")
+        ledger.note("pilot", row.uuid, status.lower(), before=row.state, after=row.state)
+        ledger.poked.add(row.id)
+
+    core.change(by, action)
+
+
+def store_blob(core: Core, digest: str, data: bytes) -> None:
+    """Keep a file by its content.
+
+    Raises
+    ------
+    BadInput
+        If the content has another digest, or is too large.
+    """
+    if len(data) > core.settings.max_result:
+        raise BadInput([Problem(f"the file has {len(data)} bytes; a result may have {core.settings.max_result}")])
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise BadInput([Problem(f"the content's SHA-256 is not {digest}; send it again", where="digest")])
+
+    def action(ledger: Ledger) -> None:
+        row = {"digest": digest, "size": len(data), "data": data, "created": ledger.now}
+        insert_missing(ledger.connection, blob, [row])
+
+    core.change("blob", action)
+
+
+def watch_attempt(core: Core, ident: int) -> None:
+    """Have the pilot of a running attempt send what the payload prints, for a while."""
+
+    def action(ledger: Ledger) -> None:
+        row = ledger.connection.execute(
+            sa.update(attempt)
+            .where(
+                attempt.c.id == ident,
+                attempt.c.state == AttemptState.RUNNING,
+                attempt.c.watched < ledger.now + WATCH / 2,
+            )
+            .values(watched=ledger.now + WATCH)
+            .returning(attempt.c.pilot_id)
+        ).one_or_none()
+        if row is not None:
+            ledger.poked.add(row.pilot_id)
+
+    core.change("watch", action)

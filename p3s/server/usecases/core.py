@@ -1,0 +1,113 @@
+"""What all use cases share: the database, the settings, the waiting calls, and the frame of a change."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import sqlalchemy as sa
+
+from p3s.clock import read_clock
+from p3s.engine.matching import Requirement
+from p3s.server.models import meta, requirement
+from p3s.server.queries.runtimes import record_runtimes
+from p3s.server.transitions.ledger import Ledger
+from p3s.server.transitions.reports import ReportRules
+from p3s.server.transitions.spread import continue_ripples
+from p3s.server.usecases.wakeups import Hub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p3s.server.db import Database
+    from p3s.settings import ServerSettings
+
+__all__ = ["Core"]
+
+Result = TypeVar("Result")
+
+
+class Core:
+    """One server process.
+
+    Attributes
+    ----------
+    db : Database
+        The pool.
+    settings : ServerSettings
+        How it behaves.
+    hub : Hub
+        The held calls of this process.
+    secret : str
+        Signs sessions and derives attempt tokens; the same in all processes of a database.
+    """
+
+    def __init__(self, db: Database, settings: ServerSettings) -> None:
+        self.db = db
+        self.settings = settings
+        self.hub = Hub()
+        self.secret = self._read_secret()
+        self.born = time.monotonic()
+        self._requirements: dict[int, Requirement] = {}
+
+    @property
+    def rules(self) -> ReportRules:
+        """What taking reports needs."""
+        return ReportRules(secret=self.secret, budget=self.settings.infrastructure_budget)
+
+    def change(self, cause: str, action: Callable[[Ledger], Result]) -> Result:
+        """Run `action` in one transaction; after the commit, wake whom it concerns and finish what was too large.
+
+        Raises
+        ------
+        Unavailable
+            If the database cannot be written now; nothing was changed.
+        """
+        result, ledger = self._transact(cause, action)
+        self._follow(ledger)
+        while ledger.rippling:
+            left, ledger = self._transact("release in batches", continue_ripples)
+            self._follow(ledger)
+            ledger.rippling = left
+        return result
+
+    def read_requirements(self, connection: sa.Connection) -> dict[int, Requirement]:
+        """Return all requirements by id. Rows never change, so only new ones are read."""
+        newest = max(self._requirements, default=0)
+        for row in connection.execute(sa.select(requirement).where(requirement.c.id > newest)):
+            self._requirements[row.id] = Requirement(
+                owner=row.owner,
+                jobtype=row.jobtype,
+                cpus=row.cpus,
+                memory=row.memory,
+                timelimit=row.timelimit,
+                labels=frozenset(row.labels),
+            )
+        return self._requirements
+
+    def _transact(self, cause: str, action: Callable[[Ledger], Result]) -> tuple[Result, Ledger]:
+        def run(connection: sa.Connection) -> tuple[Result, Ledger]:
+            ledger = Ledger(connection, read_clock(), cause)
+            result = action(ledger)
+            record_runtimes(connection, ledger.ended)
+            ledger.write_events()
+            return result, ledger
+
+        return self.db.write(run)
+
+    def _follow(self, ledger: Ledger) -> None:
+        if ledger.released:
+            self.hub.wake(ledger.released)
+        if ledger.poked:
+            self.hub.poke(ledger.poked)
+
+    def _read_secret(self) -> str:
+        def run(connection: sa.Connection) -> str:
+            found = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "secret"))
+            if found is None:
+                found = secrets.token_hex(32)
+                connection.execute(sa.insert(meta).values(key="secret", value=found))
+            return str(found)
+
+        return self.db.write(run)

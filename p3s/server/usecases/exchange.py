@@ -1,0 +1,257 @@
+"""The one call of a pilot: it reports, acknowledges and asks; and its registration."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.matching import Offer, find_mismatches
+from p3s.engine.states import AttemptState, PilotState, PilotStatus, Signal
+from p3s.errors import NoToken
+from p3s.server.models import attempt, attempt_log, pilot
+from p3s.server.queries.orders import read_orders
+from p3s.server.secrets import fits_attempt, hash_token, make_token
+from p3s.server.transitions.claims import Wish, claim_jobs
+from p3s.server.transitions.leases import return_unknown
+from p3s.server.transitions.reports import take_reports
+from p3s.wire import TAIL_BYTES, ExchangeBody, ExchangeReply, RegisterReply, StopOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.usecases.core import Core
+    from p3s.wire import LogChunk, RegisterBody
+
+__all__ = ["exchange", "register_pilot"]
+
+
+def register_pilot(core: Core, body: RegisterBody, site: str | None) -> RegisterReply:
+    """Make a pilot known, or known again, and give it a new secret of its own.
+
+    Parameters
+    ----------
+    core : Core
+        The server.
+    body : RegisterBody
+        What the pilot says of itself.
+    site : str or None
+        The site that the pilot token is bound to, which wins.
+    """
+    secret = make_token()
+    values = body.model_dump(exclude={"uuid", "accepts"}) | {
+        "accepts": body.accepts.model_dump(),
+        "site": site or body.site,
+        "hash": hash_token(secret),
+        "status": PilotStatus.OK,
+        "reason": "",
+    }
+
+    def action(ledger: Ledger) -> None:
+        row = ledger.connection.execute(
+            sa.select(pilot.c.id, pilot.c.state).where(pilot.c.uuid == body.uuid).with_for_update()
+        ).one_or_none()
+        if row is None:
+            fresh = values | {"uuid": body.uuid, "state": PilotState.ACTIVE, "seen": ledger.now, "created": ledger.now}
+            ledger.connection.execute(sa.insert(pilot).values(fresh))
+            ledger.note("pilot", body.uuid, "register", after=PilotState.ACTIVE)
+            return
+        ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.id).values(values | {"seen": ledger.now}))
+        ledger.move("pilot", [row.id], Signal.RETRY)
+
+    core.change(f"pilot {body.uuid[:8]} on {body.host}", action)
+    settings = core.settings
+    return RegisterReply(
+        secret=secret,
+        heartbeat=settings.heartbeat,
+        lease=settings.lease,
+        poll=settings.poll,
+        patience=settings.patience,
+    )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one transaction of a call found: the answer so far, and what a wait needs."""
+
+    reply: ExchangeReply
+    pilot_id: int
+    heard: frozenset[str]
+    fits: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing new to say."""
+        orders = {*self.reply.watch, *(stop.attempt for stop in self.reply.stop)}
+        return self.reply.status is PilotStatus.OK and not self.reply.jobs and orders <= self.heard
+
+
+def exchange(core: Core, uuid: str, secret: str, body: ExchangeBody) -> ExchangeReply:
+    """Take a pilot's reports, and answer with jobs and orders; hold the call while there is nothing to say.
+
+    Raises
+    ------
+    NoToken
+        If the pilot is unknown or the secret is not its own; it registers again.
+    """
+    seen = _exchange_once(core, uuid, secret, body)
+    if body.claim is not None:
+        core.hub.end_wait(seen.pilot_id)
+    if body.reports or body.logs or body.wait <= 0 or body.state == "leaving" or not seen.silent:
+        return seen.reply
+    return _hold(core, uuid, secret, body, seen)
+
+
+def _hold(core: Core, uuid: str, secret: str, body: ExchangeBody, seen: _Seen) -> ExchangeReply:
+    end = time.monotonic() + min(body.wait, core.settings.poll)
+    quiet = body.model_copy(update={"running": None, "ack": 0})
+    with core.hub.subscribe(seen.pilot_id, seen.fits) as waiter:
+        while True:
+            # Subscribed first, so what came after the last look rings the bell; look once more, then wait.
+            seen = _exchange_once(core, uuid, secret, quiet)
+            left = end - time.monotonic()
+            if not seen.silent or left <= 0 or waiter.over:
+                return seen.reply
+            while not waiter.wait(min(left, 5.0)):
+                left = end - time.monotonic()
+                if left <= 0:
+                    return seen.reply
+            if waiter.over:
+                return seen.reply
+
+
+def _exchange_once(core: Core, uuid: str, secret: str, body: ExchangeBody) -> _Seen:
+    return core.change(f"pilot {uuid[:8]}", lambda ledger: _act(core, ledger, uuid, secret, body))
+
+
+def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> _Seen:
+    row = _touch(ledger, uuid, secret, body)
+    settings = core.settings
+    reply = ExchangeReply(
+        status=PilotStatus(row.status), message=row.reason, heartbeat=settings.heartbeat, lease=settings.lease
+    )
+    seen = _Seen(reply, row.id, frozenset(body.heard))
+    reply.verdicts = take_reports(ledger, body.reports, core.rules)
+    if body.logs:
+        _keep_logs(core, ledger, body.logs)
+    if body.running is not None:
+        known = {*body.running, *(report.attempt for report in body.reports)}
+        # The list and the acknowledgement are of one moment, so a late call does no harm.
+        return_unknown(ledger, row.id, known, body.ack, core.rules)
+    if body.state == "leaving":
+        _leave(core, ledger, row, body)
+        return seen
+    if body.claim is not None and row.status == PilotStatus.OK:
+        _claim(core, ledger, row, body, seen)
+    _collect_orders(ledger, row.id, reply)
+    return seen
+
+
+def _touch(ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> Any:
+    """Renew the lease: the first write of the call, on the row that the sweeper's guard reads."""
+    row = ledger.connection.execute(
+        sa.update(pilot)
+        .where(pilot.c.uuid == uuid)
+        .values(seen=ledger.now, acked=sa.case((pilot.c.acked < body.ack, body.ack), else_=pilot.c.acked))
+        .returning(
+            pilot.c.id,
+            pilot.c.hash,
+            pilot.c.state,
+            pilot.c.status,
+            pilot.c.claim,
+            pilot.c.acked,
+            pilot.c.site,
+            pilot.c.labels,
+            pilot.c.accepts,
+            pilot.c.reason,
+        )
+    ).one_or_none()
+    # Raising rolls the renewal back.
+    if row is None or not hmac.compare_digest(row.hash, hash_token(secret)):
+        raise NoToken(f"pilot {uuid} is not known with this secret; register again")
+    if row.state in {PilotState.TIMEOUT, PilotState.STOPPED}:
+        # It was cut off and is back; its attempts were ended, which the verdicts on its reports tell it.
+        ledger.move("pilot", [row.id], Signal.RETRY)
+    if body.state == "draining":
+        ledger.move("pilot", [row.id], Signal.DRAIN)
+    return row
+
+
+def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen) -> None:
+    claim = body.claim
+    assert claim is not None
+    reply = seen.reply
+    reply.number = claim.number
+    if claim.number < row.claim:
+        reply.status = PilotStatus.FAIL
+        reply.message = f"claim {claim.number} comes after claim {row.claim}; two pilots share the uuid {row.id}?"
+        return
+    if claim.number == row.claim:
+        reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)
+        if reply.jobs:
+            return
+    offer = Offer(
+        users=frozenset(row.accepts["users"]),
+        jobtypes=frozenset(row.accepts["jobtypes"]),
+        labels=frozenset(row.labels),
+        cpus=claim.cpus,
+        memory=claim.memory,
+        lifetime=body.lifetime,
+    )
+    seen.fits = {
+        ident: (wish.cpus, wish.memory)
+        for ident, wish in core.read_requirements(ledger.connection).items()
+        if not find_mismatches(wish, offer)
+    }
+    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory or None, seen.fits)
+    if claim_jobs(ledger, row.id, wish):
+        ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.id).values(claim=claim.number))
+        if row.state in {PilotState.ACTIVE, PilotState.IDLE}:
+            ledger.move("pilot", [row.id], Signal.BUSY)
+        reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)
+    elif row.state in {PilotState.ACTIVE, PilotState.RUNNING} and not body.running:
+        ledger.move("pilot", [row.id], Signal.IDLE)
+
+
+def _collect_orders(ledger: Ledger, pilot_id: int, reply: ExchangeReply) -> None:
+    rows = ledger.connection.execute(
+        sa.select(attempt.c.uuid, attempt.c.state, attempt.c.watched).where(
+            attempt.c.pilot_id == pilot_id,
+            sa.or_(
+                attempt.c.state == AttemptState.STOPPING,
+                sa.and_(attempt.c.state == AttemptState.RUNNING, attempt.c.watched > ledger.now),
+            ),
+        )
+    ).all()
+    reply.stop = [StopOrder(attempt=row.uuid, reason="cancelled") for row in rows if row.state == AttemptState.STOPPING]
+    reply.watch = [row.uuid for row in rows if row.state == AttemptState.RUNNING]
+
+
+def _leave(core: Core, ledger: Ledger, row: Any, body: ExchangeBody) -> None:
+    ledger.move("pilot", [row.id], Signal.LEAVE, reason=body.reason)
+    # All that is still open comes back, also a claim whose answer never arrived.
+    return_unknown(ledger, row.id, (), row.claim, core.rules)
+
+
+def _keep_logs(core: Core, ledger: Ledger, chunks: Sequence[LogChunk]) -> None:
+    for chunk in chunks:
+        if not fits_attempt(core.secret, chunk.attempt, chunk.token):
+            continue
+        ident = ledger.connection.scalar(sa.select(attempt.c.id).where(attempt.c.uuid == chunk.attempt))
+        key = (attempt_log.c.attempt_id == ident, attempt_log.c.stream == chunk.stream)
+        kept = ledger.connection.execute(sa.select(attempt_log.c.start, attempt_log.c.data).where(*key)).one_or_none()
+        if kept is None:
+            values = {"attempt_id": ident, "stream": chunk.stream, "start": chunk.offset, "data": chunk.data}
+            ledger.connection.execute(sa.insert(attempt_log).values(values))
+            continue
+        if chunk.offset + len(chunk.data) <= kept.start + len(kept.data):
+            continue
+        # A chunk that does not join on leaves a gap; what is before the gap goes.
+        joined = kept.data[: chunk.offset - kept.start] if chunk.offset <= kept.start + len(kept.data) else b""
+        data = (joined + chunk.data)[-TAIL_BYTES:]
+        start = chunk.offset + len(chunk.data) - len(data)
+        ledger.connection.execute(sa.update(attempt_log).where(*key).values(start=start, data=data))

@@ -1,0 +1,349 @@
+"""Loading: a text, or a stored DAG, becomes a workflow; job descriptions become workflows of one node."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import sqlalchemy as sa
+
+from p3s.engine.expand import expand_standalone
+from p3s.engine.graph import build_graph
+from p3s.engine.states import Signal, WorkflowState
+from p3s.errors import BadInput, Conflict, Problem
+from p3s.server.db import insert_missing, lock_rows, split_batches
+from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, workflow
+from p3s.server.queries.dags import find_dag, list_bundle
+from p3s.server.queries.runtimes import read_expected
+from p3s.server.transitions.store import (
+    KnownIds,
+    NewJob,
+    insert_workflows,
+    start_some,
+    store_externals,
+    store_jobs,
+)
+from p3s.server.usecases.expansion import Source, expand_text
+from p3s.wire import BundleFile, CreateJobsReply, LoadReply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p3s.engine.plan import WorkflowPlan
+    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.usecases.core import Core
+    from p3s.wire import CreateJobsBody, LoadBody, StandaloneJob
+
+__all__ = ["create_jobs", "load_workflow", "start_workflow"]
+
+#: Jobs that one transaction writes; with their datasets and edges about a thousand rows.
+STEP = 250
+
+
+def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
+    """Validate, expand, rank, store and start a workflow.
+
+    Raises
+    ------
+    BadInput
+        With every problem of the text, the parameters or the bundle; nothing is stored then.
+    Conflict
+        If the same uuid is being loaded at this moment.
+    """
+    known = _find_loaded(core, body, owner)
+    if known is not None:
+        return known
+    if (body.text is None) == (body.dag is None):
+        raise BadInput([Problem("give either a text or the name of a stored DAG", where="text")])
+    source = _read_source(core, body, owner)
+    with core.db.read() as connection:
+        expected = read_expected(connection, owner)
+    plan = expand_text(source, body, expected, core.settings.max_jobs)
+
+    def store(ledger: Ledger) -> int | None:
+        bundle_id = source.bundle_id or _store_bundle(ledger, body.bundle)
+        dag_id = source.dag_id or _store_dag(ledger, owner, plan.name, source.text, body, bundle_id)
+        return _insert_one(ledger, body, owner, plan, {"dag_id": dag_id, "bundle_id": bundle_id})
+
+    ident = core.change(owner, store)
+    if ident is None:
+        # A repeat of this very request, or another with the same key, was quicker.
+        again = _find_loaded(core, body, owner)
+        assert again is not None
+        return again
+    _store_plan(core, ident, owner, plan, body.site)
+    _finish_load(core, [ident], owner, hold=body.hold)
+    loaded = _find_loaded(core, body, owner)
+    assert loaded is not None
+    return loaded.model_copy(update={"created": True})
+
+
+def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply:
+    """Make a workflow of one node for each job description; all or none, and once only for each uuid."""
+    plans: list[tuple[StandaloneJob, WorkflowPlan]] = []
+    problems: list[Problem] = []
+    for position, entry in enumerate(body.jobs):
+        try:
+            _check_bundle(entry.bundle, core.settings.max_bundle)
+            plans.append((entry, expand_standalone(entry.spec, [item.path for item in entry.bundle])))
+        except BadInput as error:
+            problems += [
+                Problem(problem.message, where=f"jobs[{position}].{problem.where}".rstrip("."))
+                for problem in error.problems
+            ]
+    if problems:
+        raise BadInput(problems)
+    for batch in split_batches(plans, STEP):
+        core.change(owner, lambda ledger, batch=batch: _store_standalone(ledger, batch, owner))  # type: ignore[misc]
+    return CreateJobsReply(uuids=[entry.uuid for entry in body.jobs])
+
+
+def start_workflow(core: Core, ident: int, by: str) -> None:
+    """Let a held workflow go.
+
+    Raises
+    ------
+    Conflict
+        If it is not held.
+    """
+
+    def action(ledger: Ledger) -> None:
+        if not ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.HELD, **_begin(ledger)):
+            state = ledger.connection.scalar(sa.select(workflow.c.state).where(workflow.c.id == ident))
+            raise Conflict(f"the workflow is {state}, and only a held one can be started")
+
+    core.change(by, action)
+    _start_jobs(core, [ident], by)
+
+
+def _begin(ledger: Ledger) -> dict[str, Any]:
+    return {"started": ledger.now, "deadline": ledger.now + workflow.c.allowance}
+
+
+def _find_loaded(core: Core, body: LoadBody, owner: str) -> LoadReply | None:
+    with core.db.read() as connection:
+        mine = workflow.c.uuid == body.uuid
+        if body.key is not None:
+            mine = sa.or_(mine, sa.and_(workflow.c.owner == owner, workflow.c.key == body.key))
+        row = connection.execute(
+            sa.select(workflow, dag.c.name.label("dag"), dag.c.version)
+            .outerjoin(dag, dag.c.id == workflow.c.dag_id)
+            .where(mine)
+            .order_by((workflow.c.uuid == body.uuid).desc())
+            .limit(1)
+        ).one_or_none()
+        if row is None:
+            return None
+        if row.owner != owner:
+            raise Conflict(f"workflow {body.uuid} belongs to {row.owner}; make a new uuid")
+        if row.state == WorkflowState.LOADING:
+            raise Conflict(f"workflow {row.uuid} is being loaded at this moment; ask for it in a few seconds")
+        datasets = connection.scalar(
+            sa.select(sa.func.count()).select_from(dataset).where(dataset.c.workflow_id == row.id)
+        )
+        return LoadReply(
+            uuid=row.uuid,
+            name=row.name,
+            dag=row.dag,
+            version=row.version,
+            state=row.state,
+            jobs=row.jobs,
+            datasets=datasets or 0,
+            created=False,
+        )
+
+
+def _read_source(core: Core, body: LoadBody, owner: str) -> Source:
+    if body.dag is None:
+        _check_bundle(body.bundle, core.settings.max_bundle)
+        return Source(text=body.text or "", file=body.file, files=tuple(entry.path for entry in body.bundle))
+    with core.db.read() as connection:
+        row = find_dag(connection, body.dag, version=body.version, owner=owner)
+        files = tuple(list_bundle(connection, row.bundle_id))
+        return Source(text=row.text, file=row.file, files=files, dag_id=row.id, bundle_id=row.bundle_id)
+
+
+def _check_bundle(bundle: Sequence[BundleFile], limit: int) -> None:
+    problems = []
+    seen: set[str] = set()
+    for entry in bundle:
+        path = entry.path
+        if path.startswith("/") or posixpath.normpath(path) != path or path.startswith("..") or "\0" in path:
+            problems.append(Problem(f"bundle path '{path}' is not a plain relative path", where="bundle"))
+        if path in seen:
+            problems.append(Problem(f"bundle path '{path}' is given twice", where="bundle"))
+        seen.add(path)
+    total = sum(len(entry.data) for entry in bundle)
+    if total > limit:
+        problems.append(
+            Problem(
+                f"the bundle has {total} bytes, the limit is {limit}: name large files as datasets", where="bundle"
+            )
+        )
+    if problems:
+        raise BadInput(problems)
+
+
+def _store_bundle(ledger: Ledger, files: Sequence[BundleFile]) -> int | None:
+    """Find or make the bundle with these files; None for no file."""
+    if not files:
+        return None
+    digests = {entry.path: hashlib.sha256(entry.data).hexdigest() for entry in files}
+    whole = hashlib.sha256()
+    for entry in sorted(files, key=lambda item: item.path):
+        whole.update(f"{entry.path}\0{digests[entry.path]}\0{entry.executable}\0".encode())
+    find = sa.select(bundle.c.id).where(bundle.c.digest == whole.hexdigest())
+    found = ledger.connection.scalar(find)
+    if found is not None:
+        return int(found)
+    contents = {digests[entry.path]: entry.data for entry in files}
+    rows = [
+        {"digest": digest, "size": len(data), "data": data, "created": ledger.now}
+        for digest, data in sorted(contents.items())
+    ]
+    insert_missing(ledger.connection, blob, rows)
+    insert_missing(ledger.connection, bundle, [{"digest": whole.hexdigest()}])
+    ident = int(ledger.connection.scalar(find) or 0)
+    insert_missing(
+        ledger.connection,
+        bundle_file,
+        [
+            {"bundle_id": ident, "path": entry.path, "digest": digests[entry.path], "executable": entry.executable}
+            for entry in files
+        ],
+    )
+    return ident
+
+
+def _store_dag(
+    ledger: Ledger, owner: str, name: str, text: str, body: LoadBody, bundle_id: int | None
+) -> int:
+    """Find or make the version of a DAG with this text and these files."""
+    files = ledger.connection.scalar(sa.select(bundle.c.digest).where(bundle.c.id == bundle_id))
+    digest = hashlib.sha256(f"{text}\0{files or ''}".encode()).hexdigest()
+    # The newest version's row is locked, so that two loads do not make one version number.
+    mine = sa.and_(dag.c.owner == owner, dag.c.name == name)
+    newest = ledger.connection.execute(
+        lock_rows(sa.select(dag.c.version).where(mine).order_by(dag.c.version.desc()).limit(1))
+    ).scalar()
+    found = ledger.connection.scalar(sa.select(dag.c.id).where(mine, dag.c.digest == digest))
+    if found is None:
+        values = {
+            "owner": owner,
+            "name": name,
+            "version": (newest or 0) + 1,
+            "digest": digest,
+            "text": text,
+            "file": body.file,
+            "base": body.base,
+            "bundle_id": bundle_id,
+            "created": ledger.now,
+        }
+        found = ledger.connection.scalar(sa.insert(dag).values(values).returning(dag.c.id))
+    return int(found or 0)
+
+
+def _insert_one(
+    ledger: Ledger, body: LoadBody, owner: str, plan: WorkflowPlan, source: dict[str, int | None]
+) -> int | None:
+    taken = sa.select(workflow.c.id).where(
+        sa.or_(
+            workflow.c.uuid == body.uuid,
+            sa.and_(workflow.c.owner == owner, workflow.c.key == body.key, workflow.c.key.is_not(None)),
+        )
+    )
+    if ledger.connection.scalar(taken) is not None:
+        return None
+    row = _workflow_row(plan, body.uuid, owner, body.site) | source | {"key": body.key}
+    return insert_workflows(ledger, [row])[body.uuid]
+
+
+def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict[str, Any]:
+    return {
+        "uuid": ident,
+        "owner": owner,
+        "name": plan.name,
+        "dag_id": None,
+        "bundle_id": None,
+        "key": None,
+        "params": plan.params,
+        "site": site,
+        "allowance": plan.deadline,
+        "on_deadline": plan.on_deadline,
+        "critical_path": plan.critical_path,
+        "jobs": len(plan.jobs),
+    }
+
+
+def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: str) -> None:
+    graph = build_graph(plan)
+    order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
+    externals = core.change(
+        owner, lambda ledger: store_externals(ledger, site, _list_externals(plan))
+    )
+    known = KnownIds(plan.datasets, externals, {}, {})
+    for names in split_batches(order, STEP):
+        jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
+        core.change(owner, lambda ledger, jobs=jobs: store_jobs(ledger, jobs, known))  # type: ignore[misc]
+
+
+def _list_externals(plan: WorkflowPlan) -> list[Any]:
+    return [entry for entry in plan.datasets.values() if entry.producer is None]
+
+
+def _store_standalone(
+    ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str
+) -> None:
+    uuids = [entry.uuid for entry, _ in batch]
+    known = set(ledger.connection.scalars(sa.select(job.c.uuid).where(job.c.uuid.in_(uuids))))
+    fresh = [(entry, plan) for entry, plan in batch if entry.uuid not in known]
+    if not fresh:
+        return
+    rows = []
+    for entry, plan in fresh:
+        row = _workflow_row(plan, entry.uuid, owner, "default")
+        rows.append(row | {"bundle_id": _store_bundle(ledger, entry.bundle)})
+    ids = insert_workflows(ledger, rows)
+    for entry, plan in fresh:
+        externals = store_externals(ledger, "default", _list_externals(plan))
+        if plan.datasets:
+            store_jobs(
+                ledger,
+                [NewJob(ids[entry.uuid], owner, only, entry.uuid) for only in plan.jobs.values()],
+                KnownIds(plan.datasets, externals, {}, {}),
+            )
+    plain = [
+        NewJob(ids[entry.uuid], owner, only, entry.uuid)
+        for entry, plan in fresh
+        if not plan.datasets
+        for only in plan.jobs.values()
+    ]
+    if plain:
+        store_jobs(ledger, plain, KnownIds({}, {}, {}, {}))
+    going = [ids[entry.uuid] for entry, _ in fresh if not entry.hold]
+    held = [ids[entry.uuid] for entry, _ in fresh if entry.hold]
+    if held:
+        ledger.move("workflow", held, Signal.LOADED)
+    if going:
+        ledger.move("workflow", going, Signal.START, **_begin(ledger))
+        start_some(ledger, going)
+
+
+def _finish_load(core: Core, ids: list[int], by: str, *, hold: bool) -> None:
+    def action(ledger: Ledger) -> None:
+        if hold:
+            ledger.move("workflow", ids, Signal.LOADED)
+        else:
+            ledger.move("workflow", ids, Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
+
+    core.change(by, action)
+    if not hold:
+        _start_jobs(core, ids, by)
+
+
+def _start_jobs(core: Core, ids: list[int], by: str) -> None:
+    while core.change(by, lambda ledger: start_some(ledger, ids)):
+        pass

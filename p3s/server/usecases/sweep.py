@@ -1,0 +1,127 @@
+"""The sweeper: what time alone brings about, once a second, at most one at a time across all server processes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from p3s.engine.states import JobState, Signal, WorkflowState
+from p3s.errors import Unavailable
+from p3s.server.models import job, requirement, ripple, workflow
+from p3s.server.transitions.ends import cancel_some
+from p3s.server.transitions.leases import end_silent_pilots, return_unacknowledged, wake_sleepers
+from p3s.server.transitions.spread import continue_ripples
+from p3s.server.transitions.store import start_some
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.usecases.core import Core
+
+__all__ = ["Sweeper", "sweep"]
+
+log = logging.getLogger(__name__)
+
+#: Steps of one kind in one sweep; the rest waits for the next.
+STEPS = 20
+#: A load that has written nothing for so long was abandoned: its server or its client died.
+ABANDONED = 900.0
+
+
+def sweep(core: Core, *, leases: bool) -> None:
+    """Do once all that is due.
+
+    Parameters
+    ----------
+    core : Core
+        The server.
+    leases : bool
+        Whether leases may end; not within one lease length of the server's own start or stall.
+    """
+    rules = core.rules
+    settings = core.settings
+    _repeat(core, "backoff over", wake_sleepers)
+    _repeat(core, "sweeper", lambda ledger: return_unacknowledged(ledger, settings.ack, rules))
+    if leases:
+        _repeat(core, "sweeper", lambda ledger: end_silent_pilots(ledger, settings.lease, rules))
+    with core.db.read() as connection:
+        rippling = connection.scalar(sa.select(ripple.c.id).limit(1)) is not None
+        cancelling = connection.execute(
+            sa.select(workflow.c.id, workflow.c.cancelled_by).where(
+                workflow.c.cancelled_by.is_not(None),
+                workflow.c.state.in_((WorkflowState.RUNNING, WorkflowState.PAUSED, WorkflowState.HELD)),
+            )
+        ).all()
+    if rippling:
+        _repeat(core, "release in batches", continue_ripples)
+    for row in cancelling:
+        _repeat(core, row.cancelled_by, lambda ledger, row=row: cancel_some(ledger, row.id, row.cancelled_by)[2])  # type: ignore[misc]
+    _repeat(core, "start in batches", start_some)
+    _repeat(core, "sweeper", _end_abandoned_loads)
+
+
+def _repeat(core: Core, cause: str, step: Callable[[Ledger], bool | None]) -> None:
+    def action(ledger: Ledger) -> bool:
+        return bool(core.db.try_to_lead(ledger.connection) and step(ledger))
+
+    for _ in range(STEPS):
+        if not core.change(cause, action):
+            return
+
+
+def _end_abandoned_loads(ledger: Ledger) -> None:
+    old = ledger.connection.scalars(
+        sa.select(workflow.c.id).where(
+            workflow.c.state == WorkflowState.LOADING, workflow.c.created < ledger.now - ABANDONED
+        )
+    ).all()
+    if old:
+        ledger.move("workflow", old, Signal.FAIL, ended=ledger.now, message="its load was interrupted; load it again")
+
+
+class Sweeper(threading.Thread):
+    """Sweeps until told to end, and rings waiting calls for work that another process released."""
+
+    def __init__(self, core: Core) -> None:
+        super().__init__(name="sweeper", daemon=True)
+        self._core = core
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Sweep each `ServerSettings.sweep` seconds."""
+        pause = self._core.settings.sweep
+        awake_since = last = time.monotonic()
+        while not self._over.wait(pause):
+            now = time.monotonic()
+            # A stall (a stopped process, a sleeping laptop) silenced the pilots too: they get a full lease again.
+            if now - last > pause + 5.0:
+                awake_since = now
+            last = now
+            try:
+                sweep(self._core, leases=now - awake_since > self._core.settings.lease)
+                self._ring()
+            except Unavailable as error:
+                log.warning("sweep put off: %s", error)
+            except Exception:
+                # The sweeper must outlive any one bad row or lost connection; the next sweep tries again.
+                log.exception("sweep failed")
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._over.set()
+
+    def _ring(self) -> None:
+        wanted = self._core.hub.list_wanted()
+        if not wanted:
+            return
+        there = sa.exists().where(
+            job.c.requirement_id == requirement.c.id, job.c.state == sa.literal_column(f"'{JobState.DEFINED}'")
+        )
+        with self._core.db.read() as connection:
+            found = connection.scalars(sa.select(requirement.c.id).where(requirement.c.id.in_(wanted), there)).all()
+        self._core.hub.wake(dict.fromkeys(found, 1))

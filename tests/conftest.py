@@ -1,0 +1,82 @@
+"""Fixtures that all tests share: databases, servers, and the invariants checked after each test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from p3s.server.db import Database
+from p3s.settings import Home, ServerSettings
+from tests.support.databases import Postgres, copy_sqlite, make_sqlite_template
+from tests.support.invariants import check_invariants
+from tests.support.servers import System
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from p3s.server.usecases.core import Core
+
+BOTH = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_sqlite_template(tmp_path_factory.mktemp("template") / "template.sqlite")
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    server = Postgres(tmp_path_factory.mktemp("pg"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=BOTH)
+def address(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> str:
+    """The address of an empty, migrated database; a test that asks for it runs on both kinds."""
+    if request.param == "sqlite":
+        return copy_sqlite(sqlite_template, tmp_path)
+    return str(request.getfixturevalue("postgres").copy())
+
+
+@pytest.fixture
+def core(address: str, tmp_path: Path) -> Iterator[Core]:
+    """The server's use cases on a database of their own, without HTTP."""
+    from p3s.server.usecases.core import Core
+
+    db = Database(address)
+    yield Core(db, ServerSettings(database=address, home=Home(tmp_path / "home")))
+    check_invariants(db)
+    db.close()
+
+
+def _run_system(folder: Path, database: str | None) -> Iterator[System]:
+    system = System(folder, database)
+    system.start_server()
+    yield system
+    system.stop()
+    db = Database(database or f"sqlite:///{system.home / 'p3s.sqlite'}")
+    check_invariants(db)
+    db.close()
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    """A real server process on embedded SQLite, and room for pilots."""
+    yield from _run_system(tmp_path, None)
+
+
+@pytest.fixture(params=BOTH)
+def both_systems(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
+    """As `system`, on SQLite and on PostgreSQL."""
+    database = None if request.param == "sqlite" else str(request.getfixturevalue("postgres").copy())
+    yield from _run_system(tmp_path, database)
+
+
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Mark what starts processes, so that `make quick` can leave it out."""
+    for item in items:
+        if {"system", "both_systems"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.processes)

