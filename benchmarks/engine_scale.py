@@ -80,15 +80,13 @@ def measure_size(jobs: int) -> tuple[int, float, list[float], float]:
 def main() -> None:
     """Print a table with one line for each number of jobs on the command line."""
     sizes = [int(word) for word in sys.argv[1:]] or [1000, 10_000, 100_000]
-    print(f"{'jobs':>8} {'edges':>8} {'text MB':>8} {'load s':>7} {'expand s':>8} {'rank s':>7} {'layers s':>8} {'all s':>7} {'peak MB':>8}")
+    heads = ("jobs", "edges", "text MB", "load s", "expand s", "rank s", "layers s", "all s", "peak MB")
+    sys.stdout.write("".join(f"{head:>9}" for head in heads) + "\n")
     for jobs in sizes:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             edges, size, seconds, peak = pool.apply(measure_size, (jobs,))
-        load, expand, rank, layers = seconds
-        print(
-            f"{jobs:>8} {edges:>8} {size:>8.1f} {load:>7.2f} {expand:>8.2f} {rank:>7.2f} {layers:>8.2f} "
-            f"{sum(seconds):>7.2f} {peak:>8.0f}"
-        )
+        times = "".join(f"{value:>9.2f}" for value in (*seconds, sum(seconds)))
+        sys.stdout.write(f"{jobs:>9}{edges:>9}{size:>9.1f}{times}{peak:>9.0f}\n")
 
 
 if __name__ == "__main__":

@@ -46,11 +46,7 @@ def check_standalone(spec: StandaloneSpec) -> list[Fault]:
     list of Fault
         All that is wrong.
     """
-    faults = (
-        [Fault(("name",), f"name {quote_name(spec.name)} {wrong}")]
-        if (wrong := check_name(spec.name))
-        else []
-    )
+    faults = [Fault(("name",), f"name {quote_name(spec.name)} {wrong}")] if (wrong := check_name(spec.name)) else []
     if spec.run is None and spec.payload is None:
         return [*faults, Fault((), "a standalone job needs `run` or `payload`")]
     faults += check_task(spec, (), (), ())
@@ -83,11 +79,7 @@ def check_dag(spec: DagSpec) -> list[Fault]:
     >>> [fault.message for fault in check_dag(spec)]
     ["no job makes 'b', and `datasets` does not declare it"]
     """
-    faults = (
-        [Fault(("name",), f"name {quote_name(spec.name)} {wrong}")]
-        if (wrong := check_name(spec.name))
-        else []
-    )
+    faults = [Fault(("name",), f"name {quote_name(spec.name)} {wrong}")] if (wrong := check_name(spec.name)) else []
     if not spec.jobs:
         faults.append(Fault(("jobs",), "the workflow has no jobs", at_key=True))
     faults += check_params(spec)
@@ -131,14 +123,10 @@ def find_producers(spec: DagSpec) -> tuple[dict[str, str], list[Fault]]:
         for output in job.outputs:
             place = ("jobs", name, "outputs", output)
             if output in producers:
-                message = (
-                    f"dataset {quote_name(output)} has two producers: '{producers[output]}' and '{name}'"
-                )
+                message = f"dataset {quote_name(output)} has two producers: '{producers[output]}' and '{name}'"
                 faults.append(Fault(place, message, at_key=True))
             elif output in spec.datasets:
-                message = (
-                    f"dataset {quote_name(output)} is external (in `datasets`) and made by '{name}'; drop one"
-                )
+                message = f"dataset {quote_name(output)} is external (in `datasets`) and made by '{name}'; drop one"
                 faults.append(Fault(place, message, at_key=True))
             producers.setdefault(output, name)
     return producers, faults
@@ -170,9 +158,7 @@ def _check_each(spec: DagSpec, name: str) -> list[Fault]:
             message = f"`each` names no dataset {quote_name(values.each)} declared in `datasets`"
             faults.append(Fault(place, message, word=values.each, candidates=tuple(spec.datasets)))
         elif dataset.path is not None:
-            faults.append(
-                Fault(place, f"dataset '{values.each}' is one file; `each` needs `glob:` or `paths:` there")
-            )
+            faults.append(Fault(place, f"dataset '{values.each}' is one file; `each` needs `glob:` or `paths:` there"))
     return faults
 
 
@@ -236,9 +222,7 @@ def _check_clashes(spec: DagSpec, producers: dict[str, str]) -> list[Fault]:
             if axis in owners:
                 message = f"{quote_name(axis)} is an axis and a {owners[axis]}; both would be ${axis}"
                 faults.append(Fault(("jobs", name, "matrix", axis), message, at_key=True))
-    owners.update(
-        {axis: "axis" for job in spec.jobs.values() for axis in list_axes(job.matrix) if axis not in owners}
-    )
+    owners.update({axis: "axis" for job in spec.jobs.values() for axis in list_axes(job.matrix) if axis not in owners})
     parts: list[tuple[Path, dict[str, str | dict[str, str]]]] = [(("defaults",), spec.defaults.env)]
     parts += [(("jobs", name), job.env) for name, job in spec.jobs.items() if job.env]
     return faults + _check_env_clashes(owners, parts)
@@ -294,19 +278,19 @@ def _check_members(spec: DagSpec, producers: dict[str, str]) -> list[Fault]:
     """Try out the members of families that need no files, so that a file's check tells what loading would."""
     faults: list[Fault] = []
     groups: dict[str, Group] = {}
+    tried = 0
     for name, job in spec.jobs.items():
-        if job.matrix is not None and any(
-            isinstance(values, EachSpec) for values in job.matrix.axes.values()
-        ):
+        # A job without a matrix agrees with everything.
+        if job.matrix is None or any(isinstance(values, EachSpec) for values in job.matrix.axes.values()):
             continue
         size = count_members(job.matrix, {})
-        if size > MAX_MEMBERS or size + sum(len(group.members) for group in groups.values()) <= MAX_TRIED:
+        if size > MAX_MEMBERS or tried + size <= MAX_TRIED:
             members, wrong = expand_matrix(job.matrix, {}, ("jobs", name, "matrix"))
             faults += wrong
+            tried += len(members)
             groups[name] = Group(name, list_axes(job.matrix), [Member("", axes) for axes in members])
-    for name, job in spec.jobs.items():
-        if name not in groups:
-            continue
+    for name, family in groups.items():
+        job = spec.jobs[name]
         parents: list[tuple[Path, str, str]] = [
             (("inputs", dataset), producers[dataset], mode)
             for dataset, mode in job.inputs.items()
@@ -317,7 +301,7 @@ def _check_members(spec: DagSpec, producers: dict[str, str]) -> list[Fault]:
             group = groups.get(parent)
             if group is None or not group.members:
                 continue
-            for member in groups[name].members:
+            for member in family.members:
                 if not group.find_members(member.axes, everything=mode.startswith("all"))[0]:
                     faults.append(make_no_match(name, place, group, member.axes))
                     break

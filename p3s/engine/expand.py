@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from p3s.engine.checks import check_standalone
+from p3s.engine.collector import pause_collector
 from p3s.engine.expansion import Expansion, ExternalRequest, SeenFile, request_externals
 from p3s.engine.members import MemberBuilder
 from p3s.engine.names import normalise_path, quote_name
@@ -91,6 +92,7 @@ def find_externals(spec: DagSpec, params: Mapping[str, str]) -> list[ExternalReq
     return requests
 
 
+@pause_collector()
 def expand_dag(
     spec: DagSpec,
     params: Mapping[str, str],
@@ -212,9 +214,7 @@ def _check_bundle(spec: DagSpec | StandaloneSpec, bundle: Collection[str]) -> li
     faults = []
     for number, file in enumerate(spec.files):
         if normalise_path(file) not in there:
-            faults.append(
-                Fault(("files", number), f"file {quote_name(file)} is missing; it must lie beside the YAML")
-            )
+            faults.append(Fault(("files", number), f"file {quote_name(file)} is missing; it must lie beside the YAML"))
     for path, task in _list_tasks(spec):
         payload = find_payload(task)
         if payload is not None and payload not in there:

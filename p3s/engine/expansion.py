@@ -9,7 +9,7 @@ from p3s.engine.checks import find_producers, make_no_match
 from p3s.engine.expressions import ExpressionError, render_template
 from p3s.engine.families import Group, Member, count_members, expand_matrix, list_axes, make_suffix, name_each
 from p3s.engine.members import MemberBuilder
-from p3s.engine.names import check_name, check_place, quote_name, sanitise_value, take_stem
+from p3s.engine.names import MAX_NAME, check_name, check_place, quote_name, sanitise_value, take_stem
 from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, OutputPlan
 from p3s.engine.problems import Fault
 from p3s.engine.spec import EachSpec
@@ -18,7 +18,7 @@ from p3s.engine.yamltext import MAX_PROBLEMS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from p3s.engine.spec import DagSpec, DatasetSpec, JobSpec
+    from p3s.engine.spec import DagSpec, DatasetSpec, JobSpec, MatrixSpec
 
 __all__ = ["MAX_EDGES", "Expansion", "ExternalRequest", "SeenFile", "request_externals"]
 
@@ -74,11 +74,13 @@ def request_externals(spec: DagSpec, texts: Mapping[str, str]) -> tuple[list[Ext
                 faults.append(Fault(("datasets", name), str(error)))
                 continue
             if wrong := check_place(paths[-1]):
-                faults.append(
-                    Fault(("datasets", name), f"path {quote_name(paths[-1])} of dataset '{name}' {wrong}")
-                )
+                faults.append(Fault(("datasets", name), f"path {quote_name(paths[-1])} of dataset '{name}' {wrong}"))
         requests.append(ExternalRequest(name, tuple(paths), glob=dataset.glob is not None))
     return requests, faults
+
+
+def _list_walks(matrix: MatrixSpec | None) -> list[EachSpec]:
+    return [axis for axis in matrix.axes.values() if isinstance(axis, EachSpec)] if matrix is not None else []
 
 
 def _list_paths(dataset: DatasetSpec) -> Sequence[str]:
@@ -122,13 +124,7 @@ class Expansion:
             for name in externals
             if name not in self.spec.datasets
         ]
-        walked = {
-            values.each
-            for job in self.spec.jobs.values()
-            if job.matrix is not None
-            for values in job.matrix.axes.values()
-            if isinstance(values, EachSpec)
-        }
+        walked = {axis.each for job in self.spec.jobs.values() for axis in _list_walks(job.matrix)}
         for request in requests:
             self._add_external(request, externals.get(request.name, ()), walked=request.name in walked)
 
@@ -136,9 +132,7 @@ class Expansion:
         name, place = request.name, ("datasets", request.name)
         dataset = self.spec.datasets[name]
         if request.glob and not files:
-            message = (
-                f"no file fits {quote_name(request.paths[0] if request.paths else '')}; is the pattern right?"
-            )
+            message = f"no file fits {quote_name(request.paths[0] if request.paths else '')}; is the pattern right?"
             self.faults.append(Fault((*place, "glob"), message))
             return
         if not request.glob and len(files) != len(request.paths):
@@ -175,9 +169,7 @@ class Expansion:
             if walked:
                 first = {stem: number for number, stem in reversed(list(enumerate(fitting)))}
                 twice = next(stems[number] for number, stem in enumerate(fitting) if first[stem] != number)
-                message = (
-                    f"two files of '{name}' are called {quote_name(twice)}; `each` needs different names"
-                )
+                message = f"two files of '{name}' are called {quote_name(twice)}; `each` needs different names"
                 self.faults.append(Fault(("datasets", name), message))
             fitting = [str(number) for number in range(1, len(stems) + 1)]
         axis = name_each(name)
@@ -186,42 +178,39 @@ class Expansion:
 
     def add_families(self, max_jobs: int) -> None:
         """Find the members of each family, and name them."""
+        families = {
+            name: job
+            for name, job in self.spec.jobs.items()
+            # What is wrong with a collection that is not there is known already.
+            if all(axis.each in self.each for axis in _list_walks(job.matrix))
+        }
         total = 0
-        owners: dict[str, str] = {}
-        for name, job in self.spec.jobs.items():
-            path = ("jobs", name)
-            if any(
-                isinstance(v, EachSpec) and v.each not in self.each
-                for v in (job.matrix.axes.values() if job.matrix else ())
-            ):
-                # What is wrong with the collection is known already.
-                continue
+        for name, job in families.items():
             total += count_members(job.matrix, self.each)
             if total > max_jobs:
                 message = f"the workflow has more than {max_jobs:,} jobs with this one; split it"
-                self.faults.append(Fault(path, message, at_key=True))
+                self.faults.append(Fault(("jobs", name), message, at_key=True))
                 return
-            members, faults = expand_matrix(job.matrix, self.each, (*path, "matrix"))
+        owners: dict[str, str] = {}
+        for name, job in families.items():
+            place = ("jobs", name, "matrix")
+            members, faults = expand_matrix(job.matrix, self.each, place)
             self.faults += faults
             named = [Member(name + make_suffix(axes), axes) for axes in members]
             self.families[name] = Group(name, list_axes(job.matrix), named)
             for member in named:
                 other = owners.setdefault(member.key, name)
-                if other != name or len(member.key) > 200:
+                if other != name or len(member.key) > MAX_NAME:
                     self._refuse_name(member, name, other)
             if len({member.key for member in named}) < len(named):
                 message = "two members have the same name: their values differ only in what names cannot show"
-                self.faults.append(Fault((*path, "matrix"), message, at_key=True))
+                self.faults.append(Fault(place, message, at_key=True))
 
     def _refuse_name(self, member: Member, name: str, other: str) -> None:
         if wrong := check_name(member.key):
-            self.faults.append(
-                Fault(("jobs", name, "matrix"), f"name {quote_name(member.key)} of a member {wrong}")
-            )
+            self.faults.append(Fault(("jobs", name, "matrix"), f"name {quote_name(member.key)} of a member {wrong}"))
         elif other != name:
-            message = (
-                f"two jobs have the name {quote_name(member.key)}: from '{other}' and '{name}'; rename one"
-            )
+            message = f"two jobs have the name {quote_name(member.key)}: from '{other}' and '{name}'; rename one"
             self.faults.append(Fault(("jobs", name), message, at_key=True))
 
     def add_datasets(self) -> None:
@@ -249,9 +238,7 @@ class Expansion:
                 inputs, needs = self._connect(name, job, member)
                 edges += sum(len(item.keys) for item in inputs) + len(needs) + len(job.outputs)
                 if edges > MAX_EDGES:
-                    message = (
-                        f"the workflow has more than {MAX_EDGES:,} edges with this job; collect in steps"
-                    )
+                    message = f"the workflow has more than {MAX_EDGES:,} edges with this job; collect in steps"
                     self.faults.append(Fault(path, message, at_key=True))
                     return
                 rendered = builder.render(member.axes)
@@ -261,9 +248,7 @@ class Expansion:
                     family=name,
                     axes=member.axes,
                     inputs=inputs,
-                    outputs=tuple(
-                        OutputPlan(output, output + suffix, file) for output, file in rendered.paths.items()
-                    ),
+                    outputs=tuple(OutputPlan(output, output + suffix, file) for output, file in rendered.paths.items()),
                     needs=needs,
                     skipped=not builder.decide(member.axes),
                     **builder.settings,
@@ -284,11 +269,7 @@ class Expansion:
         """Return the edges that lead to one job."""
         axes = member.axes
         if job.matrix is not None:
-            walked = {
-                name_each(v.each): axes[axis]
-                for axis, v in job.matrix.axes.items()
-                if isinstance(v, EachSpec)
-            }
+            walked = {name_each(v.each): axes[axis] for axis, v in job.matrix.axes.items() if isinstance(v, EachSpec)}
             axes = axes | walked if walked else axes
         inputs = []
         for dataset, mode in job.inputs.items():

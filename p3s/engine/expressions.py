@@ -81,9 +81,7 @@ _FILTERS: dict[str, tuple[int, Callable[..., str]]] = {
 def _parse(text: str) -> tuple[tuple[nodes.Expr, ...], tuple[tuple[str, str], ...]]:
     """Return the pieces of a text (literal parts and expressions) and the names they refer to."""
     if len(text) > MAX_TEMPLATE:
-        raise ExpressionError(
-            f"text with expressions has {len(text):,} characters; the limit is {MAX_TEMPLATE:,}"
-        )
+        raise ExpressionError(f"text with expressions has {len(text):,} characters; the limit is {MAX_TEMPLATE:,}")
     if any(character in text for character in _UNUSED):
         raise ExpressionError("holds a character for private use (U+E0F0 to U+E0F3); leave it out")
     try:
@@ -159,9 +157,7 @@ def _check_filter(node: nodes.Filter) -> None:
 def _refuse_bare_name(name: str) -> NoReturn:
     if name in {"params", "matrix"}:
         raise ExpressionError(f"'{name}' needs a name after it: {name}.NAME")
-    raise ExpressionError(
-        f"'{shorten(name)}' is not defined; write params.{shorten(name)} or matrix.{shorten(name)}"
-    )
+    raise ExpressionError(f"'{shorten(name)}' is not defined; write params.{shorten(name)} or matrix.{shorten(name)}")
 
 
 def _split_reference(node: nodes.Getattr | nodes.Getitem) -> tuple[str, str]:

@@ -59,9 +59,7 @@ class Group:
     members: list[Member]
     _indexes: dict[tuple[str, ...], dict[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
 
-    def find_members(
-        self, axes: Mapping[str, str], *, everything: bool = False
-    ) -> tuple[tuple[str, ...], bool]:
+    def find_members(self, axes: Mapping[str, str], *, everything: bool = False) -> tuple[tuple[str, ...], bool]:
         """Return the keys that agree with `axes`, and whether they are a collection.
 
         Parameters
@@ -159,14 +157,10 @@ def check_matrix(matrix: MatrixSpec, path: Path) -> list[Fault]:
             for axis in entry:
                 if axis not in axes:
                     message = f"{word} names no axis {quote_name(axis)}"
-                    faults.append(
-                        Fault((*path, word, number, axis), message, at_key=True, word=axis, candidates=axes)
-                    )
+                    faults.append(Fault((*path, word, number, axis), message, at_key=True, word=axis, candidates=axes))
             missing = [axis for axis in axes if axis not in entry]
             if word == "include" and missing:
-                faults.append(
-                    Fault((*path, word, number), f"include gives no value for {', '.join(missing)}")
-                )
+                faults.append(Fault((*path, word, number), f"include gives no value for {', '.join(missing)}"))
             elif not entry:
                 faults.append(Fault((*path, word, number), "exclude names no axis"))
     if not matrix.axes and matrix.exclude:
@@ -227,9 +221,7 @@ def expand_matrix(
         rules.setdefault(names, {})[tuple(entry[name] for name in names)] = number
     if count * len(rules) > MAX_EXCLUSIONS:
         return [], [
-            Fault(
-                (*path, "exclude"), "exclude has too many different entries for so many members", at_key=True
-            )
+            Fault((*path, "exclude"), "exclude has too many different entries for so many members", at_key=True)
         ]
     values = [tuple(each[v.each]) if isinstance(v, EachSpec) else v for v in matrix.axes.values()]
     members: list[Axes] = []
@@ -237,9 +229,7 @@ def expand_matrix(
     for combination in product(*values) if values else ():
         axes = dict(zip(matrix.axes, combination, strict=True))
         hits = {
-            entries[key]
-            for names, entries in rules.items()
-            if (key := tuple(axes[name] for name in names)) in entries
+            entries[key] for names, entries in rules.items() if (key := tuple(axes[name] for name in names)) in entries
         }
         used |= hits
         if not hits:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
+from p3s.engine.collector import pause_collector
 from p3s.errors import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def build_graph(plan: WorkflowPlan) -> nx.DiGraph[Node]:
     [(('job', 'a'), ('dataset', 'y'), False), (('dataset', 'y'), ('job', 'b'), True)]
     """
     graph: nx.DiGraph[Node] = nx.DiGraph()
-    with _pause_collector():
+    with pause_collector():
         nodes: dict[str, Node] = {name: ("job", name) for name in plan.jobs}
         data: dict[str, Node] = {key: ("dataset", key) for key in plan.datasets}
         graph.add_nodes_from(nodes.values())
@@ -99,7 +98,7 @@ def schedule_plan(plan: WorkflowPlan, expected: Mapping[str, float]) -> Workflow
     >>> plan.critical_path, plan.jobs["a"].rank, plan.jobs["b"].rank, plan.jobs["a"].tolerated
     (12.0, 12.0, 7.0, True)
     """
-    with _pause_collector():
+    with pause_collector():
         graph = build_graph(plan)
         order = _sort_graph(graph)
         times = _find_times(plan, expected)
@@ -116,12 +115,8 @@ def schedule_plan(plan: WorkflowPlan, expected: Mapping[str, float]) -> Workflow
                 borne[node] = all(edge["partial"] or borne[after] for after, edge in below.items())
                 continue
             rank[node] += times[name]
-            followers = [
-                (after, edge) for after, edge in below.items() if after[0] == "job" or has_followers[after]
-            ]
-            borne[node] = bool(followers) and all(
-                edge["partial"] or borne[after] for after, edge in followers
-            )
+            followers = [(after, edge) for after, edge in below.items() if after[0] == "job" or has_followers[after]]
+            borne[node] = bool(followers) and all(edge["partial"] or borne[after] for after, edge in followers)
         jobs = {
             name: replace(job, rank=rank[("job", name)], tolerated=borne[("job", name)])
             for name, job in plan.jobs.items()
@@ -187,9 +182,7 @@ def find_critical_path(plan: WorkflowPlan) -> list[str]:
     """
     graph = build_graph(plan)
     path: list[str] = []
-    candidates = [
-        name for name in plan.jobs if graph.in_degree(("job", name)) == 0 or not _find_parents(graph, name)
-    ]
+    candidates = [name for name in plan.jobs if graph.in_degree(("job", name)) == 0 or not _find_parents(graph, name)]
     while candidates:
         # The first of equals, so that the answer does not change from call to call.
         best = max(candidates, key=lambda name: plan.jobs[name].rank)
@@ -215,8 +208,7 @@ def _find_times(plan: WorkflowPlan, expected: Mapping[str, float]) -> dict[str, 
     known = [expected[family] for family in families if family in expected]
     unknown = median(known) if known else UNKNOWN_SECONDS
     return {
-        name: 0.0 if job.noop or job.skipped else expected.get(job.family, unknown)
-        for name, job in plan.jobs.items()
+        name: 0.0 if job.noop or job.skipped else expected.get(job.family, unknown) for name, job in plan.jobs.items()
     }
 
 
@@ -235,15 +227,3 @@ def _sort_graph(graph: nx.DiGraph[Node]) -> list[Node]:
         raise BadInput(
             [Problem(f"these wait for each other in a cycle: {text}", where=f"jobs.{ring[0][1]}")]
         ) from error
-
-
-@contextmanager
-def _pause_collector() -> Iterator[None]:
-    # The cyclic collector would look at millions of new containers again and again, and none is garbage.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from p3s.engine.checks import check_dag, check_standalone
+from p3s.engine.collector import pause_collector
 from p3s.engine.problems import Fault, Source, raise_faults
 from p3s.engine.spec import (
     DagSpec,
@@ -65,6 +66,7 @@ def is_standalone(text: str, file: str) -> bool:
     return isinstance(data, dict) and bool(data.keys() & {"run", "payload"})
 
 
+@pause_collector()
 def load_dag(text: str, file: str) -> DagSpec:
     r"""Return the DAG that a text describes.
 
@@ -244,9 +246,7 @@ def _make_fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:
     kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind == "extra_forbidden":
         keys = _find_keys(model, path[:-1])
-        return Fault(
-            path, f"unknown key '{shorten(path[-1])}'", at_key=True, word=str(path[-1]), candidates=keys
-        )
+        return Fault(path, f"unknown key '{shorten(path[-1])}'", at_key=True, word=str(path[-1]), candidates=keys)
     if kind == "missing":
         return Fault(path[:-1], f"the key `{path[-1]}:` is missing", at_key=True)
     if kind == "literal_error":

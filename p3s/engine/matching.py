@@ -156,9 +156,7 @@ def find_mismatches(requirement: Requirement, offer: Offer) -> list[str]:
     if requirement.cpus > offer.cpus:
         reasons.append(f"needs {requirement.cpus} cpus, {offer.cpus} there")
     if offer.memory and requirement.memory > offer.memory:
-        reasons.append(
-            f"needs {_format_size(requirement.memory)} of memory, {_format_size(offer.memory)} there"
-        )
+        reasons.append(f"needs {_format_size(requirement.memory)} of memory, {_format_size(offer.memory)} there")
     missing = [label for label in requirement.labels if label not in offer.labels]
     if missing:
         reasons.append(f"needs the label{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
@@ -167,9 +165,7 @@ def find_mismatches(requirement: Requirement, offer: Offer) -> list[str]:
     if offer.jobtypes and requirement.jobtype not in offer.jobtypes:
         reasons.append(f"is of jobtype {requirement.jobtype}, which it does not take")
     if offer.lifetime is not None and requirement.timelimit > offer.lifetime:
-        reasons.append(
-            f"may take {requirement.timelimit:.0f} s, the pilot ends in {max(offer.lifetime, 0):.0f} s"
-        )
+        reasons.append(f"may take {requirement.timelimit:.0f} s, the pilot ends in {max(offer.lifetime, 0):.0f} s")
     return reasons
 
 

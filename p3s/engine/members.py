@@ -106,8 +106,7 @@ class MemberBuilder:
                 return "unknown"
 
         env = {
-            name: render(value, "env", name) if isinstance(value, str) else value
-            for name, value in self._env.items()
+            name: render(value, "env", name) if isinstance(value, str) else value for name, value in self._env.items()
         }
         args = tuple(render(text, "args", number) for number, text in enumerate(self._args))
         paths = {name: render(text, "outputs", name) for name, text in self._paths.items()}

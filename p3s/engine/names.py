@@ -7,6 +7,7 @@ import re
 from p3s.engine.units import shorten
 
 __all__ = [
+    "MAX_NAME",
     "check_env_name",
     "check_label",
     "check_name",
@@ -20,6 +21,9 @@ __all__ = [
     "take_basename",
     "take_stem",
 ]
+
+#: Characters of a job's name.
+MAX_NAME = 200
 
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
@@ -165,9 +169,7 @@ def check_relative_path(path: str) -> str:
         return "must name a file: no / at the end"
     if _CONTROL.search(path):
         return "holds a control character"
-    if len(path.encode("utf-8", "replace")) > 1000 or any(
-        len(part.encode("utf-8", "replace")) > 255 for part in parts
-    ):
+    if len(path.encode("utf-8", "replace")) > 1000 or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
         return "is too long: at most 255 bytes in a name and 1,000 in all"
     return ""
 

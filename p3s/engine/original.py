@@ -10,7 +10,7 @@ from p3s.engine.problems import Fault, Source, raise_faults
 from p3s.engine.spec import StandaloneSpec
 from p3s.engine.tasks import check_strays
 from p3s.engine.units import describe, shorten
-from p3s.engine.yamltext import read_yaml
+from p3s.engine.yamltext import MAX_PROBLEMS, read_yaml
 
 if TYPE_CHECKING:
     from p3s.engine.yamltext import Path
@@ -62,13 +62,13 @@ def read_job_list(text: str, file: str) -> list[StandaloneSpec]:
     for path, item in items:
         spec, wrong = _read_job(item)
         faults += [
-            Fault(
-                (*path, *_rename(fault.path, item)), fault.message, fault.at_key, fault.word, fault.candidates
-            )
+            Fault((*path, *_rename(fault.path, item)), fault.message, fault.at_key, fault.word, fault.candidates)
             for fault in wrong
         ]
         if spec is not None:
             specs.append(spec)
+        if len(faults) > MAX_PROBLEMS:
+            break
     raise_faults(faults, source)
     return specs
 

@@ -122,9 +122,7 @@ def _convert(param: ParamSpec, text: str, *, choices: bool = True) -> tuple[str 
             f"is '{shorten(text)}', not one of {', '.join(shorten(choice) for choice in param.choices[:20])}",
         )
     if param.type == "int":
-        return (
-            (int(text), "") if _INT.fullmatch(text) else (0, f"must be a whole number, is '{shorten(text)}'")
-        )
+        return (int(text), "") if _INT.fullmatch(text) else (0, f"must be a whole number, is '{shorten(text)}'")
     if param.type == "float":
         try:
             number = float(text)

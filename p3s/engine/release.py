@@ -108,17 +108,13 @@ def find_broken(
     }
 
 
-def _is_done(
-    node: Node, job_states: Mapping[str, JobState], dataset_states: Mapping[str, DatasetState]
-) -> bool:
+def _is_done(node: Node, job_states: Mapping[str, JobState], dataset_states: Mapping[str, DatasetState]) -> bool:
     kind, name = node
     if kind == "job":
         return job_states[name] is JobState.FINISHED
     return dataset_states[name] is DatasetState.AVAILABLE
 
 
-def _has_ended(
-    node: Node, job_states: Mapping[str, JobState], dataset_states: Mapping[str, DatasetState]
-) -> bool:
+def _has_ended(node: Node, job_states: Mapping[str, JobState], dataset_states: Mapping[str, DatasetState]) -> bool:
     kind, name = node
     return job_states[name] in FINAL_JOB if kind == "job" else dataset_states[name] in _ENDED_DATASET

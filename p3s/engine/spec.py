@@ -7,10 +7,11 @@ place is a path of the document and never names a branch of a union.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from p3s.engine.problems import Source
 from p3s.engine.units import (
     Duration,
     Shorthand,
@@ -21,9 +22,6 @@ from p3s.engine.units import (
     refuse,
     to_mapping,
 )
-
-if TYPE_CHECKING:
-    from p3s.engine.problems import Source
 
 __all__ = [
     "DagSpec",
@@ -105,9 +103,7 @@ class DatasetSpec(Spec):
     def _check(self) -> DatasetSpec:
         given = [key for key in ("path", "paths", "glob") if getattr(self, key) is not None]
         if len(given) != 1:
-            refuse(
-                f"needs one of `path`, `paths` and `glob`{', has ' + ' and '.join(given) if given else ''}"
-            )
+            refuse(f"needs one of `path`, `paths` and `glob`{', has ' + ' and '.join(given) if given else ''}")
         return self
 
 
@@ -194,9 +190,7 @@ _Retry = Annotated[
 ]
 _Output = Annotated[
     OutputSpec,
-    Shorthand(
-        lambda value: {"path": value} if value is None or isinstance(value, str) else value, _WORD, _NULL
-    ),
+    Shorthand(lambda value: {"path": value} if value is None or isinstance(value, str) else value, _WORD, _NULL),
 ]
 _Outputs = Annotated[dict[str, _Output], Shorthand(lambda value: to_mapping(value, None), _WORDS)]
 _Input = Annotated[InputMode, Shorthand(lambda value: "plain" if value is None else value, _NULL)]

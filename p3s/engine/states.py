@@ -165,9 +165,7 @@ class Reason(StrEnum):
 
 
 #: The payload's own doing; ``retry`` counts these.
-PAYLOAD_REASONS = frozenset(
-    {Reason.EXIT_CODE, Reason.SIGNAL, Reason.TIMELIMIT, Reason.MEMORY, Reason.MISSING_OUTPUT}
-)
+PAYLOAD_REASONS = frozenset({Reason.EXIT_CODE, Reason.SIGNAL, Reason.TIMELIMIT, Reason.MEMORY, Reason.MISSING_OUTPUT})
 #: The machinery's doing; a separate budget counts these.
 INFRASTRUCTURE_REASONS = frozenset(
     {
@@ -327,8 +325,9 @@ PILOT: Mapping[tuple[PilotState, Signal], PilotState] = {
     (P.RUNNING, S.TIME_OUT): P.TIMEOUT,
     (P.DRAINING, S.LEAVE): P.STOPPED,
     (P.DRAINING, S.TIME_OUT): P.TIMEOUT,
-    #: A pilot that was cut off and speaks again goes on.
+    #: A pilot that was cut off and speaks again goes on; one that left may register again.
     (P.TIMEOUT, S.RETRY): P.ACTIVE,
+    (P.STOPPED, S.RETRY): P.ACTIVE,
 }
 
 State = TypeVar("State", JobState, AttemptState, DatasetState, WorkflowState, PilotState)
@@ -357,9 +356,7 @@ def compute_final_states(table: Mapping[tuple[State, Signal], State]) -> frozens
     return frozenset(states - left)
 
 
-def find_sources(
-    table: Mapping[tuple[State, Signal], State], signal: Signal
-) -> dict[State, tuple[State, ...]]:
+def find_sources(table: Mapping[tuple[State, Signal], State], signal: Signal) -> dict[State, tuple[State, ...]]:
     """Return, for each next state that `signal` leads to, the states it leads there from.
 
     Parameters
@@ -379,11 +376,11 @@ def find_sources(
     >>> find_sources(WORKFLOW, Signal.PAUSE)
     {<WorkflowState.PAUSED: 'paused'>: (<WorkflowState.RUNNING: 'running'>,)}
     """
-    sources: dict[State, tuple[State, ...]] = {}
+    sources: dict[State, list[State]] = {}
     for (state, moved_by), after in table.items():
         if moved_by is signal:
-            sources[after] = (*sources.get(after, ()), state)
-    return sources
+            sources.setdefault(after, []).append(state)
+    return {after: tuple(before) for after, before in sources.items()}
 
 
 FINAL_JOB = compute_final_states(JOB)

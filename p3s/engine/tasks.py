@@ -79,9 +79,7 @@ def check_task(task: TaskSpec, path: Path, params: Collection[str], axes: Collec
             faults.append(Fault((*path, "outputs", name), f"output {quote_name(name)} {wrong}", at_key=True))
         faults += _check_templates((*path, "outputs", name), output.path or "", params, axes)
         if output.type and (wrong := check_label(output.type)):
-            faults.append(
-                Fault((*path, "outputs", name, "type"), f"datatype {quote_name(output.type)} {wrong}")
-            )
+            faults.append(Fault((*path, "outputs", name, "type"), f"datatype {quote_name(output.type)} {wrong}"))
     for number, argument in enumerate(task.args):
         faults += _check_templates((*path, "args", number), argument, params, axes)
     for name, target in task.publish.items():
@@ -98,18 +96,14 @@ def check_task(task: TaskSpec, path: Path, params: Collection[str], axes: Collec
         faults += _check_templates((*path, "publish", name), target, params, axes)
         if "${{" not in target and (wrong := check_published(target)):
             faults.append(Fault((*path, "publish", name), f"published name {quote_name(target)} {wrong}"))
-    literal = {
-        name: output.path or name for name, output in task.outputs.items() if "${{" not in (output.path or "")
-    }
+    literal = {name: output.path or name for name, output in task.outputs.items() if "${{" not in (output.path or "")}
     faults += check_paths(literal, path)
     if isinstance(task, JobSpec) and task.condition is not None:
         faults += _check_templates((*path, "if"), wrap_condition(task.condition), params, axes)
     return faults
 
 
-def check_defaults(
-    part: DefaultsSpec, path: Path, params: Collection[str], axes: Collection[str]
-) -> list[Fault]:
+def check_defaults(part: DefaultsSpec, path: Path, params: Collection[str], axes: Collection[str]) -> list[Fault]:
     """Return what is wrong with the keys that ``defaults`` and jobs share."""
     faults: list[Fault] = []
     for name, value in part.env.items():
@@ -169,9 +163,7 @@ def check_paths(paths: dict[str, str], path: Path) -> list[Fault]:
             continue
         plain = normalise_path(file)
         if plain in owners:
-            faults.append(
-                Fault(place, f"outputs '{owners[plain]}' and '{name}' are the same file {quote_name(plain)}")
-            )
+            faults.append(Fault(place, f"outputs '{owners[plain]}' and '{name}' are the same file {quote_name(plain)}"))
         owners.setdefault(plain, name)
     for plain, name in owners.items():
         parts = plain.split("/")
@@ -213,9 +205,7 @@ def check_strays(data: Any) -> list[Fault]:
             if "\0" in value:
                 faults.append(Fault(path, "holds a NUL character"))
             if "${{" in value and not _takes_template(path):
-                faults.append(
-                    Fault(path, "${{ }} is not evaluated here; it is in paths, env, args, publish and if")
-                )
+                faults.append(Fault(path, "${{ }} is not evaluated here; it is in paths, env, args, publish and if"))
     return faults
 
 
@@ -258,17 +248,11 @@ def _check_run(task: TaskSpec, path: Path) -> list[Fault]:
         faults.append(Fault((*path, "run"), "is empty; leave it out for a job that only waits"))
     if "${{" in task.run:
         match = _REFERENCE.search(task.run)
-        advice = (
-            f'write "${match[1]}" instead of {match[0]}'
-            if match
-            else "parameters and axes are variables there"
-        )
+        advice = f'write "${match[1]}" instead of {match[0]}' if match else "parameters and axes are variables there"
         faults.append(Fault((*path, "run"), f"`run` is no template: {advice}"))
     if task.args:
         faults.append(
-            Fault(
-                (*path, "args"), "args go with `payload`; in `run`, write them into the script", at_key=True
-            )
+            Fault((*path, "args"), "args go with `payload`; in `run`, write them into the script", at_key=True)
         )
     return faults
 
@@ -277,9 +261,7 @@ def _check_payload(task: TaskSpec, path: Path) -> list[Fault]:
     assert task.payload is not None
     faults = []
     if task.shell is not None:
-        faults.append(
-            Fault((*path, "shell"), "`shell` goes with `run`; a payload is started as it is", at_key=True)
-        )
+        faults.append(Fault((*path, "shell"), "`shell` goes with `run`; a payload is started as it is", at_key=True))
     wrong = check_relative_path(task.payload.lstrip("/") if task.payload.startswith("/") else task.payload)
     if wrong:
         advice = "" if " " not in task.payload else "; arguments go into `args:`, a command line into `run:`"

@@ -214,11 +214,7 @@ def parse_env_value(value: Any) -> str | dict[str, str]:
     """
     if isinstance(value, dict):
         name = value.get("secret")
-        if (
-            len(value) != 1
-            or not isinstance(name, str)
-            or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name)
-        ):
+        if len(value) != 1 or not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
             refuse("must be text or `{secret: NAME}` with a name of letters, digits, '_', '.' and '-'")
         return {"secret": name}
     return "" if value is None else to_text(value)
@@ -265,20 +261,22 @@ def parse_axis(value: Any) -> tuple[str, ...] | dict[str, str]:
 
 def describe(value: Any) -> str:
     """Return a few words for what kind of thing `value` is."""
-    kinds = {dict: "a mapping", list: "a list", type(None): "empty"}
-    return kinds.get(type(value), f"'{shorten(value)}'")
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "empty" if value is None else f"'{shorten(value)}'"
 
 
 def shorten(value: Any, width: int = 60) -> str:
     """Return `value` on one line of at most `width` characters."""
-    # A list or mapping is not printed whole before it is cut: it may be huge.
-    text = (
-        value
-        if isinstance(value, str)
-        else describe(value)
-        if isinstance(value, list | dict)
-        else repr(value)
-    )
+    if isinstance(value, dict | list | tuple):
+        # It is not printed whole before it is cut: it may be huge.
+        return describe(value)
+    if isinstance(value, int) and abs(value) >= 10**width:
+        # Python refuses to print the very long ones.
+        return "a number with many digits"
+    text = value if isinstance(value, str) else str(value)
     text = text[: width + 1].replace("\n", "\\n").replace("\r", "\\r").replace("\0", "\\0")
     return text if len(text) <= width else text[: width - 3] + "..."
 
@@ -296,14 +294,10 @@ class Shorthand:
         Whether `normalise` does all the validation, and `forms` is all of the schema.
     """
 
-    def __init__(
-        self, normalise: Callable[[Any], Any], *forms: dict[str, Any], replace: bool = False
-    ) -> None:
+    def __init__(self, normalise: Callable[[Any], Any], *forms: dict[str, Any], replace: bool = False) -> None:
         self.normalise, self.forms, self.replace = normalise, forms, replace
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Put `normalise` before, or in the place of, the type's own validation."""
         if self.replace:
             return core_schema.no_info_plain_validator_function(self.normalise)

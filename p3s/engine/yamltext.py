@@ -124,30 +124,22 @@ class _Reader:
 
     def _check_properties(self, event: Any) -> None:
         if event.anchor is not None:
-            self._report(
-                event, f"anchor '&{event.anchor}' is refused; write the value out where it is needed"
-            )
+            self._report(event, f"anchor '&{event.anchor}' is refused; write the value out where it is needed")
         if event.tag is not None:
-            self._report(
-                event, f"tag '{shorten(event.tag)}' is refused; the key says what type its value has"
-            )
+            self._report(event, f"tag '{shorten(event.tag)}' is refused; the key says what type its value has")
 
     def _take_key(self, event: yaml.ScalarEvent, frame: _Frame) -> None:
         key = str(event.value)
         mark: Any = event.start_mark
         line = mark.line + 1
         if key in frame.lines:
-            self._report(
-                event, f"key '{shorten(key)}' appears twice; the first is on line {frame.lines[key]}"
-            )
+            self._report(event, f"key '{shorten(key)}' appears twice; the first is on line {frame.lines[key]}")
         frame.lines.setdefault(key, line)
         frame.key = key
 
     def _open(self, event: yaml.Event) -> None:
         if len(self._stack) == MAX_DEPTH:
-            raise BadInput(
-                [_make_problem(self.file, event.start_mark, f"nested deeper than {MAX_DEPTH} levels")]
-            )
+            raise BadInput([_make_problem(self.file, event.start_mark, f"nested deeper than {MAX_DEPTH} levels")])
         if self._stack and isinstance(self._stack[-1].value, dict) and self._stack[-1].key is _NO_KEY:
             message = "a key must be plain text; a text with '{' or '[' in front needs quotes"
             raise BadInput([_make_problem(self.file, event.start_mark, message)])
@@ -254,9 +246,7 @@ def _parse_events(text: str, file: str) -> Iterator[yaml.Event]:
         raise BadInput([_explain_syntax(error, text, file)]) from error
     except (yaml.YAMLError, UnicodeError) as error:
         reason = getattr(error, "reason", error)
-        raise BadInput(
-            [Problem(f"cannot be read as text ({reason}); save it as UTF-8", file=file)]
-        ) from error
+        raise BadInput([Problem(f"cannot be read as text ({reason}); save it as UTF-8", file=file)]) from error
 
 
 def _adapt_json(text: str) -> str:
@@ -283,9 +273,7 @@ def _explain_syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Proble
     if "${{" in near and ("{" in near.replace("${{", "") or "[" in near):
         hint = 'put quotes around a value with ${{ }} inside { } or [ ]: {path: "${{ params.run }}.csv"}'
     elif "mapping values are not allowed" in problem:
-        hint = (
-            "a value that holds ': ' needs quotes, or for a script `run: |` and the script on the next lines"
-        )
+        hint = "a value that holds ': ' needs quotes, or for a script `run: |` and the script on the next lines"
     elif "\t" in line[: mark.column + 1]:
         hint = "indent with spaces; YAML allows no tabs"
     elif "cannot start any token" in problem:

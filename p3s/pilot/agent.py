@@ -137,9 +137,7 @@ class Agent:
                 case events.Call():
                     self._callers.call(instruction)
                 case events.Launch(order):
-                    log.debug(
-                        "attempt %s of %s/%s begins", order.attempt, order.workflow_name, order.job_name
-                    )
+                    log.debug("attempt %s of %s/%s begins", order.attempt, order.workflow_name, order.job_name)
                     self._todo.extend(self._hands.launch(order, self._reaper))
                 case events.Settle(attempt, look):
                     self._todo.extend(self._hands.settle(attempt, look=look))

@@ -7,9 +7,11 @@ them out. The brain gets the time with each event, so a test can play any story 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TYPE_CHECKING
 
-from p3s.wire import AttemptReport, ExchangeBody, ExchangeReply, JobOrder, LogChunk, RegisterReply
+
+if TYPE_CHECKING:
+    from p3s.wire import AttemptReport, ExchangeBody, ExchangeReply, JobOrder, LogChunk, RegisterReply
 
 __all__ = [
     "Answered",
@@ -52,7 +54,7 @@ Channel: TypeAlias = Literal["quick", "held"]
 Trouble: TypeAlias = Literal["away", "forgotten", "rejected", "nonsense", "refused"]
 
 
-# Events ------------------------------------------------------------------------------------------------------
+# Events -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ Event: TypeAlias = (
 )
 
 
-# Instructions ------------------------------------------------------------------------------------------------
+# Instructions -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,17 +285,5 @@ class Leave:
 
 
 Instruction: TypeAlias = (
-    Register
-    | Call
-    | Launch
-    | Stop
-    | Settle
-    | Upload
-    | Publish
-    | Forget
-    | Discard
-    | Watch
-    | Refresh
-    | Note
-    | Leave
+    Register | Call | Launch | Stop | Settle | Upload | Publish | Forget | Discard | Watch | Refresh | Note | Leave
 )

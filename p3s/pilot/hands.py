@@ -24,6 +24,7 @@ from p3s.wire import AttemptReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from p3s.pilot.events import Event
     from p3s.pilot.guard import Guard
     from p3s.pilot.options import PilotOptions
@@ -219,9 +220,7 @@ class Hands:
             if isinstance(record, Path):
                 self._note(f"{record}: an unreadable result of an earlier pilot; look at it or delete it")
                 continue
-            self._note(
-                f"attempt {record.report.attempt}: an earlier pilot finished it; delivering its result"
-            )
+            self._note(f"attempt {record.report.attempt}: an earlier pilot finished it; delivering its result")
             uploads, publishes = bool(record.uploads), bool(record.publications)
             found.append(events.Recovered(record.report, uploads, publishes, record.accepted))
         return found

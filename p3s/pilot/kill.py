@@ -75,9 +75,7 @@ def kill_strays(attempt: str, known: Collection[int]) -> bool:
         Whether there were any.
     """
     strays = [
-        pid
-        for pid in list_children(os.getpid()).difference(known)
-        if read_variable(pid, "P3S_ATTEMPT") == attempt
+        pid for pid in list_children(os.getpid()).difference(known) if read_variable(pid, "P3S_ATTEMPT") == attempt
     ]
     for pid in strays:
         stop_tree(pid, attempt, force=True)

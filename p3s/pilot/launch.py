@@ -104,9 +104,7 @@ def make_command(order: JobOrder, sandbox: Sandbox) -> list[str]:
         return [payload, *order.args]
     if payload and (sandbox.path / payload).is_file():
         return [str(sandbox.path / payload), *order.args]
-    raise AttemptFailed(
-        Reason.NONSTARTER, f"payload '{payload}' is neither an absolute path nor a file of the bundle"
-    )
+    raise AttemptFailed(Reason.NONSTARTER, f"payload '{payload}' is neither an absolute path nor a file of the bundle")
 
 
 def start_payload(command: list[str], environ: dict[str, str], sandbox: Sandbox) -> subprocess.Popen[bytes]:
@@ -178,9 +176,7 @@ def read_secrets(path: Path) -> dict[str, str]:
         return {str(name): str(value) for name, value in values.items()}
     except (OSError, ValueError, AttributeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is no table of names and texts"
-        raise AttemptFailed(
-            Reason.REFUSED, f"the pilot's file of secrets {path} cannot be read: {cause}"
-        ) from error
+        raise AttemptFailed(Reason.REFUSED, f"the pilot's file of secrets {path} cannot be read: {cause}") from error
 
 
 def _find_secret(value: Mapping[str, str], options: PilotOptions) -> str:
@@ -193,16 +189,12 @@ def _find_secret(value: Mapping[str, str], options: PilotOptions) -> str:
     # Read each time: whoever adds a secret need not restart pilots.
     secrets = read_secrets(options.secrets)
     if name not in secrets:
-        raise AttemptFailed(
-            Reason.REFUSED, f"secret '{name}' is not in {options.secrets} on this host; add it there"
-        )
+        raise AttemptFailed(Reason.REFUSED, f"secret '{name}' is not in {options.secrets} on this host; add it there")
     return secrets[name]
 
 
 def _explain_start(program: str, error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
         return f"'{program}' cannot be started: {error}"
-    hint = {8: "; a script's first line must be like #!/bin/sh", 13: "; is it executable?"}.get(
-        error.errno or 0, ""
-    )
+    hint = {8: "; a script's first line must be like #!/bin/sh", 13: "; is it executable?"}.get(error.errno or 0, "")
     return f"'{program}' cannot be started: {error.strerror}{hint}"

@@ -79,9 +79,7 @@ class Ledger:
     def take(self) -> list[AttemptReport]:
         """Return the reports to send now, and remember that they are on their way."""
         limit = 1 if self.suspicious else BATCH
-        chosen = [key for key in self._reports if key not in self._sent and key[0] not in self._waiting][
-            :limit
-        ]
+        chosen = [key for key in self._reports if key not in self._sent and key[0] not in self._waiting][:limit]
         self._sent.update(chosen)
         return [self._reports[key] for key in chosen]
 
@@ -105,9 +103,7 @@ class Ledger:
         """Let reports of a failed call be sent again."""
         self._sent.difference_update((report.attempt, report.kind) for report in reports)
 
-    def note_verdicts(
-        self, reports: Iterable[AttemptReport], verdicts: Iterable[Verdict]
-    ) -> list[Instruction]:
+    def note_verdicts(self, reports: Iterable[AttemptReport], verdicts: Iterable[Verdict]) -> list[Instruction]:
         """Settle the reports of an answered call.
 
         Parameters
@@ -147,9 +143,7 @@ class Ledger:
         self._sent.discard((report.attempt, report.kind))
         self._reports.pop((report.attempt, report.kind), None)
         self.suspicious = False
-        text = (
-            f"the server cannot take the {report.kind} report of attempt {report.attempt}: {message}; dropped"
-        )
+        text = f"the server cannot take the {report.kind} report of attempt {report.attempt}: {message}; dropped"
         return [Note(text)] if report.kind == "started" else [Note(text), Discard(report.attempt)]
 
     def note_upload(self, attempt: str) -> None:
@@ -176,9 +170,7 @@ class Ledger:
         tries = self._tries[attempt] = self._tries.get(attempt, 0) + 1
         if isinstance(instruction, Publish) and tries >= PUBLISH_TRIES:
             self._publishing.discard(attempt)
-            return [
-                Note(f"attempt {attempt} stays unpublished; the next pilot with this work folder tries again")
-            ]
+            return [Note(f"attempt {attempt} stays unpublished; the next pilot with this work folder tries again")]
         pause = min(RETRY_PAUSE * 2 ** min(tries - 1, 10), LONGEST_RETRY_PAUSE)
         self._retries.append((now + pause, instruction))
         return []

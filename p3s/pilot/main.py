@@ -50,9 +50,7 @@ def run_pilot(options: PilotOptions) -> int:
     try:
         handler = logging.FileHandler(_make_folder(options.logs) / f"{options.uuid}.log", encoding="utf-8")
     except OSError as error:
-        sys.stderr.write(
-            f"p3s pilot: the log folder {options.logs} cannot be used ({error}); name another one\n"
-        )
+        sys.stderr.write(f"p3s pilot: the log folder {options.logs} cannot be used ({error}); name another one\n")
         return EXIT_LOG
     with _open_log(handler):
         try:

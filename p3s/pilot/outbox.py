@@ -74,9 +74,7 @@ class Outbox:
         self._own.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _take_lock(self._own)
         if lock is None:
-            raise BlockingIOError(
-                f"a pilot with the id {pilot} works in {work} already; end it or give another id"
-            )
+            raise BlockingIOError(f"a pilot with the id {pilot} works in {work} already; end it or give another id")
         self._locks = {self._own: lock}
         self._places: dict[str, Path] = {}
 

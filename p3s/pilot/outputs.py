@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p3s.engine.states import Reason
@@ -14,6 +13,7 @@ from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.wire import TAIL_BYTES, OutputReport
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Iterable
 
     from p3s.wire import OutputOrder
@@ -62,17 +62,13 @@ def collect_outputs(orders: Iterable[OutputOrder], folder: Path) -> list[OutputR
             checksum = compute_checksum(path, status.st_size)
             digest = checksum.removeprefix("sha256:") if order.result else None
         except FileNotFoundError:
-            problems.append(
-                f"output '{order.name}' is not at {path}; the payload must write to ${order.name}"
-            )
+            problems.append(f"output '{order.name}' is not at {path}; the payload must write to ${order.name}")
             continue
         except OSError as error:
             raise explain_os_error(error, path) from error
         folders.add(path.parent)
         size = status.st_size
-        reports.append(
-            OutputReport(name=order.name, path=str(path), size=size, checksum=checksum, digest=digest)
-        )
+        reports.append(OutputReport(name=order.name, path=str(path), size=size, checksum=checksum, digest=digest))
     if problems:
         raise AttemptFailed(Reason.MISSING_OUTPUT, "; ".join(problems))
     for parent in folders:

@@ -48,15 +48,13 @@ def find_tree(leader: int, attempt: str) -> list[int]:
         Pids, without zombies.
     """
     processes = [process for process in list_processes() if process.pid != os.getpid()]
-    members = {
-        process.pid for process in processes if leader in {process.pid, process.group, process.session}
-    }
+    members = {process.pid for process in processes if leader in {process.pid, process.group, process.session}}
     own = os.getpid()
     for process in processes:
         # An orphan of a payload is a child of this pilot (a subreaper), else of init.
-        if process.parent in {own, 1} and process.pid not in members:
-            if read_variable(process.pid, "P3S_ATTEMPT") == attempt:
-                members.add(process.pid)
+        orphan = process.parent in {own, 1} and process.pid not in members
+        if orphan and read_variable(process.pid, "P3S_ATTEMPT") == attempt:
+            members.add(process.pid)
     grown = True
     while grown:
         found = {process.pid for process in processes if process.parent in members} - members

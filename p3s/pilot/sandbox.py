@@ -244,6 +244,4 @@ def _strip_dot(path: str) -> str:
 def _check_inside(path: str) -> None:
     parts = PurePosixPath(path)
     if not path or parts.is_absolute() or ".." in parts.parts or parts.parts[:1] == (".p3s",):
-        raise AttemptFailed(
-            Reason.STAGING, f"'{path}' leads out of the attempt's folder; name a file inside it"
-        )
+        raise AttemptFailed(Reason.STAGING, f"'{path}' leads out of the attempt's folder; name a file inside it")

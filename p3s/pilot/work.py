@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,11 @@ from p3s.engine.states import Reason
 from p3s.pilot.failure import AttemptFailed
 from p3s.pilot.outbox import Publication, Record
 from p3s.pilot.outputs import collect_outputs, read_tail
-from p3s.pilot.sandbox import Sandbox
 from p3s.wire import AttemptReport
 
 if TYPE_CHECKING:
+    from p3s.pilot.sandbox import Sandbox
+    import subprocess
     from p3s.pilot.reaper import Exit
     from p3s.wire import JobOrder
 

@@ -65,9 +65,7 @@ def create_app(db: Database, settings: ServerSettings) -> APIFlask:
     RuntimeError
         If a route does not say what it needs: nothing is served by oversight.
     """
-    app = APIFlask(
-        "p3s.server", title="p3s", version=__version__, docs_path=None, spec_path="/api/v1/openapi.json"
-    )
+    app = APIFlask("p3s.server", title="p3s", version=__version__, docs_path=None, spec_path="/api/v1/openapi.json")
     app.config["OPENAPI_VERSION"] = "3.1.0"
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
     core = Core(db, settings)
@@ -89,7 +87,9 @@ def _check_needs(app: APIFlask) -> None:
     routes = {rule.endpoint for rule in app.url_map.iter_rules()}
     if routes != set(NEEDS):
         missing, surplus = sorted(routes - set(NEEDS)), sorted(set(NEEDS) - routes)
-        raise RuntimeError(f"routes without a role: {missing}; roles without a route: {surplus}; see p3s/server/auth.py")
+        raise RuntimeError(
+            f"routes without a role: {missing}; roles without a route: {surplus}; see p3s/server/auth.py"
+        )
 
 
 def _answer_health() -> Response:

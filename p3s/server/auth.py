@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
     from p3s.settings import Home
 
-__all__ = ["NEEDS", "Role", "Who", "authenticate", "ensure_tokens", "find_who", "require_owner", "require_role"]
+__all__ = [
+    "NEEDS",
+    "Role",
+    "Who",
+    "authenticate",
+    "ensure_tokens",
+    "find_who",
+    "require_owner",
+    "require_role",
+]
 
 
 class Role(StrEnum):

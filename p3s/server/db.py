@@ -29,7 +29,7 @@ TRIES = 6
 SWEEPER_LOCK = 0x703373
 
 
-class Overtaken(Exception):  # noqa: N818 - no error: it asks for another run
+class Overtaken(Exception):
     """Another transaction was quicker; this one rolls back and runs again on what is true now."""
 
 

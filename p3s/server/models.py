@@ -41,7 +41,7 @@ BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 # Byte order, so that a range of the index finds a prefix.
 Ident = sa.String(36, collation="C").with_variant(sa.String(36), "sqlite")
 State = sa.String(16)
-Clock = sa.Double()
+Clock: sa.types.TypeEngine[float] = sa.Double()
 
 
 def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
@@ -54,7 +54,11 @@ def _id() -> sa.Column[int]:
 
 def _ref(name: str, target: str, *, nullable: bool = False, primary_key: bool = False) -> sa.Column[int]:
     return sa.Column(
-        name, BigId, sa.ForeignKey(f"{target}.id", ondelete="CASCADE"), nullable=nullable, primary_key=primary_key
+        name,
+        BigId,
+        sa.ForeignKey(f"{target}.id", ondelete="CASCADE"),
+        nullable=nullable,
+        primary_key=primary_key,
     )
 
 

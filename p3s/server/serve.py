@@ -24,8 +24,6 @@ from p3s.settings import ServerSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from apiflask import APIFlask
-
     from p3s.settings import Home
 
 __all__ = ["migrate", "serve"]
@@ -49,7 +47,14 @@ def migrate(database: str) -> str:
 
 
 def serve(
-    home: Home, *, database: str | None, host: str, port: int, workers: int = 1, threads: int = THREADS, **given: Any
+    home: Home,
+    *,
+    database: str | None,
+    host: str,
+    port: int,
+    workers: int = 1,
+    threads: int = THREADS,
+    **given: Any,
 ) -> None:
     """Run the server until it is told to stop; it does not return.
 
@@ -102,7 +107,10 @@ def _prepare_database(db: Database, address: str) -> None:
         apply_migrations(db)
         return
     raise BadInput(
-        [f"the database has version {current}, this p3s needs {newest}; `p3s server migrate --database {address}` brings it"]
+        [
+            f"the database has version {current}, this p3s needs {newest}; "
+            f"`p3s server migrate --database {address}` brings it"
+        ]
     )
 
 
@@ -124,7 +132,7 @@ def _write_server_file(home: Home, host: str, port: int) -> None:
     temporary.replace(home.server_file)
 
 
-class _Gunicorn(BaseApplication):  # type: ignore[misc]
+class _Gunicorn(BaseApplication):
     """Gunicorn with its settings from here instead of a file."""
 
     def __init__(self, settings: ServerSettings, host: str, port: int, workers: int, threads: int) -> None:
@@ -152,7 +160,7 @@ class _Gunicorn(BaseApplication):  # type: ignore[misc]
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
-    def load(self) -> APIFlask:
+    def load(self) -> Any:
         """Make the application, in the worker."""
         return create_app(Database(self._settings.database), self._settings)
 

@@ -88,7 +88,9 @@ def _check_counters(connection: sa.Connection) -> None:
     ).all()
     for row in rows:
         assert row.remaining == row.open, f"workflow {row.uuid} counts {row.remaining} open jobs, there are {row.open}"
-        assert (row.state in FINAL_WORKFLOW) == (row.open == 0), f"workflow {row.uuid} is {row.state} with {row.open} open"
+        assert (row.state in FINAL_WORKFLOW) == (row.open == 0), (
+            f"workflow {row.uuid} is {row.state} with {row.open} open"
+        )
     negative = connection.scalars(sa.select(job.c.name).where(job.c.missing < 0)).all()
     assert not negative, f"counters below zero: {negative}"
 

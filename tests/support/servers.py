@@ -11,10 +11,12 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p3s.client import Client
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 P3S = (sys.executable, "-m", "p3s.cli.main")
 
@@ -92,7 +94,15 @@ class System:
     def start_server(self, *options: str) -> None:
         database = ("--database", self.database) if self.database else ()
         self.server = self.start_process(
-            "server", "start", "--host", "127.0.0.1", "--port", str(self.port), *database, *options, name="server"
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            *database,
+            *options,
+            name="server",
         )
         self.wait_for_server()
 
@@ -101,7 +111,10 @@ class System:
             assert self.server is not None
             if self.server.poll() is not None:
                 raise AssertionError(f"the server ended: {self.read_log('server')}")
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer,
+            ):
                 return bool(answer.status == 200)
             return False
 
@@ -111,7 +124,9 @@ class System:
         assert self.server is not None
         end_process(self.server, how)
 
-    def start_pilot(self, *options: str, name: str = "pilot", env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start_pilot(
+        self, *options: str, name: str = "pilot", env: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         folders = {kind: str(self.folder / f"{name}-{kind}") for kind in ("work", "log")}
         return self.start_process(
             "pilot",
@@ -169,10 +184,8 @@ def end_process(process: subprocess.Popen[bytes], how: signal.Signals = signal.S
     """End one process that a test started; kill its session if it does not go."""
     if process.poll() is None:
         process.send_signal(how)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
     if process.poll() is None or how is signal.SIGKILL:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

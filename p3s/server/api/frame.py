@@ -23,7 +23,13 @@ Body = TypeVar("Body", bound=BaseModel)
 
 blueprint = APIBlueprint("api", "p3s.api", url_prefix="/api/v1", tag="p3s")
 
-_DESCRIPTIONS = {400: "bad input", 401: "no valid token", 403: "not allowed", 404: "not found", 409: "conflict"}
+_DESCRIPTIONS = {
+    400: "bad input",
+    401: "no valid token",
+    403: "not allowed",
+    404: "not found",
+    409: "conflict",
+}
 
 
 def core() -> Core:
@@ -77,9 +83,7 @@ def endpoint(
     return decorate
 
 
-def _describe(
-    view: Any, takes: type[BaseModel] | None, gives: type[BaseModel] | None, status: int
-) -> None:
+def _describe(view: Any, takes: type[BaseModel] | None, gives: type[BaseModel] | None, status: int) -> None:
     """Attach what the OpenAPI document says of a route; decoding and encoding are done here, by pydantic's JSON."""
 
     def stub() -> None: ...

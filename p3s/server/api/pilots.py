@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import g, request
+from flask import Response, g, request
 
 from p3s.clock import read_clock
 from p3s.engine.states import PilotStatus
@@ -15,8 +15,6 @@ from p3s.server.queries.system import read_blob
 from p3s.server.usecases import acts
 from p3s.server.usecases import exchange as calls
 from p3s.wire import EmptyBody, ExchangeBody, ExchangeReply, PilotList, PilotView, RegisterBody, RegisterReply
-
-from flask import Response
 
 
 @endpoint("GET", "/pilots", gives=PilotList)

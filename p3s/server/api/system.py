@@ -25,9 +25,7 @@ def status() -> StatusReply:
     server = core()
     with server.db.read() as connection:
         counts = count_states(connection)
-    return StatusReply(
-        version=__version__, database=server.db.kind, uptime=time.monotonic() - server.born, **counts
-    )
+    return StatusReply(version=__version__, database=server.db.kind, uptime=time.monotonic() - server.born, **counts)
 
 
 @endpoint("GET", "/why/<path:thing>", gives=WhyReply)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy as sa
+
 from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.auth import require_owner
+from p3s.server.models import dataset, job, job_input
 from p3s.server.queries.datasets import view_datasets
 from p3s.server.queries.find import find_row
 from p3s.server.queries.jobs import list_workflow_jobs
 from p3s.server.queries.workflows import list_edges, view_workflow
 from p3s.server.queries.workflows import list_results as query_results
 from p3s.server.queries.workflows import list_workflows as query_workflows
-from p3s.server.models import dataset, job, job_input
 from p3s.server.usecases import acts, load
 from p3s.wire import (
     CancelReply,
@@ -24,8 +26,6 @@ from p3s.wire import (
     WorkflowList,
     WorkflowView,
 )
-
-import sqlalchemy as sa
 
 
 def _find(ident: str, *, to_change: bool = False) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
-from werkzeug.wrappers import Response
 
 from p3s.errors import NoToken
 from p3s.server.auth import NEEDS, Who, authenticate, find_who
@@ -11,6 +12,9 @@ from p3s.server.queries.jobs import list_jobs
 from p3s.server.queries.system import count_states
 from p3s.server.queries.workflows import list_workflows
 from p3s.server.secrets import hash_token
+
+if TYPE_CHECKING:
+    from werkzeug.wrappers import Response
 
 __all__ = ["blueprint"]
 
@@ -62,7 +66,8 @@ def logout() -> Response:
 def protect(response: Response) -> Response:
     """Admit nothing but what p3s itself serves."""
     response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     )
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"

@@ -55,9 +55,7 @@ def read_bundle(connection: sa.Connection, bundle_id: int | None) -> list[Bundle
 def show_dag(connection: sa.Connection, row: Any) -> DagView:
     """Return a DAG with its text and the names of its files."""
     view = _view(row, _count_workflows(connection, [row.id]))
-    return view.model_copy(
-        update={"text": row.text, "files": list(list_bundle(connection, row.bundle_id))}
-    )
+    return view.model_copy(update={"text": row.text, "files": list(list_bundle(connection, row.bundle_id))})
 
 
 def list_dags(

@@ -100,9 +100,7 @@ def _find_member(connection: sa.Connection, noun: str, ident: str, owner: str | 
     parent = find_row(connection, "workflow", head, owner=owner)
     table = NOUNS[noun]
     column = job.c.name if noun == "job" else dataset.c.key
-    row = connection.execute(
-        sa.select(table).where(table.c.workflow_id == parent.id, column == name)
-    ).one_or_none()
+    row = connection.execute(sa.select(table).where(table.c.workflow_id == parent.id, column == name)).one_or_none()
     if row is None:
         raise NotFound(noun, ident, f"`p3s job list --workflow {parent.uuid[:8]}` shows the jobs of that workflow")
     return row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -57,7 +57,11 @@ def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: st
     bundles = _read_bundles(connection, {row.bundle_id for row in rows if row.bundle_id is not None})
     return [
         _build_order(
-            row, inputs.get(row.job_id, []), outputs, bundles.get(row.bundle_id, []), derive_attempt_token(secret, row.uuid)
+            row,
+            inputs.get(row.job_id, []),
+            outputs,
+            bundles.get(row.bundle_id, []),
+            derive_attempt_token(secret, row.uuid),
         )
         for row in rows
     ]
@@ -143,9 +147,7 @@ def _read_inputs(connection: sa.Connection, jobs: list[int]) -> dict[int, list[A
 def _read_results(connection: sa.Connection, jobs: list[int]) -> set[tuple[int, str]]:
     if not jobs:
         return set()
-    statement = sa.select(dataset.c.producer_id, dataset.c.key).where(
-        dataset.c.producer_id.in_(jobs), dataset.c.result
-    )
+    statement = sa.select(dataset.c.producer_id, dataset.c.key).where(dataset.c.producer_id.in_(jobs), dataset.c.result)
     return {(row.producer_id, row.key) for row in connection.execute(statement)}
 
 

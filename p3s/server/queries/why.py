@@ -140,7 +140,7 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
         cpus=wish_row.cpus,
         memory=wish_row.memory,
         timelimit=wish_row.timelimit,
-        labels=frozenset(wish_row.labels),
+        labels=tuple(wish_row.labels),
     )
     pilots = connection.execute(sa.select(pilot).where(pilot.c.state.in_(LIVE)).limit(1000)).all()
     if not pilots:
@@ -148,7 +148,9 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
     misfits = [find_mismatches(wish, make_offer(entry)) for entry in pilots]
     if all(misfits):
         nearest = min(misfits, key=len)
-        return f"It is ready, and none of {len(pilots)} live pilot(s) can run it: the nearest one: {'; '.join(nearest)}."
+        return (
+            f"It is ready, and none of {len(pilots)} live pilot(s) can run it: the nearest one: {'; '.join(nearest)}."
+        )
     ahead = sa.select(sa.func.count()).select_from(
         sa.select(job.c.id)
         .where(
@@ -159,7 +161,10 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
                 sa.and_(job.c.priority == row.priority, job.c.due < row.due),
                 sa.and_(job.c.priority == row.priority, job.c.due == row.due, job.c.rank > row.rank),
                 sa.and_(
-                    job.c.priority == row.priority, job.c.due == row.due, job.c.rank == row.rank, job.c.id < row.id
+                    job.c.priority == row.priority,
+                    job.c.due == row.due,
+                    job.c.rank == row.rank,
+                    job.c.id < row.id,
                 ),
             ),
         )
@@ -175,9 +180,9 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
 def make_offer(row: Any) -> Offer:
     """Return what a pilot offers when nothing runs on it; `row` is of ``pilot``."""
     return Offer(
-        users=frozenset(row.accepts["users"]),
-        jobtypes=frozenset(row.accepts["jobtypes"]),
-        labels=frozenset(row.labels),
+        users=tuple(row.accepts["users"]),
+        jobtypes=tuple(row.accepts["jobtypes"]),
+        labels=tuple(row.labels),
         cpus=row.cpus,
         memory=row.memory or None,
         lifetime=row.lifetime,

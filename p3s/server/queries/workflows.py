@@ -54,8 +54,7 @@ def list_results(connection: sa.Connection, ident: int) -> ResultList:
     )
     return ResultList(
         items=[
-            ResultView(key=row.key, job=row.job, place=row.place, size=row.size or 0, digest=row.digest)
-            for row in rows
+            ResultView(key=row.key, job=row.job, place=row.place, size=row.size or 0, digest=row.digest) for row in rows
         ]
     )
 

@@ -78,7 +78,15 @@ def _find_candidates(connection: sa.Connection, wish: Wish, tried: Collection[in
         parts = []
         for ident in group:
             first = (
-                sa.select(job.c.id, job.c.uuid, job.c.requirement_id, job.c.priority, job.c.due, job.c.rank, job.c.attempt)
+                sa.select(
+                    job.c.id,
+                    job.c.uuid,
+                    job.c.requirement_id,
+                    job.c.priority,
+                    job.c.due,
+                    job.c.rank,
+                    job.c.attempt,
+                )
                 .where(job.c.requirement_id == ident, job.c.state == sa.literal_column("'defined'"))
                 .order_by(job.c.priority.desc(), job.c.due, job.c.rank.desc(), job.c.id)
                 .limit(wish.want)

@@ -49,7 +49,11 @@ def end_silent_pilots(ledger: Ledger, lease: float, rules: ReportRules) -> bool:
     if not ids:
         return False
     gone = ledger.move(
-        "pilot", ids, Signal.TIME_OUT, guard=pilot.c.seen < ledger.now - lease, reason="fell silent past its lease"
+        "pilot",
+        ids,
+        Signal.TIME_OUT,
+        guard=pilot.c.seen < ledger.now - lease,
+        reason="fell silent past its lease",
     )
     lose_attempts(ledger, gone, rules, "its pilot fell silent past its lease")
     return len(ids) == STEP
@@ -59,9 +63,7 @@ def lose_attempts(ledger: Ledger, pilots: Sequence[int], rules: ReportRules, mes
     """End the open attempts of pilots that are gone."""
     open_states = (AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)
     rows = ledger.connection.execute(
-        _select_open()
-        .where(attempt.c.pilot_id.in_(pilots), attempt.c.state.in_(open_states))
-        .order_by(attempt.c.id)
+        _select_open().where(attempt.c.pilot_id.in_(pilots), attempt.c.state.in_(open_states)).order_by(attempt.c.id)
     ).all()
     for row in rows:
         end_attempt_badly(ledger, row, Signal.LOSE, Reason.PILOT_LOST, rules, message=message)
@@ -82,7 +84,12 @@ def return_unacknowledged(ledger: Ledger, after: float, rules: ReportRules) -> N
     ).all()
     for row in rows:
         end_attempt_badly(
-            ledger, row, Signal.HAND_BACK, Reason.HANDED_BACK, rules, message="the claim's answer never arrived"
+            ledger,
+            row,
+            Signal.HAND_BACK,
+            Reason.HANDED_BACK,
+            rules,
+            message="the claim's answer never arrived",
         )
 
 

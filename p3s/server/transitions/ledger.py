@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine import states
-from p3s.engine.states import Signal
 from p3s.server import models
 from p3s.server.db import split_batches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from enum import StrEnum
+
+    from p3s.engine.states import Signal
 
 __all__ = ["Ledger"]
 
@@ -128,7 +129,14 @@ class Ledger:
         return [row.id for row in rows]
 
     def note(
-        self, noun: str, uuid: str, signal: str, *, before: str = "", after: str = "", cause: str | None = None
+        self,
+        noun: str,
+        uuid: str,
+        signal: str,
+        *,
+        before: str = "",
+        after: str = "",
+        cause: str | None = None,
     ) -> None:
         """Add an event: a move, or something that was refused and changes nothing."""
         self._events.append(

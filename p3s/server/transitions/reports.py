@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from p3s.engine.outcome import decide_outcome
 from p3s.engine.plan import Retry
-from p3s.engine.states import FINAL_JOB, AttemptState, JobState, Reason, Signal
+from p3s.engine.states import FINAL_JOB, AttemptState, Reason, Signal
 from p3s.server.db import Overtaken
 from p3s.server.models import attempt, attempt_log, blob, dataset, job, job_spec, pilot, workflow
 from p3s.server.secrets import fits_attempt
@@ -249,10 +249,10 @@ def _find_wrong_outputs(ledger: Ledger, row: Any, expected: Sequence[Any], made:
         if fence not in path or posixpath.normpath(path) != path:
             return f"output {target.name} at {path} lies outside the attempt's folder ...{fence}"
     digests = {made[target.name].digest for target in expected if target.result} - {None}
-    known = set(ledger.connection.scalars(sa.select(blob.c.digest).where(blob.c.digest.in_(digests)))) if digests else set()
-    lacking = [
-        target.name for target in expected if target.result and made[target.name].digest not in known
-    ]
+    known = (
+        set(ledger.connection.scalars(sa.select(blob.c.digest).where(blob.c.digest.in_(digests)))) if digests else set()
+    )
+    lacking = [target.name for target in expected if target.result and made[target.name].digest not in known]
     return f"the content of result {', '.join(lacking)} was not uploaded" if lacking else ""
 
 

@@ -125,7 +125,12 @@ def _cross(ledger: Ledger, wave: _Wave, edges: Sequence[Any]) -> None:
         _lower_missing(ledger, wave, done)
     if broken:
         skipped = ledger.move(
-            "job", broken, Signal.SKIP, reason=Reason.UPSTREAM, ended=ledger.now, cause="a predecessor ended badly"
+            "job",
+            broken,
+            Signal.SKIP,
+            reason=Reason.UPSTREAM,
+            ended=ledger.now,
+            cause="a predecessor ended badly",
         )
         _end(ledger, wave, skipped, failed=False)
 
@@ -143,9 +148,7 @@ def _lower_missing(ledger: Ledger, wave: _Wave, done: Counter[int]) -> None:
                 .values(missing=job.c.missing - count)
                 .returning(job.c.id, job.c.missing, job.c.state)
             ).all()
-            _release(
-                ledger, wave, [row.id for row in rows if row.missing == 0 and row.state == JobState.WAITING]
-            )
+            _release(ledger, wave, [row.id for row in rows if row.missing == 0 and row.state == JobState.WAITING])
 
 
 def _release(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
@@ -178,7 +181,9 @@ def _end(ledger: Ledger, wave: _Wave, ids: Sequence[int], *, failed: bool) -> No
             sa.select(job.c.id, job.c.workflow_id, job.c.tolerated, job.c.state).where(job.c.id.in_(batch))
         ).all()
         made = ledger.connection.execute(
-            sa.select(dataset.c.id, dataset.c.producer_id).where(dataset.c.producer_id.in_(batch)).order_by(dataset.c.id)
+            sa.select(dataset.c.id, dataset.c.producer_id)
+            .where(dataset.c.producer_id.in_(batch))
+            .order_by(dataset.c.id)
         ).all()
         finished = {row.id for row in rows if row.state == JobState.FINISHED}
         unmade = [row.id for row in made if row.producer_id not in finished]
@@ -196,9 +201,7 @@ def _count(ledger: Ledger, rows: Sequence[Any], *, failed: bool) -> None:
         left = ledger.connection.execute(
             sa.update(workflow)
             .where(workflow.c.id == ident)
-            .values(
-                remaining=workflow.c.remaining - ended[ident], failures=workflow.c.failures + failures[ident]
-            )
+            .values(remaining=workflow.c.remaining - ended[ident], failures=workflow.c.failures + failures[ident])
             .returning(workflow.c.remaining, workflow.c.failures, workflow.c.cancelled_by)
         ).one()
         if left.remaining == 0:

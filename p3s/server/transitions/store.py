@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.times import compute_due
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
+from p3s.engine.times import compute_due
 from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import dataset, job, job_input, job_need, job_spec, requirement, workflow
 from p3s.server.transitions.spread import end_jobs, release_jobs
@@ -48,9 +48,7 @@ def insert_workflows(ledger: Ledger, rows: Sequence[dict[str, Any]]) -> dict[str
         row | {"state": WorkflowState.LOADING, "created": ledger.now, "failures": 0, "remaining": row["jobs"]}
         for row in rows
     ]
-    found = ledger.connection.execute(
-        sa.insert(workflow).returning(workflow.c.uuid, workflow.c.id), values
-    ).all()
+    found = ledger.connection.execute(sa.insert(workflow).returning(workflow.c.uuid, workflow.c.id), values).all()
     for row in values:
         ledger.note("workflow", row["uuid"], "load", after=WorkflowState.LOADING)
     return {row.uuid: row.id for row in found}
@@ -319,7 +317,9 @@ def start_some(ledger: Ledger, workflow_ids: Sequence[int] | None = None) -> boo
         sa.select(job.c.id, job.c.reason, workflow.c.started, workflow.c.critical_path, workflow.c.deadline)
         .join(workflow, workflow.c.id == job.c.workflow_id)
         .where(
-            job.c.state == JobState.HELD, workflow.c.state == WorkflowState.RUNNING, workflow.c.cancelled_by.is_(None)
+            job.c.state == JobState.HELD,
+            workflow.c.state == WorkflowState.RUNNING,
+            workflow.c.cancelled_by.is_(None),
         )
         .order_by(job.c.id)
         .limit(STEP)

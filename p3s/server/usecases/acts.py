@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW, AttemptState, DatasetState, JobState, PilotStatus, Signal
+from p3s.engine.states import (
+    FINAL_JOB,
+    FINAL_WORKFLOW,
+    AttemptState,
+    DatasetState,
+    JobState,
+    PilotStatus,
+    Signal,
+)
 from p3s.engine.states import WorkflowState as W
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing
@@ -87,9 +95,7 @@ def delete_workflow(core: Core, row: Any, by: str) -> None:
         if ledger.connection.scalar(opened) is not None:
             raise Conflict(f"a payload of workflow {row.uuid} has not yet stopped; try again in a moment")
         gone = ledger.connection.execute(
-            sa.delete(workflow).where(
-                workflow.c.id == row.id, workflow.c.state.in_([*sorted(FINAL_WORKFLOW), W.HELD])
-            )
+            sa.delete(workflow).where(workflow.c.id == row.id, workflow.c.state.in_([*sorted(FINAL_WORKFLOW), W.HELD]))
         )
         if gone.rowcount == 0:
             raise Conflict(f"workflow {row.uuid} is {row.state}; cancel it first")

@@ -18,7 +18,7 @@ from p3s.server.transitions.spread import continue_ripples
 from p3s.server.usecases.wakeups import Hub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from p3s.server.db import Database
     from p3s.settings import ServerSettings
@@ -82,9 +82,17 @@ class Core:
                 cpus=row.cpus,
                 memory=row.memory,
                 timelimit=row.timelimit,
-                labels=frozenset(row.labels),
+                labels=tuple(row.labels),
             )
         return self._requirements
+
+    def wake(self, released: Mapping[int, int]) -> None:
+        """Ring held claims for jobs that became claimable; `released` counts them by requirement."""
+        known = self._requirements
+        if not released.keys() <= known.keys():
+            with self.db.read() as connection:
+                known = self.read_requirements(connection)
+        self.hub.wake(released, known)
 
     def _transact(self, cause: str, action: Callable[[Ledger], Result]) -> tuple[Result, Ledger]:
         def run(connection: sa.Connection) -> tuple[Result, Ledger]:
@@ -97,8 +105,8 @@ class Core:
         return self.db.write(run)
 
     def _follow(self, ledger: Ledger) -> None:
-        if ledger.released:
-            self.hub.wake(ledger.released)
+        if ledger.released and self.hub.is_wanted():
+            self.wake(ledger.released)
         if ledger.poked:
             self.hub.poke(ledger.poked)
 

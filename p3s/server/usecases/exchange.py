@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -56,7 +56,12 @@ def register_pilot(core: Core, body: RegisterBody, site: str | None) -> Register
             sa.select(pilot.c.id, pilot.c.state).where(pilot.c.uuid == body.uuid).with_for_update()
         ).one_or_none()
         if row is None:
-            fresh = values | {"uuid": body.uuid, "state": PilotState.ACTIVE, "seen": ledger.now, "created": ledger.now}
+            fresh = values | {
+                "uuid": body.uuid,
+                "state": PilotState.ACTIVE,
+                "seen": ledger.now,
+                "created": ledger.now,
+            }
             ledger.connection.execute(sa.insert(pilot).values(fresh))
             ledger.note("pilot", body.uuid, "register", after=PilotState.ACTIVE)
             return
@@ -81,7 +86,7 @@ class _Seen:
     reply: ExchangeReply
     pilot_id: int
     heard: frozenset[str]
-    fits: dict[int, tuple[int, int]] = field(default_factory=dict)
+    offer: Offer | None = None
 
     @property
     def silent(self) -> bool:
@@ -109,7 +114,7 @@ def exchange(core: Core, uuid: str, secret: str, body: ExchangeBody) -> Exchange
 def _hold(core: Core, uuid: str, secret: str, body: ExchangeBody, seen: _Seen) -> ExchangeReply:
     end = time.monotonic() + min(body.wait, core.settings.poll)
     quiet = body.model_copy(update={"running": None, "ack": 0})
-    with core.hub.subscribe(seen.pilot_id, seen.fits) as waiter:
+    with core.hub.subscribe(seen.pilot_id, seen.offer) as waiter:
         while True:
             # Subscribed first, so what came after the last look rings the bell; look once more, then wait.
             seen = _exchange_once(core, uuid, secret, quiet)
@@ -173,7 +178,9 @@ def _touch(ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> Any:
     # Raising rolls the renewal back.
     if row is None or not hmac.compare_digest(row.hash, hash_token(secret)):
         raise NoToken(f"pilot {uuid} is not known with this secret; register again")
-    if row.state in {PilotState.TIMEOUT, PilotState.STOPPED}:
+    if row.state == PilotState.STOPPED and body.state != "leaving":
+        raise NoToken(f"pilot {uuid} has left; register again")
+    if row.state == PilotState.TIMEOUT:
         # It was cut off and is back; its attempts were ended, which the verdicts on its reports tell it.
         ledger.move("pilot", [row.id], Signal.RETRY)
     if body.state == "draining":
@@ -195,25 +202,26 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
         if reply.jobs:
             return
     offer = Offer(
-        users=frozenset(row.accepts["users"]),
-        jobtypes=frozenset(row.accepts["jobtypes"]),
-        labels=frozenset(row.labels),
+        users=tuple(row.accepts["users"]),
+        jobtypes=tuple(row.accepts["jobtypes"]),
+        labels=tuple(row.labels),
         cpus=claim.cpus,
         memory=claim.memory,
         lifetime=body.lifetime,
     )
-    seen.fits = {
+    seen.offer = offer
+    fits = {
         ident: (wish.cpus, wish.memory)
         for ident, wish in core.read_requirements(ledger.connection).items()
         if not find_mismatches(wish, offer)
     }
-    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory or None, seen.fits)
+    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, fits)
     if claim_jobs(ledger, row.id, wish):
         ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.id).values(claim=claim.number))
-        if row.state in {PilotState.ACTIVE, PilotState.IDLE}:
+        if row.state != PilotState.RUNNING:
             ledger.move("pilot", [row.id], Signal.BUSY)
         reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)
-    elif row.state in {PilotState.ACTIVE, PilotState.RUNNING} and not body.running:
+    elif row.state != PilotState.IDLE and not body.running:
         ledger.move("pilot", [row.id], Signal.IDLE)
 
 

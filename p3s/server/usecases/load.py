@@ -171,7 +171,7 @@ def _check_bundle(bundle: Sequence[BundleFile], limit: int) -> None:
     seen: set[str] = set()
     for entry in bundle:
         path = entry.path
-        if path.startswith("/") or posixpath.normpath(path) != path or path.startswith("..") or "\0" in path:
+        if path.startswith(("/", "..")) or posixpath.normpath(path) != path or "\0" in path:
             problems.append(Problem(f"bundle path '{path}' is not a plain relative path", where="bundle"))
         if path in seen:
             problems.append(Problem(f"bundle path '{path}' is given twice", where="bundle"))
@@ -180,7 +180,8 @@ def _check_bundle(bundle: Sequence[BundleFile], limit: int) -> None:
     if total > limit:
         problems.append(
             Problem(
-                f"the bundle has {total} bytes, the limit is {limit}: name large files as datasets", where="bundle"
+                f"the bundle has {total} bytes, the limit is {limit}: name large files as datasets",
+                where="bundle",
             )
         )
     if problems:
@@ -211,16 +212,19 @@ def _store_bundle(ledger: Ledger, files: Sequence[BundleFile]) -> int | None:
         ledger.connection,
         bundle_file,
         [
-            {"bundle_id": ident, "path": entry.path, "digest": digests[entry.path], "executable": entry.executable}
+            {
+                "bundle_id": ident,
+                "path": entry.path,
+                "digest": digests[entry.path],
+                "executable": entry.executable,
+            }
             for entry in files
         ],
     )
     return ident
 
 
-def _store_dag(
-    ledger: Ledger, owner: str, name: str, text: str, body: LoadBody, bundle_id: int | None
-) -> int:
+def _store_dag(ledger: Ledger, owner: str, name: str, text: str, body: LoadBody, bundle_id: int | None) -> int:
     """Find or make the version of a DAG with this text and these files."""
     files = ledger.connection.scalar(sa.select(bundle.c.digest).where(bundle.c.id == bundle_id))
     digest = hashlib.sha256(f"{text}\0{files or ''}".encode()).hexdigest()
@@ -281,9 +285,7 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
 def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: str) -> None:
     graph = build_graph(plan)
     order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
-    externals = core.change(
-        owner, lambda ledger: store_externals(ledger, site, _list_externals(plan))
-    )
+    externals = core.change(owner, lambda ledger: store_externals(ledger, site, _list_externals(plan)))
     known = KnownIds(plan.datasets, externals, {}, {})
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
@@ -294,9 +296,7 @@ def _list_externals(plan: WorkflowPlan) -> list[Any]:
     return [entry for entry in plan.datasets.values() if entry.producer is None]
 
 
-def _store_standalone(
-    ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str
-) -> None:
+def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str) -> None:
     uuids = [entry.uuid for entry, _ in batch]
     known = set(ledger.connection.scalars(sa.select(job.c.uuid).where(job.c.uuid.in_(uuids))))
     fresh = [(entry, plan) for entry, plan in batch if entry.uuid not in known]

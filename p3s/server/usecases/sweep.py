@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -60,7 +61,7 @@ def sweep(core: Core, *, leases: bool) -> None:
     if rippling:
         _repeat(core, "release in batches", continue_ripples)
     for row in cancelling:
-        _repeat(core, row.cancelled_by, lambda ledger, row=row: cancel_some(ledger, row.id, row.cancelled_by)[2])  # type: ignore[misc]
+        _repeat(core, row.cancelled_by, partial(_go_on_cancelling, workflow_id=row.id, by=row.cancelled_by))
     _repeat(core, "start in batches", start_some)
     _repeat(core, "sweeper", _end_abandoned_loads)
 
@@ -72,6 +73,10 @@ def _repeat(core: Core, cause: str, step: Callable[[Ledger], bool | None]) -> No
     for _ in range(STEPS):
         if not core.change(cause, action):
             return
+
+
+def _go_on_cancelling(ledger: Ledger, workflow_id: int, by: str) -> bool:
+    return cancel_some(ledger, workflow_id, by)[2]
 
 
 def _end_abandoned_loads(ledger: Ledger) -> None:
@@ -116,12 +121,11 @@ class Sweeper(threading.Thread):
         self._over.set()
 
     def _ring(self) -> None:
-        wanted = self._core.hub.list_wanted()
-        if not wanted:
+        if not self._core.hub.is_wanted():
             return
         there = sa.exists().where(
             job.c.requirement_id == requirement.c.id, job.c.state == sa.literal_column(f"'{JobState.DEFINED}'")
         )
         with self._core.db.read() as connection:
-            found = connection.scalars(sa.select(requirement.c.id).where(requirement.c.id.in_(wanted), there)).all()
-        self._core.hub.wake(dict.fromkeys(found, 1))
+            found = connection.scalars(sa.select(requirement.c.id).where(there)).all()
+        self._core.wake(dict.fromkeys(found, 1))

@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from p3s.engine.matching import find_mismatches
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from p3s.engine.matching import Offer, Requirement
 
 __all__ = ["Hub", "Waiter"]
 
@@ -25,16 +29,25 @@ class Waiter:
     ----------
     pilot_id : int
         Whose call it is.
-    fits : collection of int
-        The requirements that its claim meets; empty for a call that claims nothing.
+    offer : Offer or None
+        What its claim offers; None for a call that claims nothing.
     """
 
     pilot_id: int
-    fits: Collection[int]
+    offer: Offer | None
     #: Set when there may be something to say.
     bell: threading.Event = field(default_factory=threading.Event)
     #: Set when a newer call of the pilot, or the server's end, takes the wait's place.
     over: bool = False
+    _fits: dict[int, bool] = field(default_factory=dict)
+
+    def fits(self, ident: int, requirement: Requirement) -> bool:
+        """Return whether the claim meets a requirement, which may be younger than the call."""
+        if self.offer is None:
+            return False
+        if ident not in self._fits:
+            self._fits[ident] = not find_mismatches(requirement, self.offer)
+        return self._fits[ident]
 
     def wait(self, seconds: float) -> bool:
         """Wait until rung or `seconds` are over; return whether it was rung."""
@@ -52,9 +65,9 @@ class Hub:
         self._closed = False
 
     @contextmanager
-    def subscribe(self, pilot_id: int, fits: Collection[int]) -> Iterator[Waiter]:
+    def subscribe(self, pilot_id: int, offer: Offer | None) -> Iterator[Waiter]:
         """Hold a call; an older one of the same pilot ends."""
-        waiter = Waiter(pilot_id, fits)
+        waiter = Waiter(pilot_id, offer)
         with self._lock:
             self._end(self._waiters.get(pilot_id))
             self._waiters[pilot_id] = waiter
@@ -79,8 +92,16 @@ class Hub:
                 if waiter is not None:
                     waiter.bell.set()
 
-    def wake(self, released: Mapping[int, int]) -> None:
-        """Ring as many claiming calls as there are jobs: those that have waited longest and fit."""
+    def wake(self, released: Mapping[int, int], requirements: Mapping[int, Requirement]) -> None:
+        """Ring as many claiming calls as there are jobs: those that have waited longest and fit.
+
+        Parameters
+        ----------
+        released : mapping of int to int
+            Number of jobs by requirement.
+        requirements : mapping of int to Requirement
+            At least those of `released`.
+        """
         left = dict(released)
         with self._lock:
             for waiter in self._waiters.values():
@@ -88,18 +109,17 @@ class Hub:
                     return
                 if waiter.bell.is_set():
                     continue
-                for requirement in left:
-                    if requirement in waiter.fits:
-                        waiter.bell.set()
-                        left[requirement] -= 1
-                        if left[requirement] <= 0:
-                            del left[requirement]
-                        break
+                wanted = next((ident for ident in left if waiter.fits(ident, requirements[ident])), None)
+                if wanted is not None:
+                    waiter.bell.set()
+                    left[wanted] -= 1
+                    if left[wanted] <= 0:
+                        del left[wanted]
 
-    def list_wanted(self) -> set[int]:
-        """Return the requirements that some held claim meets."""
+    def is_wanted(self) -> bool:
+        """Return whether some held call claims."""
         with self._lock:
-            return {requirement for waiter in self._waiters.values() for requirement in waiter.fits}
+            return any(waiter.offer is not None for waiter in self._waiters.values())
 
     def close(self) -> None:
         """Answer all held calls, and hold none from now on."""

@@ -1,0 +1,238 @@
+"""When a pilot calls the server, with what, and when it leaves. Pure: the time is an argument."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from p3s.pilot import events
+from p3s.pilot.exits import EXIT_AWAY
+from p3s.pilot.ledger import Ledger
+from p3s.pilot.link import Link
+from p3s.pilot.roster import Roster
+from p3s.wire import ExchangeBody
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from p3s.pilot.events import Instruction
+    from p3s.pilot.options import PilotOptions
+    from p3s.wire import Claim
+
+__all__ = ["GATHER", "Planner"]
+
+#: Seconds that a payload which has just come has to end before the next call: short ones then take one call for
+#: start, end and the next claim together, and those that came together are settled together.
+GATHER = 0.01
+#: Seconds without events after which a full pilot holds a call open, so that stop orders arrive at once.
+QUIET = 1.0
+#: Calls without an answer after which a leaving pilot no longer waits for the server.
+LOST_FAREWELLS = 4
+#: Calls that a leaving pilot makes at most: a server that never settles a report must not keep it.
+FAREWELLS = 100
+
+
+class Planner:
+    """The half of the brain that looks at the clock; `p3s.pilot.brain.Brain` adds what events mean.
+
+    Parameters
+    ----------
+    options : PilotOptions
+        What the pilot was told.
+    now : float
+        The time, of any clock that never goes back; all further times are of the same.
+    random : Random
+        For pauses only.
+    """
+
+    def __init__(self, options: PilotOptions, now: float, random: Random) -> None:
+        self.options = options
+        self.link = Link(now, random)
+        self.ledger = Ledger()
+        self.roster = Roster(options)
+        self._started = now
+        self._registered = False
+        self._ever_registered = False
+        self._registering = False
+        self._goal: tuple[int, str] | None = None
+        self._farewells = 0
+        self._gone = False
+        self._interrupts = 0
+        self._nonstarters = 0
+        self._nonsense = 0
+        self._idle_since = now
+        self._empty = 0
+        self._poll_at = now
+        self._flush_at = float("inf")
+        self._activity = now
+        self._told = now
+        self._logs: list[events.LogsRead] = []
+        self._watched: frozenset[str] = frozenset()
+
+    def _set_goal(self, code: int, reason: str) -> None:
+        if self._goal is None or (code and not self._goal[0]):
+            self._goal = code, reason
+            self._flush_at = float("-inf")
+            self.link.drop_claim()
+
+    def _give_up(self, code: int, reason: str, now: float) -> list[Instruction]:
+        self._set_goal(code, reason)
+        return self.roster.end_all(reason, now, force=True)
+
+    # Calls ----------------------------------------------------------------------------------------
+
+    def plan(self, now: float) -> list[Instruction]:
+        """Return what is due: calls to make, payloads whose time is over, the exit.
+
+        Parameters
+        ----------
+        now : float
+            The time.
+
+        Returns
+        -------
+        list of Instruction
+            Empty if there is nothing to do before the next event or `find_next_time`.
+        """
+        decisions = self._watch_clock(now)
+        goodbye = self._say_goodbye(now)
+        if goodbye is not None:
+            return decisions + goodbye
+        if now < self.link.not_before:
+            return decisions
+        if not self._registered:
+            if not self._registering:
+                self._registering = True
+                decisions.append(events.Register())
+            return decisions
+        if "quick" not in self.link.in_flight:
+            decisions += self._plan_quick(now)
+        if "held" not in self.link.in_flight and "quick" not in self.link.in_flight:
+            decisions += self._plan_held(now)
+        return decisions
+
+    def _watch_clock(self, now: float) -> list[Instruction]:
+        decisions = [*self.ledger.take_retries(now), *self.roster.watch_clock(now, self._lease_end)]
+        lifetime, silence = self.options.lifetime, now - self.link.heard
+        if lifetime is not None and now - self._started >= lifetime and self._interrupts < 2:
+            self._set_goal(0, "its lifetime is over")
+            self._interrupts = 2
+            decisions += self.roster.end_all("the pilot's lifetime is over", now)
+        if silence >= self.link.patience and self._goal is None and self._ever_registered:
+            message = f"no answer from the server for {silence:.0f} s"
+            decisions += [events.Note(message), *self._give_up(EXIT_AWAY, message, now)]
+        return decisions
+
+    def _say_goodbye(self, now: float) -> list[Instruction] | None:
+        if self._goal is None or self.roster:
+            return None
+        if self.ledger.has_publications():
+            # They need no server, and are given up after some tries.
+            return []
+        lost = self.link.failures >= LOST_FAREWELLS or self._farewells >= FAREWELLS
+        if self._gone or lost or not self._registered:
+            return [events.Leave(*self._goal)]
+        if "quick" in self.link.in_flight or now < self.link.not_before:
+            return []
+        self._farewells += 1
+        if self.ledger.has_uploads() or self.ledger.has_due():
+            return self._plan_quick(now)
+        body = ExchangeBody(ack=self.link.ack, running=[], state="leaving", reason=self._goal[1][:1000])
+        return [self._send("quick", body, now)]
+
+    def _plan_quick(self, now: float) -> list[Instruction]:
+        for report in self.roster.take_starts(now, GATHER):
+            self.ledger.add(report)
+        due = self._flush_at <= now and now >= self.roster.find_gathering_end(GATHER)
+        heartbeat = now - self.link.sent >= self.link.heartbeat and (
+            bool(self.roster) or "held" not in self.link.in_flight
+        )
+        if not (due or heartbeat):
+            return []
+        self._flush_at = float("inf")
+        reports = self.ledger.take()
+        if self.ledger.has_due():
+            self._flush_at = now
+        chunks = [chunk for read in self._logs for chunk in read.chunks][:1000]
+        self._logs.clear()
+        body = ExchangeBody(ack=self.link.ack, reports=reports, logs=chunks, state=self._state)
+        if reports and self._want() and self.link.can_claim():
+            body.claim = self._make_claim()
+            body.lifetime = self._find_lifetime(now)
+        if heartbeat or now - self._told >= self.link.heartbeat:
+            body.running, self._told = self._list_running(), now
+        return [self._send("quick", body, now)]
+
+    def _plan_held(self, now: float) -> list[Instruction]:
+        heard = sorted(self._watched.union(self.roster.list_ending()))
+        body = ExchangeBody(ack=self.link.ack, running=self._list_running(), heard=heard, state=self._state)
+        if now < self.roster.find_gathering_end(GATHER):
+            return []
+        if self._goal is None and self.link.can_claim() and (self._want() or self.link.claim is not None):
+            if now < self._poll_at:
+                return []
+            body.claim = self._make_claim()
+            body.lifetime = self._find_lifetime(now)
+            wait = min(self.options.period, self.link.poll)
+            body.wait = min(wait, self.link.heartbeat) if self.roster else wait
+        elif self.roster and now - self._activity >= QUIET:
+            body.wait = self.link.heartbeat
+        else:
+            return []
+        self._told = now
+        self._flush_at = float("inf") if not self.ledger.has_due() else self._flush_at
+        return [self._send("held", body, now)]
+
+    def _send(self, channel: events.Channel, body: ExchangeBody, now: float) -> Instruction:
+        self.link.note_sent(channel, body, now)
+        return events.Call(channel, body)
+
+    def find_next_time(self, now: float) -> float:
+        """Return when `plan` is to be called again if nothing happens.
+
+        Parameters
+        ----------
+        now : float
+            The time.
+
+        Returns
+        -------
+        float
+            At most one heartbeat ahead.
+        """
+        link = self.link
+        times = [now + link.heartbeat, self.ledger.find_next_retry(), self.roster.find_next_time(self._lease_end)]
+        if self.options.lifetime is not None and self._interrupts < 2:
+            times.append(self._started + self.options.lifetime)
+        if link.not_before > now:
+            times.append(link.not_before)
+        elif "quick" not in link.in_flight:
+            times.append(max(self._flush_at, self.roster.find_gathering_end(GATHER)))
+            if self.roster or "held" not in link.in_flight:
+                times.append(link.sent + link.heartbeat)
+            if "held" not in link.in_flight:
+                times += [at for at in (self._poll_at, self._activity + QUIET) if at > now]
+        return min(times)
+
+    # Facts ----------------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> Literal["working", "draining"]:
+        return "working" if self._goal is None else "draining"
+
+    @property
+    def _lease_end(self) -> float:
+        return self.link.heard + self.link.lease
+
+    def _want(self) -> int:
+        return 0 if self._goal is not None else self.roster.count_free()
+
+    def _make_claim(self) -> Claim:
+        return self.link.make_claim(self._want(), self.roster.find_cpus(), self.roster.find_memory())
+
+    def _find_lifetime(self, now: float) -> float | None:
+        if self.options.lifetime is None:
+            return None
+        return max(self._started + self.options.lifetime - now, 0.0)
+
+    def _list_running(self) -> list[str]:
+        return list(dict.fromkeys([*self.roster.held, *self.ledger.list_open()]))

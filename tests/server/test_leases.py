@@ -1,0 +1,107 @@
+"""Leases: silent pilots end by a guard on their own row, and the rest of what time alone brings about."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from p3s.clock import read_clock
+from p3s.server.models import job, pilot, workflow
+from p3s.server.usecases.sweep import Sweeper, sweep
+from tests.support.pilots import ScriptedPilot
+from tests.support.servers import wait_until
+from tests.support.workflows import DIAMOND, load_text, make_job, read_workflow_state
+
+
+def age_pilot(core, uuid, seconds):
+    """Make it look as if a pilot was last heard some seconds ago."""
+    statement = sa.update(pilot).where(pilot.c.uuid == uuid).values(seen=read_clock() - seconds)
+    core.db.write(lambda connection: connection.execute(statement))
+
+
+def read_pilot(core, uuid):
+    """Return a pilot's row."""
+    with core.db.read() as connection:
+        return connection.execute(sa.select(pilot).where(pilot.c.uuid == uuid)).one()
+
+
+def test_silent_pilot_times_out_and_its_job_comes_back(core):
+    """Past the lease the pilot is `timeout`, its attempt `lost`, and the job is given out again after a pause."""
+    ident = make_job(core)
+    silent = ScriptedPilot(core)
+    silent.report(silent.claim()[0], "started")
+    age_pilot(core, silent.uuid, 59)
+    sweep(core, leases=True)
+    assert read_pilot(core, silent.uuid).state == "running"
+    age_pilot(core, silent.uuid, 61)
+    sweep(core, leases=True)
+    assert read_pilot(core, silent.uuid).state == "timeout"
+    with core.db.read() as connection:
+        row = connection.execute(sa.select(job).where(job.c.uuid == ident)).one()
+    assert (row.state, row.reason, row.losses, row.failures) == ("waiting", "pilot-lost", 1, 0)
+
+
+def test_no_lease_ends_while_the_server_itself_was_away(core):
+    """Within one lease length of the server's own start no pilot is timed out."""
+    quiet = ScriptedPilot(core)
+    age_pilot(core, quiet.uuid, 3600)
+    sweep(core, leases=False)
+    assert read_pilot(core, quiet.uuid).state == "active"
+
+
+def test_pilot_that_was_cut_off_goes_on(core):
+    """A pilot that timed out and calls again is live again and gets jobs."""
+    pilot_ = ScriptedPilot(core)
+    age_pilot(core, pilot_.uuid, 3600)
+    sweep(core, leases=True)
+    make_job(core)
+    assert len(pilot_.claim()) == 1
+    assert read_pilot(core, pilot_.uuid).state == "running"
+
+
+def test_interrupted_start_is_taken_up(core):
+    """Jobs left `held` when the server died in the middle of a start are let go by the sweeper."""
+    loaded = load_text(
+        core, DIAMOND.replace("datasets:\n  raw: {path: /data/raw.csv}\n", "").replace("inputs: [raw], ", "")
+    )
+    statement = sa.update(job).where(job.c.name == "reduce").values(state="held", released=None)
+    core.db.write(lambda connection: connection.execute(statement))
+    assert ScriptedPilot(core).claim() == []
+    sweep(core, leases=False)
+    assert [order.workflow for order in ScriptedPilot(core).claim()] == [loaded.uuid]
+
+
+def test_interrupted_cancel_is_taken_up(core):
+    """A cancel that was cut short goes on at the next sweep."""
+    loaded = load_text(core, 'name: c\njobs:\n  a: {run: "true"}\n  b: {needs: [a], run: "true"}\n')
+    core.db.write(lambda connection: connection.execute(sa.update(workflow).values(cancelled_by="ann")))
+    sweep(core, leases=False)
+    assert read_workflow_state(core, loaded.uuid) == "cancelled"
+
+
+def test_abandoned_load_fails(core):
+    """A workflow whose load was cut short long ago fails with the advice to load it again."""
+    loaded = load_text(core, 'name: c\njobs:\n  a: {run: "true"}\n')
+    values = {"state": "loading", "created": read_clock() - 3600}
+    core.db.write(lambda connection: connection.execute(sa.update(workflow).values(values)))
+    sweep(core, leases=False)
+    with core.db.read() as connection:
+        row = connection.execute(sa.select(workflow).where(workflow.c.uuid == loaded.uuid)).one()
+    assert row.state == "failed"
+    assert "load it again" in row.message
+    # The row is put back so that the invariants of a workflow at rest hold.
+    core.db.write(lambda connection: connection.execute(sa.update(workflow).values(state="running")))
+
+
+def test_the_thread_sweeps_and_stops(core):
+    """The sweeper releases what is due by itself and ends when told to."""
+    make_job(core, retry={"max": "1", "backoff": "1"})
+    pilot_ = ScriptedPilot(core)
+    pilot_.fail(pilot_.claim()[0])
+    sweeper = Sweeper(core)
+    sweeper.start()
+    try:
+        assert wait_until(pilot_.claim, 20, "the second try")
+    finally:
+        sweeper.stop()
+        sweeper.join(10)
+    assert not sweeper.is_alive()

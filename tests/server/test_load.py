@@ -1,0 +1,220 @@
+"""Loading: once for each uuid and key, all or nothing, versions of DAGs, bundles and held workflows."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+import sqlalchemy as sa
+
+from p3s.errors import BadInput, Conflict, NotFound
+from p3s.server.models import bundle_file, dag, job, workflow
+from p3s.server.queries.find import find_row
+from p3s.server.usecases.acts import delete_dag, delete_workflow
+from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
+from p3s.wire import BundleFile, CreateJobsBody, LoadBody, StandaloneJob
+from tests.support.pilots import ScriptedPilot
+from tests.support.workflows import DIAMOND, load_text, make_job, read_states, read_workflow_state
+
+SMALL = 'name: small\njobs:\n  a: {run: "true"}\n  b: {needs: [a], run: "true"}\n'
+
+
+def count(core, table):
+    """Return the number of rows of a table."""
+    with core.db.read() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(table))
+
+
+def test_repeated_request_starts_one_workflow(core):
+    """The same uuid sent twice answers the same workflow."""
+    ident = str(uuid.uuid4())
+    first, again = load_text(core, SMALL, uuid=ident), load_text(core, SMALL, uuid=ident)
+    assert (first.created, again.created) == (True, False)
+    assert first.uuid == again.uuid == ident
+    assert (count(core, workflow), count(core, job)) == (1, 2)
+
+
+def test_uuid_of_another_owner_is_refused(core):
+    """Nobody gets at a workflow by sending its uuid."""
+    ident = str(uuid.uuid4())
+    load_text(core, SMALL, uuid=ident)
+    with pytest.raises(Conflict, match="belongs to ann"):
+        load_text(core, SMALL, owner="bob", uuid=ident)
+
+
+def test_key_makes_it_once_only(core):
+    """A key starts one workflow per owner for ever; another owner's key is another."""
+    first = load_text(core, SMALL, key="run-17")
+    again = load_text(core, SMALL, key="run-17")
+    assert (again.uuid, again.created) == (first.uuid, False)
+    assert load_text(core, SMALL, owner="bob", key="run-17").uuid != first.uuid
+
+
+def test_bad_input_changes_nothing(core):
+    """A text with errors stores neither DAG nor workflow, and all its problems come at once."""
+    text = "name: bad\njobs:\n  a: {needs: [nobody], run: x, colour: red}\n  b: {inputs: [nothing], run: x}\n"
+    with pytest.raises(BadInput) as caught:
+        load_text(core, text)
+    assert len(caught.value.problems) >= 3
+    assert all(problem.line for problem in caught.value.problems)
+    assert (count(core, workflow), count(core, dag), count(core, job)) == (0, 0, 0)
+
+
+def test_text_or_dag_not_both(core):
+    """A request names a text or a stored DAG, not both and not neither."""
+    for fields in ({}, {"text": SMALL, "dag": "small"}):
+        with pytest.raises(BadInput, match="either a text or the name"):
+            load_workflow(core, LoadBody(uuid=str(uuid.uuid4()), **fields), "ann")
+
+
+def test_changed_text_makes_a_new_version(core):
+    """The same text is the same version; changed text or files make the next."""
+    assert load_text(core, SMALL).version == 1
+    assert load_text(core, SMALL).version == 1
+    assert load_text(core, SMALL + "  c: {run: x}\n").version == 2
+    files = "files: [x.py]\n" + SMALL
+    assert load_text(core, files, bundle=[BundleFile(path="x.py", data=b"1")]).version == 3
+    assert load_text(core, files, bundle=[BundleFile(path="x.py", data=b"2")]).version == 4
+
+
+def test_stored_dag_runs_again(core):
+    """A stored DAG makes another workflow, of the newest or of a named version, with its bundle."""
+    text = "name: tool\nfiles: [x.py]\nparams: {n: {default: 1}}\njobs:\n  a: {run: python3 x.py}\n"
+    load_text(core, text, bundle=[BundleFile(path="x.py", data=b"print()")])
+    load_text(core, text + "  b: {run: x}\n", bundle=[BundleFile(path="x.py", data=b"print()")])
+    newest = load_workflow(core, LoadBody(uuid=str(uuid.uuid4()), dag="tool", params={"n": "5"}), "ann")
+    older = load_workflow(core, LoadBody(uuid=str(uuid.uuid4()), dag="tool", version=1), "ann")
+    assert (newest.version, newest.jobs, older.version, older.jobs) == (2, 2, 1, 1)
+    order = ScriptedPilot(core, slots=9).claim()[-1]
+    assert [entry.path for entry in order.bundle] == ["x.py"]
+    with pytest.raises(NotFound):
+        load_workflow(core, LoadBody(uuid=str(uuid.uuid4()), dag="nothing"), "ann")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "a//b", "a\0b"])
+def test_bundle_paths_stay_inside(core, path):
+    """A bundle file cannot be unpacked outside the sandbox."""
+    with pytest.raises(BadInput, match="relative path"):
+        load_text(core, SMALL, bundle=[BundleFile(path=path, data=b"")])
+
+
+def test_bundle_has_a_limit(core):
+    """A bundle above the limit is refused with the advice to use datasets."""
+    from dataclasses import replace
+
+    core.settings = replace(core.settings, max_bundle=10)
+    with pytest.raises(BadInput, match="name large files as datasets"):
+        load_text(core, SMALL, bundle=[BundleFile(path="x", data=b"x" * 11)])
+
+
+def test_held_workflow_waits_for_its_start(core):
+    """`hold` leaves everything `held` until somebody starts it; a second start is refused."""
+    loaded = load_text(core, SMALL, hold=True)
+    assert set(read_states(core, loaded.uuid).values()) == {"held"}
+    assert ScriptedPilot(core).claim() == []
+    with core.db.read() as connection:
+        row = find_row(connection, "workflow", loaded.uuid)
+    start_workflow(core, row.id, "ann")
+    assert read_states(core, loaded.uuid) == {"a": "defined", "b": "waiting"}
+    with pytest.raises(Conflict, match="only a held one"):
+        start_workflow(core, row.id, "ann")
+
+
+def test_one_external_for_all_workflows(core):
+    """Two workflows that read one place share one dataset row."""
+    from p3s.server.models import dataset
+    from p3s.wire import ExternalMember
+
+    for _ in range(2):
+        load_text(core, DIAMOND, externals={"raw": [ExternalMember(place="/data/raw.csv")]})
+    with core.db.read() as connection:
+        places = connection.scalars(sa.select(dataset.c.place).where(dataset.c.workflow_id.is_(None))).all()
+    assert places == ["/data/raw.csv"]
+
+
+def test_large_text_is_expanded_in_a_process_of_its_own(core):
+    """A large DAG gives the same workflow, and its problems reach the caller whole."""
+    members = ", ".join(f"m{number:05}" for number in range(3000))
+    text = f"name: large\njobs:\n  a: {{matrix: {{n: [{members}]}}, run: x}}\n# {'x' * 250_000}\n"
+    assert load_text(core, text).jobs == 3000
+    with pytest.raises(BadInput) as caught:
+        load_text(core, text + "oops: 1\n")
+    assert caught.value.problems[0].line
+
+
+def test_empty_sync_points_finish_by_themselves(core):
+    """A workflow of sync points only is finished when it is loaded."""
+    loaded = load_text(core, "name: n\njobs:\n  a: {}\n  b: {needs: [a]}\n")
+    assert loaded.state == "finished"
+    assert read_workflow_state(core, loaded.uuid) == "finished"
+
+
+def test_standalone_jobs_are_created_once(core):
+    """A repeated request makes no second job; several jobs come in the order of the request."""
+    entries = [
+        StandaloneJob.model_validate({"uuid": str(uuid.uuid4()), "spec": {"run": "true", "priority": str(number)}})
+        for number in range(3)
+    ]
+    for _ in range(2):
+        reply = create_jobs(core, CreateJobsBody(jobs=entries), "ann")
+    assert reply.uuids == [entry.uuid for entry in entries]
+    assert (count(core, job), count(core, workflow)) == (3, 3)
+
+
+def test_standalone_jobs_are_all_or_none(core):
+    """One bad description refuses the request and names its position."""
+    good = StandaloneJob.model_validate({"uuid": str(uuid.uuid4()), "spec": {"run": "true"}})
+    bad = StandaloneJob.model_validate({"uuid": str(uuid.uuid4()), "spec": {"payload": "./missing.sh"}})
+    with pytest.raises(BadInput) as caught:
+        create_jobs(core, CreateJobsBody(jobs=[good, bad]), "ann")
+    assert caught.value.problems[0].where.startswith("jobs[1]")
+    assert count(core, job) == 0
+
+
+def test_standalone_payload_travels_along(core):
+    """The files of a standalone job are unpacked into its sandbox as a workflow's are."""
+    entry = StandaloneJob.model_validate(
+        {
+            "uuid": str(uuid.uuid4()),
+            "spec": {"payload": "./go.sh"},
+            "bundle": [BundleFile(path="go.sh", data=b"#!/bin/sh", executable=True)],
+        }
+    )
+    create_jobs(core, CreateJobsBody(jobs=[entry]), "ann")
+    (order,) = ScriptedPilot(core).claim()
+    assert [(item.path, item.executable) for item in order.bundle] == [("go.sh", True)]
+    assert count(core, bundle_file) == 1
+
+
+def test_only_final_workflows_are_deleted(core):
+    """A running workflow is not deleted; a held one is, with its jobs."""
+    running, held = load_text(core, SMALL), load_text(core, SMALL, hold=True)
+    with core.db.read() as connection:
+        rows = {ident: find_row(connection, "workflow", ident) for ident in (running.uuid, held.uuid)}
+    with pytest.raises(Conflict, match="cancel it first"):
+        delete_workflow(core, rows[running.uuid], "ann")
+    delete_workflow(core, rows[held.uuid], "ann")
+    assert (count(core, workflow), count(core, job)) == (1, 2)
+
+
+def test_deleting_a_dag_keeps_its_workflows(core):
+    """A deleted template leaves the workflows made of it."""
+    load_text(core, SMALL)
+    with core.db.read() as connection:
+        row = connection.execute(sa.select(dag)).one()
+    delete_dag(core, row, "ann", whole=True)
+    assert (count(core, dag), count(core, workflow)) == (0, 1)
+
+
+def test_run_times_are_remembered(core):
+    """When a workflow ends, how long its jobs took is kept for the next one's ranks."""
+    from p3s.server.queries.runtimes import read_expected
+
+    load_text(core, SMALL)
+    pilot = ScriptedPilot(core)
+    for _ in range(2):
+        pilot.succeed(pilot.claim()[0])
+    with core.db.read() as connection:
+        expected = read_expected(connection, "ann")
+    assert set(expected["small"]) == {"a", "b"}
+    make_job(core)
