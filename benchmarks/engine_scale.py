@@ -1,3 +1,4 @@
+# ruff: noqa: INP001  # A script: benchmarks form no package.
 """How long the engine takes for large workflows, and how much memory.
 
 Writes a YAML text with as many jobs as asked for, each with three inputs made by earlier jobs and one output, and
@@ -13,6 +14,7 @@ import multiprocessing
 import resource
 import sys
 import time
+from itertools import pairwise
 
 from p3s.engine.expand import expand_dag
 from p3s.engine.graph import find_generations, schedule_plan
@@ -72,7 +74,7 @@ def measure_size(jobs: int) -> tuple[int, float, list[float], float]:
     find_generations(plan)
     marks.append(time.perf_counter())
     edges = sum(len(item.keys) for job in plan.jobs.values() for item in job.inputs) + len(plan.datasets)
-    seconds = [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    seconds = [after - before for before, after in pairwise(marks)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return edges, len(text) / 1e6, seconds, peak
 

@@ -170,9 +170,7 @@ def normalise_url(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise BadInput([f"'{text}' is no server address; write http://HOST:PORT or https://HOST"])
     if parts.username is not None or parts.query or parts.fragment:
-        raise BadInput(
-            ["a server address holds no user, query or fragment; write http://HOST:PORT, then `p3s login`"]
-        )
+        raise BadInput(["a server address holds no user, query or fragment; write http://HOST:PORT, then `p3s login`"])
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     shown = "" if port in {None, {"http": 80, "https": 443}[parts.scheme]} else f":{port}"
     return f"{parts.scheme}://{host}{shown}{parts.path.rstrip('/')}"
@@ -282,9 +280,7 @@ def read_running(home: Home) -> str | None:
     try:
         return normalise_url(str(json.loads(text)["url"])) if text else None
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(
-            [Problem("is damaged; delete it and run `p3s up`", file=str(home.server_file))]
-        ) from error
+        raise BadInput([Problem("is damaged; delete it and run `p3s up`", file=str(home.server_file))]) from error
 
 
 def store_login(url: str, token: str, environ: Mapping[str, str] = os.environ) -> Path:
@@ -316,9 +312,7 @@ def write_private(path: Path, text: str) -> None:
 def make_local_environ(home: Home, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment for a child that works in `home`: it names no other server and no token."""
     dropped = {"P3S_SERVER", "P3S_TOKEN", "P3S_TOKEN_FILE", "P3S_CONTEXT"}
-    return {name: value for name, value in environ.items() if name not in dropped} | {
-        "P3S_HOME": str(home.path)
-    }
+    return {name: value for name, value in environ.items() if name not in dropped} | {"P3S_HOME": str(home.path)}
 
 
 def allows_color(environ: Mapping[str, str] = os.environ) -> bool:
@@ -352,9 +346,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(
-            [Problem(f"cannot be read ({error}); mend it or move it away", file=str(path))]
-        ) from error
+        raise BadInput([Problem(f"cannot be read ({error}); mend it or move it away", file=str(path))]) from error
 
 
 def _read_text(path: Path) -> str:
@@ -363,6 +355,4 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            [Problem(f"cannot be read ({error}); look at its owner and mode", file=str(path))]
-        ) from error
+        raise BadInput([Problem(f"cannot be read ({error}); look at its owner and mode", file=str(path))]) from error

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-__all__ = ["ChildFailedError", "Interrupts", "Program", "Supervisor", "exit_with_parent"]
+__all__ = ["ChildFailed", "Interrupts", "Program", "Supervisor", "exit_with_parent"]
 
 #: More deaths of one program than this within `DEATH_WINDOW` seconds end the supervision.
 MOST_DEATHS = 5
@@ -41,7 +41,7 @@ LOOK_PAUSE = 0.05
 SHOWN_LINES = 10
 
 
-class ChildFailedError(P3sError):
+class ChildFailed(P3sError):
     """A program that is needed does not stay up."""
 
     kind = "child-failed"
@@ -49,9 +49,7 @@ class ChildFailedError(P3sError):
     def __init__(self, program: Program, code: int) -> None:
         self.program, self.code = program, code
         tail = "\n".join(f"  {line}" for line in _read_tail(program.log))
-        super().__init__(
-            f"{program.name} does not stay up (exit code {code}); its log {program.log} ends with\n{tail}"
-        )
+        super().__init__(f"{program.name} does not stay up (exit code {code}); its log {program.log} ends with\n{tail}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ class Supervisor:
 
         Raises
         ------
-        ChildFailedError
+        ChildFailed
             If a program has died too often.
         """
         now = time.monotonic()
@@ -181,12 +179,12 @@ class Supervisor:
                     child.process = _launch(child.program)
 
     def check_alive(self, name: str) -> None:
-        """Raise `ChildFailedError` if the program of this name has ended; for use before it ever worked."""
+        """Raise `ChildFailed` if the program of this name has ended; for use before it ever worked."""
         for child in self._children:
             if child.program.name == name and child.process is not None:
                 code = _poll_group(child.process)
                 if code is not None:
-                    raise ChildFailedError(child.program, code)
+                    raise ChildFailed(child.program, code)
 
     def stop(self) -> None:
         """Stop all children, the last started first, within bounded time.
@@ -226,7 +224,7 @@ class Supervisor:
         child.process = None
         child.deaths = [*(moment for moment in child.deaths if now - moment < DEATH_WINDOW), now]
         if len(child.deaths) > MOST_DEATHS:
-            raise ChildFailedError(child.program, code)
+            raise ChildFailed(child.program, code)
         child.start_at = now + RESTART_PAUSE * 2 ** (len(child.deaths) - 1)
         self._tell(f"{child.program.name} ended (exit code {code}); it is started again")
 

@@ -540,6 +540,7 @@ class StatusReply(Reply):
     version: str
     database: str
     uptime: float
+    paused_by: str | None = None
     jobs: dict[str, int]
     workflows: dict[str, int]
     pilots: dict[str, int]
@@ -634,6 +635,15 @@ class BundleList(Reply):
     """The small files that travel with a DAG."""
 
     items: list[BundleFile]
+
+
+class RetryReply(Reply):
+    """What a retry did: jobs that run again, and finished ones that were kept."""
+
+    uuid: str
+    state: str
+    jobs: int
+    kept: int
 
 
 class EmptyBody(Request):

@@ -23,7 +23,7 @@ from p3s.settings import (
 
 @pytest.fixture
 def environ(tmp_path):
-    """An environment that knows nothing of this machine."""
+    """Return an environment that knows nothing of this machine."""
     return {
         "HOME": str(tmp_path),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),

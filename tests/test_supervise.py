@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from p3s import supervise
-from p3s.supervise import ChildFailedError, Interrupts, Program, Supervisor
+from p3s.supervise import ChildFailed, Interrupts, Program, Supervisor
 
 pytestmark = pytest.mark.processes
 
@@ -45,7 +45,7 @@ def make_program(tmp_path):
 
 @pytest.fixture
 def supervisor():
-    """A supervisor that ends what it started when the test does."""
+    """Give a supervisor that ends what it started when the test does."""
     with Interrupts() as interrupts:
         found = Supervisor(interrupts, lambda _: None)
         yield found
@@ -55,9 +55,7 @@ def supervisor():
 def test_a_dead_child_is_started_again(supervisor, make_program, tmp_path, monkeypatch):
     """A child that dies is started again after a pause."""
     monkeypatch.setattr(supervise, "RESTART_PAUSE", 0.01)
-    supervisor.start(
-        make_program(f"echo x >> {tmp_path}/runs; test $(wc -l < {tmp_path}/runs) -lt 3 || sleep 100")
-    )
+    supervisor.start(make_program(f"echo x >> {tmp_path}/runs; test $(wc -l < {tmp_path}/runs) -lt 3 || sleep 100"))
 
     def ran_thrice():
         supervisor.check()
@@ -77,7 +75,7 @@ def test_a_child_that_keeps_dying_is_given_up(supervisor, make_program, monkeypa
             supervisor.check()
             time.sleep(0.01)
 
-    with pytest.raises(ChildFailedError, match="exit code 7") as caught:
+    with pytest.raises(ChildFailed, match="exit code 7") as caught:
         check_for_long()
     assert "the last words" in str(caught.value)
 

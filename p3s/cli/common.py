@@ -11,6 +11,7 @@ from p3s.settings import read_client_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from enum import StrEnum
 
     from p3s.client import Client
 
@@ -21,6 +22,7 @@ __all__ = [
     "add_list_options",
     "add_output_options",
     "add_server_option",
+    "add_state_option",
     "collect_pages",
     "confirm_action",
     "connect",
@@ -70,11 +72,16 @@ def add_list_options(function: F) -> F:
     )(function)
 
 
+def add_state_option(states: type[StrEnum]) -> Callable[[F], F]:
+    """Return a decorator that gives a listing ``--state``."""
+    # Given an enumeration itself, click would take the names of its members, not their words.
+    words = click.Choice([state.value for state in states])
+    return click.option("--state", type=words, help="Only those in this state.")
+
+
 def add_confirm_options(function: F) -> F:
     """Give a command that ends things ``--yes`` and ``--dry-run``."""
-    function = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(
-        function
-    )
+    function = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")(function)
     return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(function)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from p3s.cli.common import add_example, add_output_options, add_server_option, connect, parse_pairs
-from p3s.cli.output import print_json, tell
+from p3s.cli.output import format_count, print_json, tell
 from p3s.cli.values import DURATION
 from p3s.engine.load import load_standalone
 from p3s.submit import check_payloads, prepare_jobs, read_standalone, submit_jobs
@@ -66,9 +66,7 @@ def standalone(
     options = {"name": name, "jobtype": jobtype, "priority": priority, "timelimit": timelimit}
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if files and (given or env or args):
-        raise click.UsageError(
-            "--name, --env, --arg and the like go with --run and --payload; a FILE says it all"
-        )
+        raise click.UsageError("--name, --env, --arg and the like go with --run and --payload; a FILE says it all")
     if args and payload is None:
         raise click.UsageError("--arg goes with --payload")
     if files:
@@ -95,7 +93,7 @@ def _create(jobs: list[StandaloneJob], url: str | None, *, as_json: bool, quiet:
     if as_json:
         print_json({"uuids": created})
     elif not quiet:
-        tell(f"{len(created)} jobs created; `p3s job list` shows them")
+        tell(f"{format_count(len(created), 'job')} created; `p3s job list` shows them")
 
 
 def _place(payload: str) -> str:

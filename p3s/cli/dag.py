@@ -36,9 +36,7 @@ COLUMNS: Columns = {
 @click.option("--owner", help="Only those of this owner.")
 @click.option("--name", help="Only those of this name.")
 @add_list_options
-def list_dags(
-    url: str | None, owner: str | None, name: str | None, limit: int, *, as_json: bool, quiet: bool
-) -> None:
+def list_dags(url: str | None, owner: str | None, name: str | None, limit: int, *, as_json: bool, quiet: bool) -> None:
     """List stored DAGs."""
     client = connect(url)
     found = collect_pages(

@@ -11,6 +11,7 @@ from p3s.cli.common import (
     add_list_options,
     add_output_options,
     add_server_option,
+    add_state_option,
     collect_pages,
     connect,
 )
@@ -43,9 +44,7 @@ COLUMNS: Columns = {
 }
 
 
-@add_example(
-    "p3s dataset register /data/run004610.csv", "p3s dataset register s3://raw/004610.h5 --size 1048576"
-)
+@add_example("p3s dataset register /data/run004610.csv", "p3s dataset register s3://raw/004610.h5 --size 1048576")
 @click.command()
 @click.argument("place")
 @click.option("--site", default="default", show_default=True, help="Whose pilots can read the place.")
@@ -77,14 +76,10 @@ def register(
         path = Path(place).absolute()
         if not no_check:
             if not path.exists():
-                raise BadInput(
-                    [Problem("does not exist here; give --no-check if pilots can see it", file=str(path))]
-                )
+                raise BadInput([Problem("does not exist here; give --no-check if pilots can see it", file=str(path))])
             size = path.stat().st_size if size is None else size
         place = str(path)
-    body = RegisterDatasetBody(
-        place=place, site=site, datatype=datatype, size=size, checksum=checksum, comment=comment
-    )
+    body = RegisterDatasetBody(place=place, site=site, datatype=datatype, size=size, checksum=checksum, comment=comment)
     found = connect(url).register_dataset(body)
     if as_json:
         print_json(found)
@@ -97,7 +92,7 @@ def register(
 @add_example("p3s dataset list --workflow @last", "p3s dataset list --state expected")
 @click.command()
 @click.option("--workflow", metavar="ID", help="Only those of this workflow.")
-@click.option("--state", type=click.Choice(list(DatasetState)), help="Only those in this state.")
+@add_state_option(DatasetState)
 @add_list_options
 def list_datasets(
     url: str | None, workflow: str | None, state: str | None, limit: int, *, as_json: bool, quiet: bool

@@ -13,6 +13,7 @@ from p3s.cli.common import (
     add_list_options,
     add_output_options,
     add_server_option,
+    add_state_option,
     collect_pages,
     confirm_action,
     connect,
@@ -71,7 +72,7 @@ ATTEMPT_COLUMNS: Columns = {
 @add_example("p3s job list --state failed", "p3s job list --workflow @last -q")
 @click.command()
 @click.option("--workflow", metavar="ID", help="Only those of this workflow.")
-@click.option("--state", type=click.Choice(list(JobState)), help="Only those in this state.")
+@add_state_option(JobState)
 @click.option("--jobtype", help="Only those of this jobtype.")
 @click.option("--owner", help="Only those of this owner.")
 @click.option("--name", help="Only those of this name.")
@@ -155,9 +156,7 @@ def show(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
 @click.option("--stderr", is_flag=True, help="What it wrote to stderr, not stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Print each piece as one line of JSON.")
 @add_server_option
-def log(
-    ident: str, attempt: int | None, url: str | None, *, follow: bool, stderr: bool, as_json: bool
-) -> None:
+def log(ident: str, attempt: int | None, url: str | None, *, follow: bool, stderr: bool, as_json: bool) -> None:
     """Print what a job wrote to stdout or stderr.
 
     The server keeps the last 64 KiB of each; while a job runs they are there only if somebody watches.
@@ -202,15 +201,12 @@ def log(
 @add_confirm_options
 @add_output_options
 @add_server_option
-def cancel(
-    idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool
-) -> int:
+def cancel(idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool) -> int:
     """Cancel jobs; what runs is stopped."""
     client = connect(url)
     found = [client.show_job(ident) for ident in idents]
     things = [
-        clean_text(f"job {shorten_id(job.uuid)} {job.name} of {job.workflow_name} ({job.state})")
-        for job in found
+        clean_text(f"job {shorten_id(job.uuid)} {job.name} of {job.workflow_name} ({job.state})") for job in found
     ]
     if not confirm_action("cancel", things, client.url, yes=yes, dry_run=dry_run):
         return 0 if dry_run else 1

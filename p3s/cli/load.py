@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from p3s.cli.common import add_example, add_output_options, add_server_option, connect, parse_pairs
-from p3s.cli.output import print_json, shorten_id, tell
+from p3s.cli.output import format_count, print_json, shorten_id, tell
 from p3s.cli.results import print_results
 from p3s.cli.watch import follow_workflow
 from p3s.engine.states import WorkflowState
@@ -30,21 +30,15 @@ def add_load_options(function: F) -> F:
     for option in (
         click.option("--watch", is_flag=True, help="Follow it to its end; exit 1 if it fails."),
         click.option("--hold", is_flag=True, help="Leave it held until `p3s workflow start`."),
-        click.option(
-            "--site", default="default", show_default=True, help="Whose pilots can read external paths."
-        ),
+        click.option("--site", default="default", show_default=True, help="Whose pilots can read external paths."),
         click.option("--key", help="Start at most one workflow for this key, ever."),
-        click.option(
-            "-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter; repeatable."
-        ),
+        click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter; repeatable."),
     ):
         function = option(function)
     return function
 
 
-@add_example(
-    "p3s workflow load dag.yaml -p run=004610 --watch", "p3s workflow load dag.yaml --key run-004610"
-)
+@add_example("p3s workflow load dag.yaml -p run=004610 --watch", "p3s workflow load dag.yaml --key run-004610")
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @add_load_options
@@ -81,7 +75,7 @@ def report_load(client: Client, reply: LoadReply, *, watch: bool, as_json: bool,
         click.echo(reply.uuid)
     if not (as_json or quiet):
         was = "" if reply.created else ", which was there before"
-        tell(f"{reply.name}{was}: {reply.jobs} jobs, {reply.state}")
+        tell(f"{reply.name}{was}: {format_count(reply.jobs, 'job')}, {reply.state}")
         if not watch:
             tell(f"`p3s workflow watch {shorten_id(reply.uuid)}` follows it")
     if not watch:

@@ -24,6 +24,7 @@ __all__ = [
     "clean_text",
     "color_state",
     "format_age",
+    "format_count",
     "format_counts",
     "format_since",
     "format_size",
@@ -121,6 +122,17 @@ def format_size(size: int | None) -> str:
             break
         shown /= 1000
     return f"{size} B" if unit == "B" else f"{shown:.1f} {unit}"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return a number of things in words.
+
+    Examples
+    --------
+    >>> format_count(1, "job"), format_count(2, "job")
+    ('1 job', '2 jobs')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def format_counts(counts: dict[str, int]) -> str:

@@ -14,6 +14,7 @@ from p3s.cli.common import (
     add_list_options,
     add_output_options,
     add_server_option,
+    add_state_option,
     collect_pages,
     confirm_action,
     connect,
@@ -58,12 +59,10 @@ COLUMNS: Columns = {
 
 @add_example("p3s pilot list --live", "p3s pilot list --state timeout --json")
 @click.command()
-@click.option("--state", type=click.Choice(list(PilotState)), help="Only those in this state.")
+@add_state_option(PilotState)
 @click.option("--live", is_flag=True, help="Only those that are here now.")
 @add_list_options
-def list_pilots(
-    url: str | None, state: str | None, limit: int, *, live: bool, as_json: bool, quiet: bool
-) -> None:
+def list_pilots(url: str | None, state: str | None, limit: int, *, live: bool, as_json: bool, quiet: bool) -> None:
     """List pilots, newest first."""
     client = connect(url)
     found = collect_pages(
@@ -143,9 +142,7 @@ def log(ident: str, folder: Path | None, url: str | None, *, as_json: bool) -> N
 @add_confirm_options
 @add_output_options
 @add_server_option
-def drain(
-    idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool
-) -> int:
+def drain(idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool) -> int:
     """Let pilots finish what they run, then exit."""
     client = connect(url)
     return _end_pilots(
@@ -166,9 +163,7 @@ def drain(
 @add_confirm_options
 @add_output_options
 @add_server_option
-def kill(
-    idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool
-) -> int:
+def kill(idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool) -> int:
     """Make pilots stop their payloads and exit.
 
     The jobs that they ran go back to the queue.
@@ -198,8 +193,7 @@ def _end_pilots(
     quiet: bool,
 ) -> int:
     things = [
-        clean_text(f"pilot {shorten_id(item.uuid)} {item.name} on {item.host} ({item.busy} payloads)")
-        for item in found
+        clean_text(f"pilot {shorten_id(item.uuid)} {item.name} on {item.host} ({item.busy} payloads)") for item in found
     ]
     if not confirm_action(action, things, url, yes=yes, dry_run=dry_run):
         return 0 if dry_run else 1

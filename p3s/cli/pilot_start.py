@@ -23,9 +23,7 @@ __all__ = ["start"]
 @click.command()
 @click.option("--name", default="", help="For people.")
 @click.option("--site", default="default", show_default=True, help="The site that it belongs to.")
-@click.option(
-    "--slots", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Payloads at once."
-)
+@click.option("--slots", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Payloads at once.")
 @click.option(
     "--cycles",
     type=click.IntRange(0),
@@ -34,13 +32,9 @@ __all__ = ["start"]
     help="Exit after so many empty polls in a row; 0: go on for ever.",
 )
 @click.option("--period", type=DURATION, default="50s", show_default=True, help="Length of a poll.")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Where outputs are kept; else in the home folder."
-)
+@click.option("--data", type=click.Path(path_type=Path), help="Where outputs are kept; else in the home folder.")
 @click.option("--work", type=click.Path(path_type=Path), help="Where payloads run; else in the home folder.")
-@click.option(
-    "--log", type=click.Path(path_type=Path), help="Where its log is kept; else in the home folder."
-)
+@click.option("--log", type=click.Path(path_type=Path), help="Where its log is kept; else in the home folder.")
 @click.option("--label", "labels", multiple=True, help="What this machine offers; repeatable.")
 @click.option("--cpus", type=click.IntRange(1), help="Sum over its payloads; else those of the machine.")
 @click.option("--memory", type=SIZE, default="0", help="Sum over its payloads, such as 16GB; else no limit.")

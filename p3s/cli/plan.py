@@ -49,9 +49,7 @@ def plan(file: Path, params: tuple[str, ...], url: str | None, *, as_json: bool,
         _print_plan(found, generations, path, matches)
 
 
-def _print_plan(
-    found: WorkflowPlan, generations: list[list[str]], path: list[str], matches: dict[str, Any]
-) -> None:
+def _print_plan(found: WorkflowPlan, generations: list[list[str]], path: list[str], matches: dict[str, Any]) -> None:
     print_fields(
         [
             ("workflow", found.name),
@@ -67,9 +65,7 @@ def _print_plan(
     for dataset in found.datasets.values():
         if dataset.producer is None:
             there = "available" if dataset.available else "not there yet"
-            click.echo(
-                clean_text(f"external {dataset.key}  {dataset.place} ({there}, {format_size(dataset.size)})")
-            )
+            click.echo(clean_text(f"external {dataset.key}  {dataset.place} ({there}, {format_size(dataset.size)})"))
     for job in found.jobs.values():
         _print_job(job, matches.get(job.name))
 
@@ -77,9 +73,7 @@ def _print_plan(
 def _print_job(job: JobPlan, match: dict[str, Any] | None) -> None:
     click.echo()
     click.echo(clean_text(f"job {job.name}") + (" (skipped by its `if`)" if job.skipped else ""))
-    inputs = [
-        f"{item.name}: {' '.join(item.keys)}{' (partial)' if item.partial else ''}" for item in job.inputs
-    ]
+    inputs = [f"{item.name}: {' '.join(item.keys)}{' (partial)' if item.partial else ''}" for item in job.inputs]
     needs = [f"{name}{' (done)' if done else ''}" for name, done in job.needs]
     resources = job.resources
     fields = [
@@ -147,7 +141,7 @@ def _match_job(job: JobPlan, owner: str, pilots: list[PilotView]) -> dict[str, A
         jobtype=job.jobtype,
         cpus=job.resources.cpus,
         memory=job.resources.memory,
-        labels=frozenset(job.resources.labels),
+        labels=job.resources.labels,
         timelimit=job.timelimit,
     )
     fit: list[str] = []
@@ -157,9 +151,9 @@ def _match_job(job: JobPlan, owner: str, pilots: list[PilotView]) -> dict[str, A
         offer = Offer(
             cpus=pilot.cpus,
             memory=pilot.memory or None,
-            labels=frozenset(pilot.labels),
-            users=frozenset(pilot.accepts.users),
-            jobtypes=frozenset(pilot.accepts.jobtypes),
+            labels=tuple(pilot.labels),
+            users=tuple(pilot.accepts.users),
+            jobtypes=tuple(pilot.accepts.jobtypes),
             lifetime=pilot.lifetime,
         )
         if reasons := find_mismatches(requirement, offer):

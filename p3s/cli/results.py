@@ -30,9 +30,7 @@ def print_results(client: Client, found: WorkflowView) -> None:
     if not results:
         tell("no results")
         return
-    print_table(
-        ["RESULT", "SIZE", "PLACE"], [[item.key, format_size(item.size), item.place] for item in results]
-    )
+    print_table(["RESULT", "SIZE", "PLACE"], [[item.key, format_size(item.size), item.place] for item in results])
     for item in results:
         if item.place.endswith(".json") and item.digest and item.size <= LARGEST_SHOWN:
             _print_content(client, item)
@@ -72,6 +70,4 @@ def _shorten(value: Any) -> str:
     text = clean_text(json.dumps(value, ensure_ascii=False))
     if len(text) <= LONGEST_VALUE:
         return text
-    if isinstance(value, (dict, list)):
-        return f"({len(value)} entries)"
     return f"{text[: LONGEST_VALUE - 3]}..."

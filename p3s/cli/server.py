@@ -24,12 +24,8 @@ _database_option = click.option(
 @click.command()
 @_database_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="The port."
-)
-@click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; SQLite has one."
-)
+@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="The port.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; SQLite has one.")
 @click.option("--exit-with-parent", "parent", type=int, hidden=True)
 def start(database: str | None, host: str, port: int, workers: int, parent: int | None) -> None:
     """Run the server in the foreground.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from p3s.cli.common import add_example, parse_pairs
-from p3s.cli.output import print_json, tell
+from p3s.cli.output import format_count, print_json, tell
 from p3s.cli.results import print_results
 from p3s.cli.watch import follow_workflow
 from p3s.client import Client
@@ -72,14 +72,10 @@ class Options:
     show_default=True,
     help="Where the server listens; if it is taken, the next free one.",
 )
-@click.option(
-    "--run", "file", type=click.Path(path_type=Path), help="Load this workflow, show its results, then stop."
-)
+@click.option("--run", "file", type=click.Path(path_type=Path), help="Load this workflow, show its results, then stop.")
 @click.option("-p", "params", metavar="NAME=VALUE", multiple=True, help="A parameter for --run; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def up(
-    pilots: int, slots: int | None, port: int, file: Path | None, params: tuple[str, ...], *, as_json: bool
-) -> int:
+def up(pilots: int, slots: int | None, port: int, file: Path | None, params: tuple[str, ...], *, as_json: bool) -> int:
     """Start a server and pilots here, until Ctrl-C.
 
     Everything is kept in one folder that only you can read: P3S_HOME, else your data folder for p3s.
@@ -148,9 +144,7 @@ def _start_system(options: Options, supervisor: Supervisor) -> Client:
     return Client(url, read_home_token(home, "admin"))
 
 
-def _start_server(
-    options: Options, supervisor: Supervisor, environ: dict[str, str], parent: tuple[str, ...]
-) -> str:
+def _start_server(options: Options, supervisor: Supervisor, environ: dict[str, str], parent: tuple[str, ...]) -> str:
     """Start the server, wait until it answers, and return its address."""
     home = options.home
     # Left behind by a server that was killed.
@@ -166,9 +160,7 @@ def _start_server(
     return url
 
 
-def _make_pilot(
-    number: int, url: str, options: Options, environ: dict[str, str], parent: tuple[str, ...]
-) -> Program:
+def _make_pilot(number: int, url: str, options: Options, environ: dict[str, str], parent: tuple[str, ...]) -> Program:
     name = f"local-{number}"
     home = options.home
     folders = ("--data", str(home.data), "--work", str(home.work / name), "--log", str(home.logs))
@@ -200,12 +192,10 @@ def _answers(client: Client) -> bool:
         return False
 
 
-def _run_workflow(
-    client: Client, body: LoadBody, supervisor: Supervisor | None = None, *, as_json: bool
-) -> int:
+def _run_workflow(client: Client, body: LoadBody, supervisor: Supervisor | None = None, *, as_json: bool) -> int:
     """Load a workflow, follow it, print its results; 1 if it did not finish."""
     reply = client.load_workflow(body)
-    tell(f"{reply.name} {reply.uuid}: {reply.jobs} jobs")
+    tell(f"{reply.name} {reply.uuid}: {format_count(reply.jobs, 'job')}")
     between = supervisor.check if supervisor else None
     found = follow_workflow(client, reply.uuid, as_json=as_json, between=between)
     if not as_json:
@@ -244,7 +234,7 @@ def _announce(url: str, options: Options, *, as_json: bool) -> None:
         click.echo(url)
     sys.stdout.flush()
     tell(
-        f"the server is up with {options.pilots} pilots of {options.slots} slots\n"
+        f"the server is up with {format_count(options.pilots, 'pilot')} of {format_count(options.slots, 'slot')}\n"
         f"  open   {url}/\n"
         f"  token  {home.token_file('admin')}\n"
         f"  logs   {home.logs}"

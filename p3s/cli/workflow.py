@@ -14,6 +14,7 @@ from p3s.cli.common import (
     add_list_options,
     add_output_options,
     add_server_option,
+    add_state_option,
     collect_pages,
     confirm_action,
     connect,
@@ -22,6 +23,7 @@ from p3s.cli.job import JOB_COLUMNS
 from p3s.cli.output import (
     Columns,
     clean_text,
+    format_count,
     format_counts,
     format_since,
     format_size,
@@ -52,7 +54,7 @@ COLUMNS: Columns = {
 
 @add_example("p3s workflow list --state running", "p3s workflow list -q --name diamond")
 @click.command()
-@click.option("--state", type=click.Choice(list(WorkflowState)), help="Only those in this state.")
+@add_state_option(WorkflowState)
 @click.option("--owner", help="Only those of this owner.")
 @click.option("--name", help="Only those of this name.")
 @add_list_options
@@ -69,9 +71,7 @@ def list_workflows(
     """List workflows, newest first."""
     client = connect(url)
     found = collect_pages(
-        lambda size, cursor: client.list_workflows(
-            state=state, owner=owner, name=name, limit=size, cursor=cursor
-        ),
+        lambda size, cursor: client.list_workflows(state=state, owner=owner, name=name, limit=size, cursor=cursor),
         limit,
     )
     print_items(found, COLUMNS, noun="workflows", as_json=as_json, quiet=quiet)
@@ -91,9 +91,7 @@ def show(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
         return
     jobs = client.list_jobs(workflow=found.uuid, limit=LARGEST_PAGE).items
     if as_json:
-        print_json(
-            found.model_dump(mode="json") | {"job_list": [job.model_dump(mode="json") for job in jobs]}
-        )
+        print_json(found.model_dump(mode="json") | {"job_list": [job.model_dump(mode="json") for job in jobs]})
         return
     print_fields(
         [
@@ -152,9 +150,7 @@ def start(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
 @add_confirm_options
 @add_output_options
 @add_server_option
-def cancel(
-    idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool
-) -> int:
+def cancel(idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool) -> int:
     """End workflows: their jobs are cancelled, payloads stopped."""
     client = connect(url)
     found = [client.show_workflow(ident) for ident in idents]
@@ -167,7 +163,10 @@ def cancel(
     for reply in done:
         click.echo(reply.uuid)
         if not quiet:
-            tell(f"{reply.state}: {reply.jobs} jobs cancelled, {reply.stopping} payloads told to stop")
+            tell(
+                f"{reply.state}: {format_count(reply.jobs, 'job')} cancelled, "
+                f"{format_count(reply.stopping, 'payload')} told to stop"
+            )
     return 0
 
 
@@ -177,9 +176,7 @@ def cancel(
 @add_confirm_options
 @add_output_options
 @add_server_option
-def delete(
-    idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool
-) -> int:
+def delete(idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool) -> int:
     """Forget workflows that have ended or never started.
 
     Files that they made stay where they are.
@@ -236,13 +233,10 @@ def results(ident: str, output: Path | None, url: str | None, *, as_json: bool, 
         "SIZE": lambda item: format_size(item.size),
         "PLACE": lambda item: item.place,
     }
-    print_items(
-        found, columns, noun="results yet", as_json=as_json, quiet=quiet, ident=lambda item: item.place
-    )
+    print_items(found, columns, noun="results yet", as_json=as_json, quiet=quiet, ident=lambda item: item.place)
 
 
 def _describe(found: list[WorkflowView]) -> list[str]:
     return [
-        clean_text(f"workflow {shorten_id(item.uuid)} {item.name} of {item.owner} ({item.state})")
-        for item in found
+        clean_text(f"workflow {shorten_id(item.uuid)} {item.name} of {item.owner} ({item.state})") for item in found
     ]

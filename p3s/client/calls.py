@@ -145,9 +145,7 @@ class Client:
         cursor: str | None = None,
     ) -> wire.DagList:
         """Return a page of stored DAGs."""
-        return self._get(
-            "dags", wire.DagList, {"name": name, "owner": owner, "limit": limit, "cursor": cursor}
-        )
+        return self._get("dags", wire.DagList, {"name": name, "owner": owner, "limit": limit, "cursor": cursor})
 
     def iterate_dags(self, *, name: str | None = None, owner: str | None = None) -> Iterator[wire.DagView]:
         """Yield all stored DAGs."""
@@ -241,9 +239,7 @@ class Client:
         query = {"workflow": workflow, "state": state, "limit": limit, "cursor": cursor}
         return self._get("datasets", wire.DatasetList, query)
 
-    def iterate_datasets(
-        self, *, workflow: str | None = None, state: str | None = None
-    ) -> Iterator[wire.DatasetView]:
+    def iterate_datasets(self, *, workflow: str | None = None, state: str | None = None) -> Iterator[wire.DatasetView]:
         """Yield all datasets that fit."""
         return _walk(lambda cursor: self.list_datasets(workflow=workflow, state=state, cursor=cursor))
 

@@ -200,7 +200,7 @@ def _revive(leaf: type[errors.P3sError], view: ErrorView) -> errors.P3sError:
     error = leaf.__new__(leaf)
     hint = (
         f" (request {view.request_id}; the server's log says more)"
-        if leaf is errors.P3sError and view.request_id
+        if leaf is errors.P3sError and view.request_id and view.request_id not in view.message
         else ""
     )
     error.args = (view.message + hint,)

@@ -49,9 +49,7 @@ class Answer:
 class Transport(Protocol):
     """What a `Client` sends with; it may be used by several threads at once."""
 
-    def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> Answer:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
         """Send one request and return what came back, whatever its status.
 
         Parameters
@@ -86,9 +84,7 @@ class SessionTransport:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> Answer:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
         """Send one request (see `Transport.send`)."""
         try:
             answer = self._session(url).request(
@@ -120,9 +116,7 @@ class PoolTransport:
     def __init__(self) -> None:
         self._pool = urllib3.PoolManager(num_pools=2, maxsize=4, retries=False)
 
-    def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> Answer:
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
         """Send one request (see `Transport.send`)."""
         try:
             answer = self._pool.urlopen(
@@ -135,9 +129,7 @@ class PoolTransport:
             )
         except urllib3.exceptions.HTTPError as error:
             raise Unreachable(_cut_path(url), _explain(error)) from error
-        return Answer(
-            answer.status, answer.data, {name.lower(): value for name, value in answer.headers.items()}
-        )
+        return Answer(answer.status, answer.data, {name.lower(): value for name, value in answer.headers.items()})
 
 
 def choose_transport(url: str) -> Transport:

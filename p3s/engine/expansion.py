@@ -209,7 +209,7 @@ class Expansion:
     def _refuse_name(self, member: Member, name: str, other: str) -> None:
         if wrong := check_name(member.key):
             self.faults.append(Fault(("jobs", name, "matrix"), f"name {quote_name(member.key)} of a member {wrong}"))
-        elif other != name:
+        else:
             message = f"two jobs have the name {quote_name(member.key)}: from '{other}' and '{name}'; rename one"
             self.faults.append(Fault(("jobs", name), message, at_key=True))
 

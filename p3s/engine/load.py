@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["is_standalone", "load_dag", "load_standalone", "validate_data"]
 
 #: Rounds of taking out what does not fit, so that the rest can be checked in the same pass.
-MAX_ROUNDS = 4
+MAX_ROUNDS = 5
 
 AnySpec = TypeVar("AnySpec", DagSpec, StandaloneSpec)
 
@@ -106,7 +106,8 @@ def load_dag(text: str, file: str) -> DagSpec:
     spec, faults = validate_data(DagSpec, data)
     faults += _check_text(text, data)
     if spec is not None:
-        faults += check_dag(spec)
+        # Members are tried out with all values there, or not at all.
+        faults += check_dag(spec, whole=not faults)
     raise_faults(faults, source)
     assert spec is not None
     spec._source = source  # noqa: SLF001  # Private to the package: no key of the document.
@@ -144,8 +145,7 @@ def load_standalone(text: str, file: str) -> StandaloneSpec:
     source = Source(text, file)
     spec, faults = validate_data(StandaloneSpec, data)
     faults += _check_text(text, data)
-    if spec is not None:
-        faults += check_standalone(spec)
+    faults += check_standalone(spec) if spec is not None else []
     raise_faults(faults, source)
     assert spec is not None
     spec._source = source  # noqa: SLF001  # As above.
@@ -220,25 +220,29 @@ def _take_out(data: Any, detail: ErrorDetails, round_number: int) -> None:
         return
     # A whole job, dataset or parameter is the most that is taken out: the others are checked.
     least = 2 if path[:1] in {("jobs",), ("datasets",), ("params",)} else 1
-    keep = len(path) if round_number == 0 else max(len(path) - round_number, least)
+    keep = max(len(path) - max(round_number - 1, 0), least)
     *parents, last = path[:keep] or ("",)
     for part in parents:
-        if isinstance(data, dict):
-            data = data.get(str(part))
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
-            return
+        # An earlier error of this round may have taken the parent out.
+        items = data if isinstance(data, dict) else dict(enumerate(data or ()))
+        data = items.get(part)
     if isinstance(data, dict) and last in data:
-        # The name stays, so that what refers to it is not reported in its turn.
-        if path[0] == "datasets" and keep == 2:
-            data[last] = {"path": "unknown"}
+        # Names stay as long as they can, so that what refers to them is not reported in its turn.
+        if keep == 2 and path[0] in {"datasets", "jobs"}:
+            data[last] = {"path": "unknown"} if path[0] == "datasets" else None
         elif detail["type"] == "extra_forbidden" or round_number > 0:
             del data[last]
         else:
-            data[last] = None
+            data[last] = _choose_stand_in(path)
     elif isinstance(data, list) and isinstance(last, int) and last < len(data):
         data[last] = None
+
+
+def _choose_stand_in(path: Path) -> Any:
+    """Return what takes the place of a value that does not fit, so that its absence is no problem of its own."""
+    if path[2:3] == ("matrix",) and path[3:4] not in {("include",), ("exclude",)}:
+        return ["unknown"]
+    return "unknown" if path[-1] in {"run", "payload"} or path[2:3] == ("matrix",) else None
 
 
 def _make_fault(model: type[BaseModel], detail: ErrorDetails) -> Fault:

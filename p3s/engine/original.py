@@ -65,8 +65,7 @@ def read_job_list(text: str, file: str) -> list[StandaloneSpec]:
             Fault((*path, *_rename(fault.path, item)), fault.message, fault.at_key, fault.word, fault.candidates)
             for fault in wrong
         ]
-        if spec is not None:
-            specs.append(spec)
+        specs += [spec] if spec is not None else []
         if len(faults) > MAX_PROBLEMS:
             break
     raise_faults(faults, source)
@@ -92,8 +91,7 @@ def _read_job(item: Any) -> tuple[StandaloneSpec | None, list[Fault]]:
             data["hold"] = "true"
     spec, wrong = validate_data(StandaloneSpec, data)
     faults += wrong + check_strays(item)
-    if spec is not None:
-        faults += check_standalone(spec)
+    faults += check_standalone(spec) if spec is not None else []
     return spec, faults
 
 

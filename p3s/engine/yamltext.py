@@ -216,6 +216,8 @@ def locate_paths(text: str, paths: Iterable[Path]) -> dict[Path, Place]:
                     key_at, frame[2] = frame[3], None
             if branch:
                 _note_place(branch, Place(key_at, at), found)
+                # A single word may stand for a list of one.
+                _note_place(branch.get(word, {}) if word is not None else {}, Place(at, at), found)
             if word is None:
                 is_list = isinstance(event, yaml.SequenceStartEvent)
                 stack.append([is_list, branch, 0 if is_list else None, at])
@@ -262,10 +264,10 @@ def _join_surrogates(match: re.Match[str]) -> str:
 
 
 def _explain_syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
-    mark = error.problem_mark or error.context_mark
+    mark = error.problem_mark
     problem = error.problem or "cannot be read"
-    if mark is None:
-        return Problem(f"syntax error: {problem}", file=file)
+    # The parser sets both; the type of the exception allows for others.
+    assert mark is not None
     lines = text.splitlines()
     near = "\n".join(lines[max(0, mark.line - 1) : mark.line + 1])
     line = lines[mark.line] if mark.line < len(lines) else ""

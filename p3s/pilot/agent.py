@@ -34,7 +34,8 @@ ORPHAN_PAUSE = 60.0
 
 log = logging.getLogger("p3s.pilot")
 
-Message: TypeAlias = events.Event | Exit | Staged
+#: An exception is one that no part foresaw; the loop raises it.
+Message: TypeAlias = events.Event | Exit | Staged | Exception
 
 
 class Agent:
@@ -95,6 +96,7 @@ class Agent:
             self._callers.close()
             self._reaper.close()
             self._guard.close()
+            self._reaper.join()
             self._outbox.close()
 
     def _step(self) -> events.Leave | None:
@@ -125,6 +127,8 @@ class Agent:
             self._todo.append(events.LogsRead(tuple(chunks)))
 
     def _translate(self, message: Message) -> list[events.Event]:
+        if isinstance(message, Exception):
+            raise message
         if isinstance(message, Exit):
             return self._hands.note_exit(message)
         if isinstance(message, Staged):

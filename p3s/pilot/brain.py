@@ -17,6 +17,7 @@ from p3s.pilot.exits import (
     EXIT_INCONSISTENT,
     EXIT_NO_ID,
     EXIT_NONSENSE,
+    EXIT_OK,
 )
 from p3s.pilot.planner import GATHER, Planner
 from p3s.pilot.roster import Held
@@ -179,14 +180,14 @@ class Brain(Planner):
             idle, life = now - self._idle_since, self.options.cycles * self.options.period
             # The server's clock may run a little faster than this one.
             if life and idle >= life * 0.98:
-                self._set_goal(0, f"no job came for {idle:.0f} s")
+                self._set_goal(EXIT_OK, f"no job came for {idle:.0f} s")
 
     def _take_status(self, status: PilotStatus, message: str, now: float) -> list[Instruction]:
         match status:
             case PilotStatus.DRAIN:
-                self._set_goal(0, message or "the server asked it to drain")
+                self._set_goal(EXIT_OK, message or "the server asked it to drain")
             case PilotStatus.KILL:
-                return self._give_up(0, message or "the server asked it to stop", now)
+                return self._give_up(EXIT_OK, message or "the server asked it to stop", now)
             case PilotStatus.FAIL:
                 return self._give_up(EXIT_FAIL, message or "the server said FAIL", now)
             case _:
@@ -256,7 +257,7 @@ class Brain(Planner):
 
     def _take_interrupt(self, now: float) -> list[Instruction]:
         self._interrupts += 1
-        self._set_goal(0, "it was asked to, by a signal")
+        self._set_goal(EXIT_OK, "it was asked to, by a signal")
         if self._interrupts == 1:
             text = f"draining: {len(self.roster)} payloads finish; a second signal hands them back"
             return [events.Note(text)]

@@ -33,7 +33,7 @@ class Callers:
         Called from the threads with each event.
     """
 
-    def __init__(self, client: Client, body: RegisterBody, tell: Callable[[Event], None]) -> None:
+    def __init__(self, client: Client, body: RegisterBody, tell: Callable[[Event | Exception], None]) -> None:
         self._client, self._body, self._tell = client, body, tell
         self.secret = ""
         self._queues: dict[Channel, SimpleQueue[Callable[[], Event] | None]] = {
@@ -60,7 +60,10 @@ class Callers:
     def _run(self, channel: Channel) -> None:
         queue = self._queues[channel]
         while (work := queue.get()) is not None:
-            self._tell(work())
+            try:
+                self._tell(work())
+            except Exception as error:  # noqa: BLE001 - raised again by the loop, which else would wait for ever
+                self._tell(error)
 
     def _register(self) -> Event:
         try:

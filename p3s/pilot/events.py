@@ -7,8 +7,7 @@ them out. The brain gets the time with each event, so a test can play any story 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TYPE_CHECKING
-
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from p3s.wire import AttemptReport, ExchangeBody, ExchangeReply, JobOrder, LogChunk, RegisterReply

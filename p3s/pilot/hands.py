@@ -82,7 +82,7 @@ class Hands:
         blobs: BlobStore,
         outbox: Outbox,
         guard: Guard,
-        tell: Callable[[Event | Staged], None],
+        tell: Callable[[Event | Staged | Exception], None],
         note: Callable[[str], None],
     ) -> None:
         self._options, self._blobs, self._outbox, self._guard = options, blobs, outbox, guard
@@ -101,7 +101,7 @@ class Hands:
         work = self._works[order.attempt] = Work(order, Sandbox(path, root / order.attempt))
         if is_cached(order, self._cache) and not find_missing_inputs(order.inputs):
             return self.start(Staged(order.attempt), reaper)
-        self._pool.submit(self._stage, work)
+        self._submit(lambda: self._stage(work))
         return []
 
     def start(self, staged: Staged, reaper: Reaper) -> list[Event]:
@@ -119,20 +119,13 @@ class Hands:
                 process = start_payload(command, environ, work.sandbox)
                 reaper.add_leader(process.pid)
         except AttemptFailed as failure:
-            report = AttemptReport(
-                attempt=work.order.attempt,
-                token=work.order.token,
-                kind="failed",
-                reason=failure.reason,
-                message=str(failure)[:4000],
-            )
-            return [events.Ended(report)]
+            return [events.Ended(_make_failure(work, failure))]
         work.process, work.started = process, read_monotonic()
         self._by_pid[process.pid] = work
         self._guard.add(process.pid, exclusive=work.order.exclusive)
         return [events.Began(work.order.attempt)]
 
-    def _stage(self, work: Work) -> None:
+    def _stage(self, work: Work) -> Staged:
         failure: AttemptFailed | None = None
         try:
             store_bundle(work.order, self._cache, self._blobs.fetch)
@@ -143,7 +136,7 @@ class Hands:
             failure = error
         except OSError as error:
             failure = explain_os_error(error, self._cache)
-        self._tell(Staged(work.order.attempt, failure))
+        return Staged(work.order.attempt, failure)
 
     # Ending ----------------------------------------------------------------------------------------------
 
@@ -178,13 +171,16 @@ class Hands:
         """Make the report of an attempt whose payload exited; outputs are looked at by the pool."""
         work = self._works[attempt]
         if look and work.order.outputs:
-            self._pool.submit(lambda: self._tell(self._settle(work, look=True)))
+            self._submit(lambda: self._settle(work, look=True))
             return []
         return [self._settle(work, look=look)]
 
     def _settle(self, work: Work, *, look: bool) -> Event:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        report = make_report(work, look=look, pilot_memory=memory)
+        try:
+            report = make_report(work, look=look, pilot_memory=memory)
+        except OSError as error:
+            report = _make_failure(work, explain_os_error(error, work.sandbox.path))
         record = make_record(work, report)
         if look:
             try:
@@ -199,11 +195,11 @@ class Hands:
 
     def upload(self, attempt: str) -> None:
         """Bring an attempt's results to the server, in the pool."""
-        self._pool.submit(lambda: self._tell(self._upload(attempt)))
+        self._submit(lambda: self._upload(attempt))
 
     def publish(self, attempt: str) -> None:
         """Put an attempt's published names in place, in the pool."""
-        self._pool.submit(lambda: self._tell(self._publish(attempt)))
+        self._submit(lambda: self._publish(attempt))
 
     def forget(self, attempt: str) -> None:
         """Delete the record and the sandbox of an attempt."""
@@ -270,6 +266,15 @@ class Hands:
             return events.PublishFailed(attempt, str(error))
         return events.Published(attempt)
 
+    def _submit(self, task: Callable[[], Event | Staged]) -> None:
+        def run() -> None:
+            try:
+                self._tell(task())
+            except Exception as error:  # noqa: BLE001 - raised again by the loop, which else would wait for ever
+                self._tell(error)
+
+        self._pool.submit(run)
+
     def _clean_up(self, attempt: str, *, outputs: bool) -> None:
         work = self._works.pop(attempt, None)
         folders: list[Path] = []
@@ -282,6 +287,16 @@ class Hands:
         self._outbox.delete(attempt)
         if folders:
             self._pool.submit(_delete, folders)
+
+
+def _make_failure(work: Work, failure: AttemptFailed) -> AttemptReport:
+    return AttemptReport(
+        attempt=work.order.attempt,
+        token=work.order.token,
+        kind="failed",
+        reason=failure.reason,
+        message=str(failure)[:4000],
+    )
 
 
 def _delete(folders: list[Path]) -> None:

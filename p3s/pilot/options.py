@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import uuid as uuids
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from p3s.errors import BadInput, Problem
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

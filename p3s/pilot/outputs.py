@@ -13,8 +13,8 @@ from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.wire import TAIL_BYTES, OutputReport
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable
+    from pathlib import Path
 
     from p3s.wire import OutputOrder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from p3s.pilot import events
-from p3s.pilot.exits import EXIT_AWAY
+from p3s.pilot.exits import EXIT_AWAY, EXIT_OK
 from p3s.pilot.ledger import Ledger
 from p3s.pilot.link import Link
 from p3s.pilot.roster import Roster
@@ -105,16 +105,18 @@ class Planner:
                 decisions.append(events.Register())
             return decisions
         if "quick" not in self.link.in_flight:
-            decisions += self._plan_quick(now)
-        if "held" not in self.link.in_flight and "quick" not in self.link.in_flight:
-            decisions += self._plan_held(now)
+            overdue = bool(self.roster) and "held" in self.link.in_flight and self._is_heartbeat_due(now)
+            decisions += self._plan_quick(now, heartbeat=overdue)
+        if not self.link.in_flight:
+            # A call that the server holds says all that a heartbeat would.
+            decisions += self._plan_held(now) or self._plan_quick(now, heartbeat=self._is_heartbeat_due(now))
         return decisions
 
     def _watch_clock(self, now: float) -> list[Instruction]:
         decisions = [*self.ledger.take_retries(now), *self.roster.watch_clock(now, self._lease_end)]
         lifetime, silence = self.options.lifetime, now - self.link.heard
-        if lifetime is not None and now - self._started >= lifetime and self._interrupts < 2:
-            self._set_goal(0, "its lifetime is over")
+        if lifetime is not None and now >= self._started + lifetime and self._interrupts < 2:
+            self._set_goal(EXIT_OK, "its lifetime is over")
             self._interrupts = 2
             decisions += self.roster.end_all("the pilot's lifetime is over", now)
         if silence >= self.link.patience and self._goal is None and self._ever_registered:
@@ -133,19 +135,22 @@ class Planner:
             return [events.Leave(*self._goal)]
         if "quick" in self.link.in_flight or now < self.link.not_before:
             return []
-        self._farewells += 1
         if self.ledger.has_uploads() or self.ledger.has_due():
-            return self._plan_quick(now)
+            calls = self._plan_quick(now, heartbeat=self._is_heartbeat_due(now))
+            self._farewells += len(calls)
+            return calls
+        self._farewells += 1
         body = ExchangeBody(ack=self.link.ack, running=[], state="leaving", reason=self._goal[1][:1000])
         return [self._send("quick", body, now)]
 
-    def _plan_quick(self, now: float) -> list[Instruction]:
+    def _is_heartbeat_due(self, now: float) -> bool:
+        # Compared as `find_next_time` adds, so that rounding never makes the two disagree.
+        return now >= self.link.sent + self.link.heartbeat
+
+    def _plan_quick(self, now: float, *, heartbeat: bool) -> list[Instruction]:
         for report in self.roster.take_starts(now, GATHER):
             self.ledger.add(report)
         due = self._flush_at <= now and now >= self.roster.find_gathering_end(GATHER)
-        heartbeat = now - self.link.sent >= self.link.heartbeat and (
-            bool(self.roster) or "held" not in self.link.in_flight
-        )
         if not (due or heartbeat):
             return []
         self._flush_at = float("inf")
@@ -174,7 +179,7 @@ class Planner:
             body.lifetime = self._find_lifetime(now)
             wait = min(self.options.period, self.link.poll)
             body.wait = min(wait, self.link.heartbeat) if self.roster else wait
-        elif self.roster and now - self._activity >= QUIET:
+        elif self.roster and now >= self._activity + QUIET:
             body.wait = self.link.heartbeat
         else:
             return []

@@ -70,6 +70,10 @@ class Reaper:
         self._closed = True
         self._born.set()
 
+    def join(self, timeout: float = 5.0) -> None:
+        """Wait for the thread's end, so that it takes no child of whoever comes next in this process."""
+        self._thread.join(timeout)
+
     def _run(self) -> None:
         while not self._closed:
             try:

@@ -16,9 +16,10 @@ from p3s.pilot.outputs import collect_outputs, read_tail
 from p3s.wire import AttemptReport
 
 if TYPE_CHECKING:
-    from p3s.pilot.sandbox import Sandbox
     import subprocess
+
     from p3s.pilot.reaper import Exit
+    from p3s.pilot.sandbox import Sandbox
     from p3s.wire import JobOrder
 
 __all__ = ["Work", "make_record", "make_report"]

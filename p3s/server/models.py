@@ -160,7 +160,8 @@ requirement = _table(
     sa.Column("labels", sa.JSON, nullable=False),
 )
 
-#: Nodes of work. `missing` counts predecessors not yet done; `attempt` is the number of the newest attempt.
+#: Nodes of work. `missing` counts predecessors not yet done, `paused` holds a release back, `attempt` is the number
+#: of the newest attempt.
 job = _table(
     "job",
     _id(),
@@ -177,6 +178,7 @@ job = _table(
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("timelimit", sa.Double, nullable=False),
     sa.Column("missing", sa.Integer, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("due", Clock, nullable=False),
     sa.Column("rank", sa.Double, nullable=False),
     sa.Column("not_before", Clock, nullable=False, server_default="0"),
@@ -207,8 +209,13 @@ sa.Index(
 sa.Index(
     "ix_job_ready",
     job.c.not_before,
-    sqlite_where=sa.and_(job.c.state == "waiting", job.c.missing == 0),
-    postgresql_where=sa.and_(job.c.state == "waiting", job.c.missing == 0),
+    sqlite_where=sa.and_(job.c.state == "waiting", job.c.missing == 0, job.c.paused.is_(False)),
+    postgresql_where=sa.and_(job.c.state == "waiting", job.c.missing == 0, job.c.paused.is_(False)),
+)
+
+# Jobs held back by a pause, or by a retry or resume that is not done yet.
+sa.Index(
+    "ix_job_paused", job.c.workflow_id, sqlite_where=job.c.paused.is_(True), postgresql_where=job.c.paused.is_(True)
 )
 
 #: The wide and cold half of a job: what a pilot needs to run it.

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Threads of a worker. Each held long poll takes one, so they must exceed the pilots; they start when needed.
 THREADS = 2200
+#: Seconds to wait for the lock of the embedded database.
+LOCK_WAIT = 3.0
 #: Seconds that answers under way get when the server stops; held calls are answered at once.
 GRACE = 10
 
@@ -106,22 +108,26 @@ def _prepare_database(db: Database, address: str) -> None:
         # An embedded or an empty database belongs to this server alone.
         apply_migrations(db)
         return
-    raise BadInput(
-        [
-            f"the database has version {current}, this p3s needs {newest}; "
-            f"`p3s server migrate --database {address}` brings it"
-        ]
-    )
+    brings = f"`p3s server migrate --database {address}` brings it"
+    raise BadInput([f"the database has version {current}, this p3s needs {newest}; {brings}"])
 
 
 def _lock_database(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise Conflict(f"another server runs on {path.parent}; stop it, or set P3S_HOME to another folder") from error
-    return descriptor
+    # A worker whose master was killed lives a moment longer.
+    end = time.monotonic() + LOCK_WAIT
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                os.close(descriptor)
+                raise Conflict(
+                    f"another server runs on {path.parent}; stop it, or set P3S_HOME to another folder"
+                ) from error
+            time.sleep(0.1)
+        else:
+            return descriptor
 
 
 def _write_server_file(home: Home, host: str, port: int) -> None:
@@ -172,10 +178,14 @@ def _start_sweeper(worker: Any) -> None:
 
 
 def _release_waits(worker: Any, core: Core) -> None:
-    """Answer held calls as soon as the worker is told to stop: nobody waits for a long poll to end."""
-    while worker.alive:
+    """Answer held calls as soon as the worker is to stop, and do not outlive a master that was killed."""
+    while worker.alive and os.getppid() == worker.ppid:
         time.sleep(0.1)
     core.hub.close()
+    if os.getppid() != worker.ppid:
+        # Nobody is left to stop this worker; what is not committed is not acknowledged, so nothing is lost.
+        time.sleep(0.5)
+        os._exit(1)
 
 
 def _close(_server: Any, worker: Any) -> None:

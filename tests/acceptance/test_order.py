@@ -104,7 +104,7 @@ def test_random_graph_keeps_its_order(farm: System, journal: Journal) -> None:
     parents = {n: sorted({(n * 7 + 3) % n, (n * 5 + 1) % n, n // 2} - {n}) if n else [] for n in range(40)}
     jobs = "".join(
         f"  j{n}:\n    needs: {[f'j{p}' for p in parents[n]]}\n"
-        f"    run: |\n      echo begin {n} >> \"$JOURNAL\"\n      echo end {n} >> \"$JOURNAL\"\n"
+        f'    run: |\n      echo begin {n} >> "$JOURNAL"\n      echo end {n} >> "$JOURNAL"\n'
         for n in parents
     )
     run_text(farm, f"name: odd\ndefaults: {{env: {journal.env}}}\njobs:\n{jobs}")

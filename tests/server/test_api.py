@@ -36,7 +36,8 @@ class Api:
         return secret
 
     def call(self, method: str, path: str, role: Role | None = Role.ADMIN, body: object = None, secret: str = ""):
-        headers = {"Authorization": f"Bearer {secret or self.tokens[role]}"} if role or secret else {}
+        shown = secret or (self.tokens[role] if role else "")
+        headers = {"Authorization": f"Bearer {shown}"} if shown else {}
         return self.app.test_client().open("/api/v1" + path, method=method, headers=headers, json=body)
 
     def load(self, number: int = 1, role: Role = Role.SUBMITTER, **fields: object):
@@ -79,11 +80,11 @@ def test_every_route_refuses_who_may_not(api):
                 assert status not in {401, 403}, (method, path, role)
 
 
-def test_a_route_without_a_role_stops_the_start(api, monkeypatch):
+def test_a_route_without_a_role_stops_the_start(api, monkeypatch, tmp_path):
     """The application refuses to start when a route does not say what it needs."""
     monkeypatch.delitem(NEEDS, "api.status")
     with pytest.raises(RuntimeError, match=r"api\.status"):
-        create_app(api.db, ServerSettings(database="", home=Home(None)))
+        create_app(api.db, ServerSettings(database="", home=Home(tmp_path)))
 
 
 def test_errors_have_one_shape(api):

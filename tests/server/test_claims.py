@@ -9,7 +9,7 @@ import pytest
 from p3s.engine.states import PilotStatus
 from p3s.errors import NoToken
 from p3s.server.usecases.sweep import sweep
-from p3s.wire import Accepts, Claim
+from p3s.wire import Accepts, Claim, ExchangeReply
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import load_text, make_job
 
@@ -170,7 +170,7 @@ def test_racing_pilots_get_each_job_once(core):
 def test_held_call_is_woken_by_a_new_job(core):
     """A call that waits is answered when a job that fits is created, and only then."""
     pilot = ScriptedPilot(core)
-    answers: list[object] = []
+    answers: list[ExchangeReply] = []
     pilot.number += 1
     wish = Claim(number=pilot.number, want=1, cpus=4)
     held = threading.Thread(target=lambda: answers.append(pilot.call(claim=wish, wait=30.0)))
@@ -192,7 +192,7 @@ def test_stop_order_ends_a_held_call(core):
     pilot = ScriptedPilot(core)
     (order,) = pilot.claim()
     pilot.report(order, "started")
-    answers: list[object] = []
+    answers: list[ExchangeReply] = []
     held = threading.Thread(target=lambda: answers.append(pilot.call(wait=30.0)))
     held.start()
     with core.db.read() as connection:

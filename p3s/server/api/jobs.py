@@ -15,8 +15,8 @@ from p3s.server.queries.jobs import find_attempt
 from p3s.server.queries.jobs import list_jobs as query_jobs
 from p3s.server.queries.jobs import read_log as query_log
 from p3s.server.queries.jobs import show_job as query_job
-from p3s.server.usecases import acts, load
-from p3s.wire import CancelReply, CreateJobsBody, CreateJobsReply, EmptyBody, JobList, JobView, LogView
+from p3s.server.usecases import acts, holds, load
+from p3s.wire import CancelReply, CreateJobsBody, CreateJobsReply, EmptyBody, JobList, JobView, LogView, RetryReply
 
 
 def _find(ident: str) -> Any:
@@ -79,3 +79,11 @@ def cancel_job(ident: str, body: EmptyBody) -> CancelReply:  # noqa: ARG001 - de
     row = _find(ident)
     require_owner(caller(), row.owner, f"job {row.uuid}")
     return acts.cancel_job(core(), row, caller().name)
+
+
+@endpoint("POST", "/jobs/<path:ident>/retry", takes=EmptyBody, gives=RetryReply)
+def retry_job(ident: str, body: EmptyBody) -> RetryReply:  # noqa: ARG001 - see above
+    """Run a job again that failed, or was cancelled or skipped, with the skipped ones below it."""
+    row = _find(ident)
+    require_owner(caller(), row.owner, f"job {row.uuid}")
+    return holds.retry_job(core(), row, caller().name)

@@ -10,7 +10,8 @@ from p3s.server.api.frame import caller, core, endpoint
 from p3s.server.queries.find import find_anything
 from p3s.server.queries.system import count_states
 from p3s.server.queries.why import explain
-from p3s.wire import StatusReply, WhoReply, WhyReply
+from p3s.server.usecases import holds
+from p3s.wire import EmptyBody, StatusReply, WhoReply, WhyReply
 
 
 @endpoint("GET", "/who", gives=WhoReply)
@@ -19,13 +20,23 @@ def who() -> WhoReply:
     return WhoReply(name=caller().name, role=caller().role)
 
 
-@endpoint("GET", "/status", gives=StatusReply)
-def status() -> StatusReply:
-    """Count everything by state."""
+def _view() -> StatusReply:
     server = core()
     with server.db.read() as connection:
         counts = count_states(connection)
-    return StatusReply(version=__version__, database=server.db.kind, uptime=time.monotonic() - server.born, **counts)
+    return StatusReply(
+        version=__version__,
+        database=server.db.kind,
+        uptime=time.monotonic() - server.born,
+        paused_by=server.paused_by,
+        **counts,
+    )
+
+
+@endpoint("GET", "/status", gives=StatusReply)
+def status() -> StatusReply:
+    """Count everything by state."""
+    return _view()
 
 
 @endpoint("GET", "/why/<path:thing>", gives=WhyReply)
@@ -35,3 +46,17 @@ def why(thing: str) -> WhyReply:
         noun, row = find_anything(connection, thing, owner=caller().name)
         sentence = explain(connection, noun, row, read_clock())
     return WhyReply(noun=noun, uuid=row.uuid, state=row.state, sentence=sentence)
+
+
+@endpoint("POST", "/server/pause", takes=EmptyBody, gives=StatusReply)
+def pause_server(body: EmptyBody) -> StatusReply:  # noqa: ARG001 - decoded so that fields are refused
+    """Give out no more jobs; what is dispatched runs on."""
+    holds.pause_server(core(), caller().name)
+    return _view()
+
+
+@endpoint("POST", "/server/resume", takes=EmptyBody, gives=StatusReply)
+def resume_server(body: EmptyBody) -> StatusReply:  # noqa: ARG001 - see above
+    """Give out jobs again."""
+    holds.resume_server(core(), caller().name)
+    return _view()

@@ -15,7 +15,7 @@ from p3s.server.queries.jobs import list_workflow_jobs
 from p3s.server.queries.workflows import list_edges, view_workflow
 from p3s.server.queries.workflows import list_results as query_results
 from p3s.server.queries.workflows import list_workflows as query_workflows
-from p3s.server.usecases import acts, load
+from p3s.server.usecases import acts, holds, load
 from p3s.wire import (
     CancelReply,
     EmptyBody,
@@ -23,6 +23,7 @@ from p3s.wire import (
     LoadBody,
     LoadReply,
     ResultList,
+    RetryReply,
     WorkflowList,
     WorkflowView,
 )
@@ -80,6 +81,28 @@ def start_workflow(ident: str, body: EmptyBody) -> WorkflowView:  # noqa: ARG001
 def cancel_workflow(ident: str, body: EmptyBody) -> CancelReply:  # noqa: ARG001 - see above
     """Cancel all that is not final."""
     return acts.cancel_workflow(core(), _find(ident, to_change=True), caller().name)
+
+
+@endpoint("POST", "/workflows/<ident>/pause", takes=EmptyBody, gives=WorkflowView)
+def pause_workflow(ident: str, body: EmptyBody) -> WorkflowView:  # noqa: ARG001 - see above
+    """Hold back what is not dispatched."""
+    row = _find(ident, to_change=True)
+    holds.pause_workflow(core(), row, caller().name)
+    return _view(row.id)
+
+
+@endpoint("POST", "/workflows/<ident>/resume", takes=EmptyBody, gives=WorkflowView)
+def resume_workflow(ident: str, body: EmptyBody) -> WorkflowView:  # noqa: ARG001 - see above
+    """Let a paused workflow go on."""
+    row = _find(ident, to_change=True)
+    holds.resume_workflow(core(), row, caller().name)
+    return _view(row.id)
+
+
+@endpoint("POST", "/workflows/<ident>/retry", takes=EmptyBody, gives=RetryReply)
+def retry_workflow(ident: str, body: EmptyBody) -> RetryReply:  # noqa: ARG001 - see above
+    """Run again what did not finish, keeping what did."""
+    return holds.retry_workflow(core(), _find(ident, to_change=True), caller().name)
 
 
 @endpoint("DELETE", "/workflows/<ident>")

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from p3s.engine.matching import Offer, Requirement, find_mismatches
 from p3s.engine.states import DatasetState, JobState, Reason
-from p3s.server.models import attempt, dataset, job, job_input, job_need, pilot, requirement
+from p3s.server.models import attempt, dataset, job, job_input, job_need, meta, pilot, requirement, workflow
 from p3s.server.queries.pilots import LIVE
 
 if TYPE_CHECKING:
@@ -103,6 +103,9 @@ def explain_pilot(row: Any, now: float) -> str:
 
 
 def _explain_waiting(connection: sa.Connection, row: Any, now: float) -> str:
+    if row.missing == 0 and row.paused:
+        held = connection.execute(sa.select(workflow).where(workflow.c.id == row.workflow_id)).one()
+        return f"It is held back: its workflow is {held.state} ({held.message}); `p3s workflow resume` lets it go on."
     if row.missing == 0:
         wait = max(0, round(row.not_before - now))
         return f"It waits {wait} s more before its next attempt: the last one ended with {row.reason}."
@@ -142,6 +145,9 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
         timelimit=wish_row.timelimit,
         labels=tuple(wish_row.labels),
     )
+    by = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "paused"))
+    if by is not None:
+        return f"It is ready, and the server gives out no jobs: paused by {by}; `p3s server resume` lets it go on."
     pilots = connection.execute(sa.select(pilot).where(pilot.c.state.in_(LIVE)).limit(1000)).all()
     if not pilots:
         return "It is ready, and no pilot is alive; `p3s pilot start` starts one."

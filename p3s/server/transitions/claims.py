@@ -117,7 +117,7 @@ def _mint(ledger: Ledger, pilot_id: int, number: int, rows: Sequence[Any]) -> in
     if not rows:
         return 0
     ids = [row.id for row in rows]
-    moved = set(ledger.move("job", ids, Signal.CLAIM, attempt=job.c.attempt + 1, reason=None, message=""))
+    moved = set(ledger.move("job", ids, Signal.CLAIM, attempt=job.c.attempt + 1, started=None, reason=None, message=""))
     minted = [
         {
             "uuid": str(uuid.uuid4()),

@@ -123,6 +123,7 @@ def wake_sleepers(ledger: Ledger) -> bool:
             .where(
                 job.c.state == sa.literal_column(f"'{JobState.WAITING}'"),
                 job.c.missing == sa.literal_column("0"),
+                job.c.paused.is_(False),
                 job.c.not_before <= ledger.now,
             )
             .order_by(job.c.not_before)

@@ -188,7 +188,8 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules
     signal = Signal.LATE_SUCCESS if late else Signal.SUCCEED
     if not ledger.move("attempt", [row.id], signal, **_measured(ledger, report)):
         return _supersede(ledger, row, report)
-    if not ledger.move("job", [row.job_id], signal, ended=ledger.now, reason=None, message=""):
+    started = sa.func.coalesce(job.c.started, ledger.now - (report.wall or 0.0))
+    if not ledger.move("job", [row.job_id], signal, started=started, ended=ledger.now, reason=None, message=""):
         raise Overtaken  # The job left between the look and the write, so the attempt's move must not stand.
     for target in expected:
         output = made[target.name]
@@ -258,6 +259,8 @@ def _find_wrong_outputs(ledger: Ledger, row: Any, expected: Sequence[Any], made:
 
 def _measured(ledger: Ledger, report: AttemptReport) -> dict[str, Any]:
     return {
+        # A short payload's start and end come in one report.
+        "started": sa.func.coalesce(attempt.c.started, ledger.now - (report.wall or 0.0)),
         "ended": ledger.now,
         "message": report.message,
         "exit_code": report.exit_code,

@@ -159,7 +159,7 @@ def _release(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
     for batch in split_batches(ids):
         rows = ledger.connection.execute(
             sa.select(job.c.id, job.c.noop, job.c.requirement_id).where(
-                job.c.id.in_(batch), job.c.missing == 0, job.c.not_before <= ledger.now
+                job.c.id.in_(batch), job.c.missing == 0, job.c.not_before <= ledger.now, job.c.paused.is_(False)
             )
         ).all()
         noops += [row.id for row in rows if row.noop]

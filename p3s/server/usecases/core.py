@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from p3s.clock import read_clock
 from p3s.engine.matching import Requirement
-from p3s.server.models import meta, requirement
+from p3s.engine.states import JobState
+from p3s.server.models import job, meta, requirement
 from p3s.server.queries.runtimes import record_runtimes
 from p3s.server.transitions.ledger import Ledger
 from p3s.server.transitions.reports import ReportRules
@@ -49,6 +50,9 @@ class Core:
         self.hub = Hub()
         self.secret = self._read_secret()
         self.born = time.monotonic()
+        #: Who paused the whole server; read anew each second.
+        self.paused_by: str | None = None
+        self.read_pause()
         self._requirements: dict[int, Requirement] = {}
 
     @property
@@ -85,6 +89,22 @@ class Core:
                 labels=tuple(row.labels),
             )
         return self._requirements
+
+    def read_pause(self) -> None:
+        """Look up whether the server is paused; another process may have been told."""
+        with self.db.read() as connection:
+            self.paused_by = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "paused"))
+
+    def ring_all(self) -> None:
+        """Ring held claims for all that is claimable, whichever process released it."""
+        if self.paused_by is not None or not self.hub.is_wanted():
+            return
+        there = sa.exists().where(
+            job.c.requirement_id == requirement.c.id, job.c.state == sa.literal_column(f"'{JobState.DEFINED}'")
+        )
+        with self.db.read() as connection:
+            found = connection.scalars(sa.select(requirement.c.id).where(there)).all()
+        self.wake(dict.fromkeys(found, 1))
 
     def wake(self, released: Mapping[int, int]) -> None:
         """Ring held claims for jobs that became claimable; `released` counts them by requirement."""

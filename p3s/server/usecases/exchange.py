@@ -201,6 +201,8 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
         reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)
         if reply.jobs:
             return
+    if core.paused_by is not None:
+        return
     offer = Offer(
         users=tuple(row.accepts["users"]),
         jobtypes=tuple(row.accepts["jobtypes"]),

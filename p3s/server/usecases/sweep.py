@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from p3s.engine.states import JobState, Signal, WorkflowState
+from p3s.engine.states import Signal, WorkflowState
 from p3s.errors import Unavailable
-from p3s.server.models import job, requirement, ripple, workflow
+from p3s.server.models import job, ripple, workflow
 from p3s.server.transitions.ends import cancel_some
 from p3s.server.transitions.leases import end_silent_pilots, return_unacknowledged, wake_sleepers
+from p3s.server.transitions.pauses import pause_some, resume_some
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.transitions.store import start_some
 
@@ -52,6 +53,15 @@ def sweep(core: Core, *, leases: bool) -> None:
         _repeat(core, "sweeper", lambda ledger: end_silent_pilots(ledger, settings.lease, rules))
     with core.db.read() as connection:
         rippling = connection.scalar(sa.select(ripple.c.id).limit(1)) is not None
+        resuming = connection.scalars(
+            sa.select(workflow.c.id)
+            .where(workflow.c.id.in_(sa.select(job.c.workflow_id).where(job.c.paused.is_(True))))
+            .where(workflow.c.state == WorkflowState.RUNNING)
+            .limit(STEPS)
+        ).all()
+        pausing = connection.scalars(
+            sa.select(workflow.c.id).where(workflow.c.state == WorkflowState.PAUSED).limit(STEPS)
+        ).all()
         cancelling = connection.execute(
             sa.select(workflow.c.id, workflow.c.cancelled_by).where(
                 workflow.c.cancelled_by.is_not(None),
@@ -62,6 +72,10 @@ def sweep(core: Core, *, leases: bool) -> None:
         _repeat(core, "release in batches", continue_ripples)
     for row in cancelling:
         _repeat(core, row.cancelled_by, partial(_go_on_cancelling, workflow_id=row.id, by=row.cancelled_by))
+    for ident in resuming:
+        _repeat(core, "resume in batches", partial(resume_some, workflow_id=ident))
+    for ident in pausing:
+        _repeat(core, "pause in batches", partial(pause_some, workflow_id=ident))
     _repeat(core, "start in batches", start_some)
     _repeat(core, "sweeper", _end_abandoned_loads)
 
@@ -109,7 +123,8 @@ class Sweeper(threading.Thread):
             last = now
             try:
                 sweep(self._core, leases=now - awake_since > self._core.settings.lease)
-                self._ring()
+                self._core.read_pause()
+                self._core.ring_all()
             except Unavailable as error:
                 log.warning("sweep put off: %s", error)
             except Exception:
@@ -119,13 +134,3 @@ class Sweeper(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self._over.set()
-
-    def _ring(self) -> None:
-        if not self._core.hub.is_wanted():
-            return
-        there = sa.exists().where(
-            job.c.requirement_id == requirement.c.id, job.c.state == sa.literal_column(f"'{JobState.DEFINED}'")
-        )
-        with self._core.db.read() as connection:
-            found = connection.scalars(sa.select(requirement.c.id).where(there)).all()
-        self._core.wake(dict.fromkeys(found, 1))

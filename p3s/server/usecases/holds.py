@@ -1,0 +1,126 @@
+"""Pause, resume and retry, of a workflow, a job or the whole server."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.states import Signal, WorkflowState
+from p3s.errors import Conflict
+from p3s.server.models import job, meta, workflow
+from p3s.server.transitions.pauses import list_retriable, pause_some, resume_some, retry_jobs
+from p3s.wire import RetryReply
+
+if TYPE_CHECKING:
+    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.usecases.core import Core
+
+__all__ = ["pause_server", "pause_workflow", "resume_server", "resume_workflow", "retry_job", "retry_workflow"]
+
+
+def pause_workflow(core: Core, row: Any, by: str) -> None:
+    """Hold back what is not dispatched; what is dispatched runs on and counts.
+
+    Raises
+    ------
+    Conflict
+        If the workflow is neither running nor paused.
+    """
+
+    def mark(ledger: Ledger) -> None:
+        values = {"message": f"paused by {by}"}
+        if not ledger.move("workflow", [row.id], Signal.PAUSE, **values) and row.state != WorkflowState.PAUSED:
+            raise Conflict(f"workflow {row.uuid} is {row.state}, and only a running one can be paused")
+
+    core.change(by, mark)
+    while core.change(by, lambda ledger: pause_some(ledger, row.id)):
+        pass
+
+
+def resume_workflow(core: Core, row: Any, by: str) -> None:
+    """Let a paused workflow go on.
+
+    Raises
+    ------
+    Conflict
+        If it is neither paused nor running.
+    """
+
+    def mark(ledger: Ledger) -> None:
+        if not ledger.move("workflow", [row.id], Signal.RESUME, message="") and row.state != WorkflowState.RUNNING:
+            raise Conflict(f"workflow {row.uuid} is {row.state}, and only a paused one can be resumed")
+
+    core.change(by, mark)
+    _let_go(core, row.id, by)
+
+
+def retry_workflow(core: Core, row: Any, by: str) -> RetryReply:
+    """Run again what did not finish, keeping what did.
+
+    Failed, cancelled and skipped jobs go back to waiting with new budgets; those with a payload that has not yet
+    stopped stay as they are and can be retried later.
+    """
+    if row.state in {WorkflowState.LOADING, WorkflowState.HELD}:
+        raise Conflict(f"workflow {row.uuid} is {row.state}; nothing of it has run yet")
+    return _retry(core, row.id, row.uuid, by, below=None)
+
+
+def retry_job(core: Core, row: Any, by: str) -> RetryReply:
+    """Run a failed, cancelled or skipped job again, and the skipped ones that depend on it.
+
+    Raises
+    ------
+    Conflict
+        If there is nothing to retry.
+    """
+    reply = _retry(core, row.workflow_id, row.uuid, by, below=row.id)
+    if not reply.jobs:
+        raise Conflict(f"job {row.name} is {row.state}; only what failed, or was cancelled or skipped, is retried")
+    return reply
+
+
+def _retry(core: Core, workflow_id: int, uuid: str, by: str, *, below: int | None) -> RetryReply:
+    def step(ledger: Ledger) -> int:
+        return retry_jobs(ledger, workflow_id, list_retriable(ledger.connection, workflow_id, below=below))
+
+    total = 0
+    while moved := core.change(by, step):
+        total += moved
+    _let_go(core, workflow_id, by)
+    with core.db.read() as connection:
+        state = connection.scalar(sa.select(workflow.c.state).where(workflow.c.id == workflow_id))
+        kept = connection.scalar(
+            sa.select(sa.func.count()).where(job.c.workflow_id == workflow_id, job.c.state == "finished")
+        )
+    return RetryReply(uuid=uuid, state=state or "", jobs=total, kept=kept or 0)
+
+
+def _let_go(core: Core, workflow_id: int, by: str) -> None:
+    while core.change(by, partial(resume_some, workflow_id=workflow_id)):
+        pass
+
+
+def pause_server(core: Core, by: str) -> None:
+    """Give out no more jobs until the server is resumed; what is dispatched runs on."""
+
+    def action(ledger: Ledger) -> None:
+        ledger.connection.execute(sa.delete(meta).where(meta.c.key == "paused"))
+        ledger.connection.execute(sa.insert(meta).values(key="paused", value=by))
+        ledger.note("server", "", "pause", cause=by)
+
+    core.change(by, action)
+    core.read_pause()
+
+
+def resume_server(core: Core, by: str) -> None:
+    """Give out jobs again."""
+
+    def action(ledger: Ledger) -> None:
+        ledger.connection.execute(sa.delete(meta).where(meta.c.key == "paused"))
+        ledger.note("server", "", "resume", cause=by)
+
+    core.change(by, action)
+    core.read_pause()
+    core.ring_all()

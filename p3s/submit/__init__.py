@@ -1,0 +1,30 @@
+"""From files here to requests there: read a YAML and what belongs to it, and hand it to the server.
+
+The server never looks at a file system. So whoever submits reads the text and its bundle, and looks where the
+external data is.
+
+>>> from p3s.client import Client
+>>> from p3s.submit import prepare_load
+>>> client = Client("http://127.0.0.1:8440", "the token")
+>>> body = prepare_load("workflows/quickstart.yaml", {})  # doctest: +SKIP
+>>> reply = client.load_workflow(body)  # doctest: +SKIP
+"""
+
+from p3s.submit.files import is_url, locate_externals, read_bundle, read_file
+from p3s.submit.jobs import check_payloads, prepare_jobs, read_standalone, submit_jobs
+from p3s.submit.workflows import check_file, prepare_load, prepare_plan, submit_dag
+
+__all__ = [
+    "check_file",
+    "check_payloads",
+    "is_url",
+    "locate_externals",
+    "prepare_jobs",
+    "prepare_load",
+    "prepare_plan",
+    "read_bundle",
+    "read_file",
+    "read_standalone",
+    "submit_dag",
+    "submit_jobs",
+]

@@ -1,0 +1,110 @@
+"""The server goes away in the middle of the work: afterwards everything is finished, and nothing ran twice."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.acceptance.support import await_workflow, finish, load
+from tests.support.servers import wait_until
+
+if TYPE_CHECKING:
+    from tests.acceptance.support import Journal
+    from tests.support.servers import System
+
+WORK = """\
+name: restart
+defaults: {{env: {env}}}
+results: [total]
+jobs:
+  first:
+    matrix: {{n: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}}
+    outputs: {{part: "part-${{{{ matrix.n }}}}.txt"}}
+    run: |
+      echo "begin first-$n" >> "$JOURNAL"
+      sleep 0.4
+      echo "$n" > "$part"
+      echo "end first-$n" >> "$JOURNAL"
+  second:
+    matrix: {{n: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}}
+    inputs: [part]
+    outputs: {{next: "next-${{{{ matrix.n }}}}.txt"}}
+    run: |
+      echo "begin second-$n" >> "$JOURNAL"
+      cp "$part" "$next"
+      echo "end second-$n" >> "$JOURNAL"
+  sum:
+    inputs: [next]
+    outputs: {{total: total.txt}}
+    run: |
+      echo "begin sum" >> "$JOURNAL"
+      xargs cat < "$next_list" | sort -n | paste -sd+ > "$total"
+      echo "end sum" >> "$JOURNAL"
+"""
+NAMES = [*(f"{stage}-{n}" for stage in ("first", "second") for n in range(1, 11)), "sum"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_everything_finishes_and_nothing_runs_twice(
+    both_systems: System, journal: Journal, how: signal.Signals
+) -> None:
+    """The server dies twice while payloads run; pilots go on, deliver later, and each payload has run once."""
+    system = both_systems
+    for name in ("one", "two"):
+        system.start_pilot("--slots", "2", "--cpus", "2", name=name)
+    uuid = load(system, WORK.format(env=journal.env))
+    for ended in (2, 9):
+        wait_until(lambda ended=ended: sum(line.startswith("end") for line in journal.read()) >= ended, 40, "some work")
+        seen = len(journal.read())
+        system.stop_server(how)
+        # What runs goes on without a server.
+        wait_until(lambda seen=seen: len(journal.read()) > seen, 20, "work without a server")
+        system.start_server()
+    finish(system, uuid, 60)
+    assert Counter(journal.read()) == Counter(f"{word} {name}" for name in NAMES for word in ("begin", "end"))
+    for n in range(1, 11):
+        assert journal.find(f"end first-{n}") < journal.find(f"begin second-{n}")
+        assert journal.find(f"end second-{n}") < journal.find("begin sum")
+    jobs = list(system.client.iterate_jobs(workflow=uuid))
+    assert {job.attempt for job in jobs} == {1}
+    (total,) = system.client.list_results(uuid).items
+    assert total.digest is not None
+    assert system.client.fetch_blob(total.digest) == b"1+2+3+4+5+6+7+8+9+10\n"
+    assert all(process.poll() is None for process in system.processes[1:3])
+
+
+def test_restart_keeps_tokens_and_what_was_acknowledged(both_systems: System) -> None:
+    """What the server answered is there after SIGKILL, under the same tokens; a repeated load starts nothing new."""
+    system = both_systems
+    token = (system.home / "admin.token").read_text(encoding="utf-8")
+    uuid = load(system, WORK.format(env="{}"))
+    system.stop_server(signal.SIGKILL)
+    system.start_server()
+    assert (system.home / "admin.token").read_text(encoding="utf-8") == token
+    found = system.client.show_workflow(uuid)
+    assert (found.state, found.jobs) == ("running", 21)
+    assert [item.uuid for item in system.client.list_workflows().items] == [uuid]
+
+
+def test_cancel_during_outage_is_not_lost(system: System, journal: Journal) -> None:
+    """A workflow that is cancelled right after a restart stops the payload that ran through it."""
+    system.start_pilot()
+    text = f"name: long\njobs:\n  long: {{run: 'echo begin >> {journal.path}; sleep 60; echo end >> {journal.path}'}}\n"
+    uuid = load(system, text)
+    journal.wait_for("begin")
+    system.stop_server(signal.SIGKILL)
+    system.start_server()
+    system.client.cancel_workflow(uuid)
+    assert await_workflow(system, uuid).state == "cancelled"
+    wait_until(lambda: system.client.show_job(f"{uuid}/long").attempts[0].state == "stopped", 40, "the stopped attempt")
+    assert journal.read() == ["begin"]
+
+
+def test_second_server_on_the_same_home_is_refused(system: System) -> None:
+    """An embedded database has one server; the second one says who has it and changes nothing."""
+    done = system.run("server", "start", "--host", "127.0.0.1", "--port", "0", check=4)
+    assert "another server" in done.stderr
+    assert system.client.check_health()

@@ -1,0 +1,412 @@
+"""The deciding half of the pilot, played in no time."""
+
+from __future__ import annotations
+
+import heapq
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p3s.engine.states import PilotStatus, Reason
+from p3s.pilot import events
+from p3s.pilot.brain import Brain
+from p3s.wire import AttemptReport, Claim, ExchangeBody, ExchangeReply, JobOrder, RegisterReply, StopOrder, Verdict
+from tests.support.agents import make_options
+from tests.support.fake_server import make_order
+
+TERMS = RegisterReply(secret="s", heartbeat=10, lease=60, poll=50, patience=900)
+
+
+def make_brain(**fields: Any) -> Brain:
+    """A brain that is registered at time 0."""
+    brain = Brain(make_options(Path("/x"), **({"cycles": 0, "period": 50.0, "grace": 10.0} | fields)), 0.0, Random(0))
+    assert brain.plan(0.0) == [events.Register()]
+    brain.handle(events.Registered(TERMS), 0.0)
+    return brain
+
+
+def answer(
+    brain: Brain, call: events.Call, now: float, sent: float | None = None, **fields: Any
+) -> list[events.Instruction]:
+    """Let the server answer a call, at once unless `sent` says otherwise."""
+    fields.setdefault("number", call.body.claim.number if call.body.claim else 0)
+    fields.setdefault(
+        "verdicts",
+        [Verdict(attempt=one.attempt, kind=one.kind, verdict="accepted") for one in call.body.reports],
+    )
+    reply = ExchangeReply(**({"status": PilotStatus.OK, "heartbeat": 10, "lease": 60} | fields))
+    return brain.handle(events.Answered(call.channel, call.body, reply, now if sent is None else sent), now)
+
+
+def find_calls(instructions: list[events.Instruction]) -> list[events.Call]:
+    return [one for one in instructions if isinstance(one, events.Call)]
+
+
+def find_call(instructions: list[events.Instruction]) -> events.Call:
+    (call,) = find_calls(instructions)
+    return call
+
+
+def take(brain: Brain, order: JobOrder, now: float = 0.0) -> None:
+    """Let the brain claim one job and start it."""
+    launches = answer(brain, find_call(brain.plan(now)), now, jobs=[order])
+    assert events.Launch(order) in launches
+    brain.handle(events.Began(order.attempt), now)
+
+
+def play_out(brain: Brain, now: float = 0.1) -> events.Leave:
+    """Answer what the brain asks until it leaves."""
+    for _ in range(50):
+        for instruction in brain.plan(now):
+            if isinstance(instruction, events.Leave):
+                return instruction
+            if isinstance(instruction, events.Call):
+                answer(brain, instruction, now)
+        now += 0.5
+    raise AssertionError("it does not leave")
+
+
+def make_end(order: JobOrder, **fields: Any) -> events.Ended:
+    values = {"attempt": order.attempt, "token": order.token, "kind": "succeeded"} | fields
+    return events.Ended(AttemptReport(**values))
+
+
+def test_idle_pilot_holds_a_claim() -> None:
+    """A free pilot asks for as many jobs as it has slots and lets the server hold the call."""
+    call = find_call(make_brain(slots=3).plan(0.0))
+    assert (call.channel, call.body.wait) == ("held", 50.0)
+    assert call.body.claim is not None
+    assert (call.body.claim.number, call.body.claim.want) == (1, 3)
+
+
+def test_short_payload_takes_one_call() -> None:
+    """End, acknowledgement and the next claim of a short payload travel in one call; its start is not told."""
+    brain, order = make_brain(slots=1), make_order()
+    take(brain, order)
+    assert brain.plan(0.001) == []
+    brain.handle(events.Exited(order.attempt), 0.002)
+    brain.handle(make_end(order), 0.002)
+    call = find_call(brain.plan(0.002))
+    assert call.channel == "quick"
+    assert [report.kind for report in call.body.reports] == ["succeeded"]
+    assert call.body.ack == 1
+    assert call.body.claim is not None
+    assert (call.body.claim.number, call.body.claim.want) == (2, 1)
+
+
+def test_start_is_told_soon() -> None:
+    """A payload that runs on is reported as started within a moment, with the acknowledgement."""
+    brain, order = make_brain(slots=1), make_order()
+    take(brain, order)
+    at = brain.find_next_time(0.0)
+    assert at < 0.1
+    call = find_call(brain.plan(at))
+    assert ([report.kind for report in call.body.reports], call.body.ack) == (["started"], 1)
+
+
+def test_lost_reply_repeats_the_number() -> None:
+    """After a lost reply the same claim is sent again, and the next one only after its answer."""
+    brain = make_brain(slots=2)
+    first = find_call(brain.plan(0.0))
+    brain.handle(events.CallFailed(first.channel, first.body, "away", "lost"), 1.0)
+    assert brain.plan(1.0) == []
+    at = brain.find_next_time(1.0)
+    second = find_call(brain.plan(at))
+    assert second.body.claim == first.body.claim
+    answer(brain, second, at)
+    assert find_call(brain.plan(at + 1)).body.claim.number == 2  # type: ignore[union-attr]
+
+
+def test_pauses_grow() -> None:
+    """While the server is away the pauses between calls grow up to half a minute or so."""
+    brain, now, pauses = make_brain(), 0.0, []
+    for _ in range(12):
+        call = find_call(brain.plan(now))
+        brain.handle(events.CallFailed(call.channel, call.body, "away", "lost"), now)
+        at = brain.link.not_before
+        pauses.append(at - now)
+        now = at
+    assert pauses[0] < 0.3
+    assert 20 < pauses[-1] < 40
+
+
+def test_reports_do_not_wait_for_a_held_claim() -> None:
+    """While the server holds a claim, reports go out on the other channel, without one."""
+    brain, order = make_brain(slots=2), make_order()
+    take(brain, order)
+    held = find_call(brain.plan(1.0))
+    quick = held
+    if held.channel == "quick":
+        answer(brain, held, 1.0)
+        held = find_call(brain.plan(1.1))
+    assert held.body.claim is not None
+    brain.handle(events.Exited(order.attempt), 2.0)
+    brain.handle(make_end(order), 2.0)
+    quick = find_call(brain.plan(2.0))
+    assert (quick.channel, quick.body.claim) == ("quick", None)
+    assert [report.kind for report in quick.body.reports] == ["succeeded"]
+
+
+def test_full_pilot_holds_a_control_call() -> None:
+    """A full, quiet pilot keeps a call without a claim open, so that stop orders reach it at once."""
+    brain, order = make_brain(slots=1), make_order()
+    take(brain, order)
+    answer(brain, find_call(brain.plan(0.1)), 0.1)
+    assert brain.plan(0.5) == []
+    call = find_call(brain.plan(1.5))
+    assert (call.channel, call.body.claim, call.body.wait) == ("held", None, 10.0)
+    assert call.body.running == [order.attempt]
+
+
+def test_time_limit() -> None:
+    """When the time is over SIGTERM is ordered, SIGKILL after the grace, and the report says why."""
+    brain, order = make_brain(slots=1), make_order(timelimit=5.0)
+    take(brain, order)
+    answer(brain, find_call(brain.plan(0.1)), 0.1)
+    stops = [one for one in brain.plan(5.0) if isinstance(one, events.Stop)]
+    assert [stop.force for stop in stops] == [False]
+    assert brain.find_next_time(5.0) <= 15.0
+    stops = [one for one in brain.plan(15.0) if isinstance(one, events.Stop)]
+    assert [stop.force for stop in stops] == [True]
+    assert brain.handle(events.Exited(order.attempt), 15.1) == [events.Settle(order.attempt, look=False)]
+    brain.handle(make_end(order, kind="failed", reason=Reason.SIGNAL, signal=9), 15.1)
+    reports = brain.ledger.take()
+    assert [(report.kind, report.reason, report.signal) for report in reports] == [("failed", Reason.TIMELIMIT, 9)]
+
+
+def test_stop_order_is_followed_once() -> None:
+    """A repeated stop order neither repeats the signal nor puts off SIGKILL."""
+    brain, order = make_brain(slots=1), make_order()
+    take(brain, order)
+    stop = StopOrder(attempt=order.attempt, reason="cancelled")
+    first = answer(brain, find_call(brain.plan(0.1)), 0.1, stop=[stop])
+    assert [one for one in first if isinstance(one, events.Stop)]
+    call = find_call(brain.plan(2.0))
+    assert order.attempt in call.body.heard
+    again = answer(brain, call, 2.0, stop=[stop])
+    assert not [one for one in again if isinstance(one, events.Stop)]
+    assert [one.force for one in brain.plan(10.2) if isinstance(one, events.Stop)] == [True]
+
+
+def test_exclusive_dies_with_the_lease() -> None:
+    """An exclusive payload is killed when the lease is over; another one runs on."""
+    brain = make_brain(slots=2)
+    orders = [make_order(exclusive=True, timelimit=1000.0), make_order(timelimit=1000.0)]
+    answer(brain, find_call(brain.plan(0.0)), 0.0, jobs=orders)
+    for order in orders:
+        brain.handle(events.Began(order.attempt), 0.0)
+    call = find_call(brain.plan(0.1))
+    brain.handle(events.CallFailed(call.channel, call.body, "away", "lost"), 1.0)
+    stops = [one for one in brain.plan(60.0) if isinstance(one, events.Stop)]
+    assert [(stop.attempt, stop.force) for stop in stops] == [(orders[0].attempt, True)]
+
+
+def test_cycles() -> None:
+    """After the configured number of empty polls the pilot says goodbye and leaves with 0."""
+    brain, now = make_brain(cycles=2, period=10.0), 0.0
+    for _ in range(2):
+        call = find_call(brain.plan(now))
+        now += 10.0
+        answer(brain, call, now, sent=now - 10.0)
+    call = find_call(brain.plan(now))
+    assert call.body.state == "leaving"
+    answer(brain, call, now)
+    (leave,) = brain.plan(now)
+    assert isinstance(leave, events.Leave)
+    assert leave.code == 0
+
+
+def test_jobs_that_come_too_late_are_handed_back() -> None:
+    """A claim that is answered after the pilot began to drain hands its jobs back."""
+    brain, order = make_brain(), make_order()
+    held = find_call(brain.plan(0.0))
+    brain.handle(events.Interrupted(), 0.1)
+    decisions = answer(brain, held, 0.2, jobs=[order])
+    assert not [one for one in decisions if isinstance(one, events.Launch)]
+    assert [(report.attempt, report.kind) for report in brain.ledger.take()] == [(order.attempt, "handed-back")]
+
+
+def test_one_bad_report_does_not_block_others() -> None:
+    """A report that the server cannot take is found by sending one at a time, and dropped."""
+    brain = make_brain(slots=2)
+    orders = [make_order(), make_order()]
+    answer(brain, find_call(brain.plan(0.0)), 0.0, jobs=orders)
+    for order in orders:
+        brain.handle(events.Began(order.attempt), 0.0)
+        brain.handle(events.Exited(order.attempt), 0.1)
+        brain.handle(make_end(order), 0.1)
+    now, delivered = 0.1, []
+    for _ in range(20):
+        for call in find_calls(brain.plan(now)):
+            if any(report.attempt == orders[0].attempt for report in call.body.reports):
+                brain.handle(events.CallFailed(call.channel, call.body, "rejected", "bad"), now)
+            else:
+                delivered += [report.attempt for report in call.body.reports]
+                answer(brain, call, now)
+        now += 1.0
+    assert delivered == [orders[1].attempt]
+    assert brain.ledger.take() == []
+
+
+@pytest.mark.parametrize(("status", "code"), [(PilotStatus.FAIL, 2), (PilotStatus.KILL, 0), (PilotStatus.DRAIN, 0)])
+def test_status(status: PilotStatus, code: int) -> None:
+    """FAIL, KILL and DRAIN end the pilot, each with its code."""
+    brain = make_brain()
+    answer(brain, find_call(brain.plan(0.0)), 0.1, status=status)
+    assert play_out(brain).code == code
+
+
+def test_inconsistent_server() -> None:
+    """A server that answers a claim that was not asked is left with code 4."""
+    brain = make_brain()
+    answer(brain, find_call(brain.plan(0.0)), 0.1, number=7)
+    assert play_out(brain).code == 4
+
+
+def test_job_without_id() -> None:
+    """A server that sends a job without its id is left with code 254."""
+    brain = make_brain()
+    answer(brain, find_call(brain.plan(0.0)), 0.1, jobs=[make_order(attempt="")])
+    assert play_out(brain).code == 254
+
+
+def test_nonsense() -> None:
+    """A server whose answers make no sense several times in a row is left with code 3."""
+    brain, now = make_brain(), 0.0
+    for _ in range(5):
+        call = find_call(brain.plan(now))
+        brain.handle(events.CallFailed(call.channel, call.body, "nonsense", "<html>"), now)
+        now = brain.link.not_before
+    assert play_out(brain, now).code == 3
+
+
+def test_lifetime() -> None:
+    """When its lifetime is over a pilot hands back what runs; before, it tells what is left of it."""
+    brain, order = make_brain(slots=1, lifetime=100.0), make_order(timelimit=1000.0)
+    call = find_call(brain.plan(0.0))
+    assert call.body.lifetime == 100.0
+    answer(brain, call, 0.0, jobs=[order])
+    brain.handle(events.Began(order.attempt), 0.0)
+    assert brain.find_next_time(99.0) <= 100.0
+    assert [one.attempt for one in brain.plan(100.0) if isinstance(one, events.Stop)] == [order.attempt]
+    brain.handle(events.Exited(order.attempt), 100.1)
+    brain.handle(make_end(order, kind="failed", reason=Reason.SIGNAL), 100.1)
+    assert [report.kind for report in brain.ledger.take() if report.kind != "started"] == ["handed-back"]
+
+
+def test_resources_bound_claims() -> None:
+    """A pilot asks only for what its cpus and memory leave, and not at all when they leave nothing."""
+    brain = make_brain(slots=8, cpus=4, memory=1000)
+    answer(brain, find_call(brain.plan(0.0)), 0.0, jobs=[make_order(cpus=3, memory=600)])
+    answer(brain, find_call(brain.plan(0.1)), 0.1)
+    claim = find_call(brain.plan(0.2)).body.claim
+    assert claim is not None
+    assert (claim.cpus, claim.memory) == (1, 400)
+    assert Claim(number=1, want=1, cpus=1).memory is None
+
+
+class Play:
+    """A server and payloads in virtual time around one brain."""
+
+    def __init__(self, slots: int, durations: list[float], faults: list[str]) -> None:
+        self.brain = Brain(make_options(Path("/x"), slots=slots, cpus=100, cycles=1, period=5.0), 0.0, Random(1))
+        self.slots, self.faults = slots, iter(faults)
+        self.waiting = [make_order(timelimit=1000.0) for _ in durations]
+        self.durations = {order.attempt: one for order, one in zip(self.waiting, durations, strict=True)}
+        self.orders = {order.attempt: order for order in self.waiting}
+        self.claims: dict[int, list[JobOrder]] = {}
+        self.launched: list[str] = []
+        self.finals: dict[str, str] = {}
+        self.queue: list[tuple[float, int, events.Event]] = []
+        self.count = 0
+
+    def push(self, at: float, event: events.Event) -> None:
+        self.count += 1
+        heapq.heappush(self.queue, (at, self.count, event))
+
+    def serve(self, body: ExchangeBody) -> ExchangeReply:
+        reply = ExchangeReply(status=PilotStatus.OK, heartbeat=10, lease=60)
+        for report in body.reports:
+            repeated = report.kind != "started" and report.attempt in self.finals
+            if report.kind != "started":
+                self.finals[report.attempt] = report.kind
+            verdict = "repeated" if repeated else "accepted"
+            reply.verdicts.append(
+                Verdict.model_validate({"attempt": report.attempt, "kind": report.kind, "verdict": verdict})
+            )
+        if body.claim is not None:
+            number = body.claim.number
+            assert number >= max(self.claims, default=0), "an old claim came back"
+            if number not in self.claims:
+                assert all(known <= body.ack for known in self.claims), "asked anew before the answer arrived"
+                chosen, self.waiting = self.waiting[: body.claim.want], self.waiting[body.claim.want :]
+                if chosen:
+                    self.claims[number] = chosen
+            reply.number, reply.jobs = number, self.claims.get(number, [])
+        return reply
+
+    def perform(self, instruction: events.Instruction, now: float) -> events.Leave | None:
+        match instruction:
+            case events.Register():
+                self.push(now + 0.01, events.Registered(TERMS))
+            case events.Call(channel, body):
+                fault = next(self.faults, "none")
+                if fault == "lose-request":
+                    self.push(now + 0.5, events.CallFailed(channel, body, "away", "lost"))
+                    return None
+                reply = self.serve(body)
+                held = body.wait if not (reply.jobs or body.reports) else 0.0
+                if fault == "lose-reply":
+                    self.push(now + 0.5, events.CallFailed(channel, body, "away", "lost"))
+                else:
+                    self.push(now + 0.01 + held, events.Answered(channel, body, reply, now))
+            case events.Launch(order):
+                self.launched.append(order.attempt)
+                self.push(now, events.Began(order.attempt))
+                self.push(now + self.durations[order.attempt], events.Exited(order.attempt))
+            case events.Settle(attempt):
+                self.push(now, make_end(self.orders[attempt]))
+            case events.Leave():
+                return instruction
+            case _:
+                pass
+        return None
+
+    def run(self) -> events.Leave:
+        now = 0.0
+        for _ in range(20_000):
+            for instruction in self.brain.plan(now):
+                leave = self.perform(instruction, now)
+                if leave is not None:
+                    return leave
+            assert len(self.brain.roster) <= self.slots
+            next_time = self.brain.find_next_time(now)
+            if self.queue and self.queue[0][0] <= next_time:
+                now, _, event = heapq.heappop(self.queue)
+                for instruction in self.brain.handle(event, now):
+                    self.perform(instruction, now)
+            else:
+                assert next_time > now, "the pilot would spin"
+                now = next_time
+        raise AssertionError("the pilot never leaves")
+
+
+@settings(deadline=None)
+@given(
+    slots=st.integers(1, 4),
+    durations=st.lists(st.sampled_from([0.0, 0.001, 0.05, 3.0, 30.0]), max_size=12),
+    faults=st.lists(st.sampled_from(["none", "none", "lose-request", "lose-reply"]), max_size=30),
+)
+def test_every_job_runs_and_ends_once(slots: int, durations: list[float], faults: list[str]) -> None:
+    """Whatever calls are lost: each job runs once and is reported, claims follow the protocol, the pilot leaves."""
+    play = Play(slots, durations, faults)
+    leave = play.run()
+    assert leave.code == 0
+    if not play.waiting:
+        assert sorted(play.launched) == sorted(play.durations)
+    assert sorted(play.launched) == sorted(play.finals)
+    assert set(play.finals.values()) <= {"succeeded"}

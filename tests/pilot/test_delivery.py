@@ -1,0 +1,214 @@
+"""Results reach the server once, whatever is lost, repeated or late, and whoever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from p3s.pilot.guard import Guard
+from p3s.pilot.options import PilotOptions
+from p3s.pilot.outbox import Outbox, Publication, Record
+from p3s.pilot.processes import list_processes
+from p3s.pilot.publish import publish_file
+from p3s.wire import AttemptReport
+from tests.faults import Fault, FaultyTransport
+from tests.support.agents import run_agent, start_agent
+from tests.support.fake_server import FakeServer, make_order
+
+
+def make_record(folder: Path, **fields) -> Record:
+    order = make_order()
+    report = AttemptReport(attempt=order.attempt, token=order.token, kind="succeeded", stdout=b"\xff\x00")
+    return Record(report=report, sandbox=folder / "sandbox", folder=folder / "outputs", **fields)
+
+
+@pytest.mark.parametrize("fault", ["lose-request", "lose-reply", "repeat", "delay"])
+def test_faults(tmp_path: Path, fault: Fault) -> None:
+    """Each job runs once and is accepted once, whatever happens to the calls."""
+    marker = tmp_path / "runs"
+    orders = [make_order(run=f"echo {number} >> {marker}") for number in range(6)]
+    server = FakeServer(orders=list(orders), patience=20.0)
+    faults: list[Fault] = [fault, "none"] * 5
+    assert run_agent(tmp_path, FaultyTransport(server, faults, only="exchange"), cycles=2) == 0
+    assert sorted(marker.read_text().split()) == sorted(map(str, range(6)))
+    assert {order.attempt for order in orders} == {
+        report.attempt for report in server.reports if report.kind == "succeeded"
+    }
+
+
+def test_no_server(tmp_path: Path) -> None:
+    """A pilot that never reaches the server leaves with code 1 after its limit."""
+    transport = FaultyTransport(FakeServer(), ["lose-request"] * 1000)
+    assert run_agent(tmp_path, transport, register_limit=0.3) == 1
+
+
+def test_patience(tmp_path: Path) -> None:
+    """A pilot that is cut off for longer than its patience stops its payloads and leaves with code 1."""
+    server = FakeServer(orders=[make_order(run="sleep 100")], patience=1.0)
+    faults: list[Fault] = ["none", "none"]
+    faults += ["lose-request"] * 1000
+    assert run_agent(tmp_path, FaultyTransport(server, faults, only="exchange"), cycles=0) == 1
+
+
+def test_next_pilot_delivers(tmp_path: Path) -> None:
+    """A result that a dead pilot left is delivered by the next one with the same work folder, then published."""
+    source, target = tmp_path / "out.txt", tmp_path / "shown" / "out.txt"
+    source.write_text("made")
+    dead = Outbox(tmp_path / "work", "dead")
+    record = make_record(tmp_path, publications=[Publication(source=source, target=target)])
+    dead.write(record, durable=True)
+    (path,) = (tmp_path / "work" / "outbox" / "dead").glob("*.json")
+    assert path.stat().st_mode & 0o777 == 0o600
+    server = FakeServer()
+    run_agent(tmp_path, server)
+    assert server.reports == [], "a living pilot keeps its results to itself"
+    for lock in dead._locks.values():
+        os.close(lock)
+    run_agent(tmp_path, server)
+    assert [report.stdout for report in server.reports] == [b"\xff\x00"]
+    assert target.read_text() == "made"
+    assert not path.exists()
+
+
+def test_accepted_record_is_only_published(tmp_path: Path) -> None:
+    """A pilot that died between acceptance and publication leaves the publication to the next one."""
+    source, target = tmp_path / "out.txt", tmp_path / "out-shown.txt"
+    source.write_text("made")
+    dead = Outbox(tmp_path / "work", "dead")
+    dead.write(
+        make_record(tmp_path, publications=[Publication(source=source, target=target)], accepted=True), durable=True
+    )
+    for lock in dead._locks.values():
+        os.close(lock)
+    server = FakeServer()
+    run_agent(tmp_path, server)
+    assert server.reports == []
+    assert target.read_text() == "made"
+
+
+def test_damaged_record(tmp_path: Path) -> None:
+    """A record that cannot be read is put aside and keeps nobody from working."""
+    folder = tmp_path / "work" / "outbox" / "dead"
+    folder.mkdir(parents=True)
+    (folder / "half.json").write_text('{"report": {"att')
+    server = FakeServer(orders=[make_order()])
+    assert run_agent(tmp_path, server) == 0
+    assert server.count_finals() == 1
+    assert [path.name for path in folder.glob("half*")] == ["half.damaged"]
+
+
+def test_same_pilot_twice(tmp_path: Path) -> None:
+    """Two living pilots with one uuid in one work folder are refused."""
+    first = Outbox(tmp_path, "one")
+    with pytest.raises(BlockingIOError, match="works in"):
+        Outbox(tmp_path, "one")
+    first.close()
+
+
+def test_publish_replaces(tmp_path: Path) -> None:
+    """A published name is replaced as a whole, and publishing twice does no harm."""
+    source, target = tmp_path / "new.txt", tmp_path / "shown.txt"
+    source.write_text("new")
+    target.write_text("old")
+    for _ in range(2):
+        publish_file(source, target, "attempt")
+    assert target.read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.txt", "shown.txt"]
+
+
+def test_publish_relative(tmp_path: Path) -> None:
+    """A published name without its folder is refused."""
+    with pytest.raises(ValueError, match="absolute"):
+        publish_file(tmp_path / "a", Path("b"), "attempt")
+
+
+def is_alive(pid: int) -> bool:
+    return any(process.pid == pid and process.state not in "ZX" for process in list_processes())
+
+
+def wait_until_dead(pid: int) -> bool:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if not is_alive(pid):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.processes
+def test_keeper_ends_what_a_dead_pilot_left(tmp_path: Path) -> None:
+    """When the pilot is killed its payloads die, also those that left their session."""
+    script = tmp_path / "pilot.py"
+    script.write_text(
+        "import subprocess, sys, time\n"
+        "from p3s.pilot.guard import Guard\n"
+        "guard = Guard('the-mark')\n"
+        "def start(*words):\n"
+        "    return subprocess.Popen(words, start_new_session=True, env={'P3S_PILOT_UUID': 'the-mark'})\n"
+        "one = start('/bin/sleep', '100')\n"
+        "guard.add(one.pid, exclusive=False)\n"
+        "two = start('/bin/sleep', '100')\n"
+        "print(one.pid, two.pid, flush=True)\n"
+        "time.sleep(100)\n"
+    )
+    pilot = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    assert pilot.stdout is not None
+    pids = [int(word) for word in pilot.stdout.readline().split()]
+    assert all(is_alive(pid) for pid in pids)
+    pilot.kill()
+    pilot.wait()
+    pilot.stdout.close()
+    assert all(wait_until_dead(pid) for pid in pids)
+
+
+@pytest.mark.processes
+def test_keeper_ends_exclusive_payload(tmp_path: Path) -> None:
+    """An exclusive payload dies when the lease is over even if the pilot is frozen; others live on."""
+    guard = Guard("no-such-mark")
+    payloads = [subprocess.Popen(["/bin/sleep", "100"], start_new_session=True) for _ in range(2)]
+    guard.add(payloads[0].pid, exclusive=True)
+    guard.add(payloads[1].pid, exclusive=False)
+    guard.renew(0.2)
+    assert payloads[0].wait(20) == -signal.SIGKILL
+    assert payloads[1].poll() is None
+    payloads[1].kill()
+    payloads[1].wait()
+    guard.close()
+
+
+@pytest.mark.processes
+def test_pilot_process_killed(tmp_path: Path) -> None:
+    """`run_pilot` as a process of its own: no server within the limit is code 1, its log tells no token."""
+    code = (
+        "import sys; from pathlib import Path; from p3s.pilot.main import run_pilot\n"
+        "from p3s.pilot.options import PilotOptions\n"
+        f"p = Path({str(tmp_path)!r})\n"
+        "sys.exit(run_pilot(PilotOptions('http://127.0.0.1:9', 'TOKEN', p / 'd', p / 'w', p / 'l',"
+        " register_limit=0.1, allow_root=True)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    (log,) = (tmp_path / "l").glob("*.log")
+    assert "127.0.0.1:9" in log.read_text()
+    assert "TOKEN" not in log.read_text() + done.stderr
+    assert "TOKEN" not in repr(PilotOptions("u", "TOKEN", tmp_path, tmp_path, tmp_path))
+
+
+def test_result_outlives_a_pilot_that_cannot_deliver(tmp_path: Path) -> None:
+    """A pilot that is told to leave while the server is away keeps its result on disk for the next one."""
+    order = make_order(run="echo made")
+    server = FakeServer(orders=[order])
+    faults: list[Fault] = ["none"]
+    faults += ["lose-request"] * 1000
+    with start_agent(tmp_path, FaultyTransport(server, faults, only="exchange"), cycles=0):
+        server.wait_for(lambda: list((tmp_path / "work" / "outbox").glob("*/*.json")))
+    assert server.reports == []
+    run_agent(tmp_path, server)
+    assert server.find_final(order.attempt).stdout == b"made\n"
+    assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
