@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
@@ -128,7 +129,7 @@ def test_a_missing_bundle_file_has_its_place(folder):
 
 def test_a_bundle_that_is_too_large_is_refused(folder, monkeypatch):
     """Files that are too large to travel are told to be external data."""
-    monkeypatch.setattr("p3s.submit.MAX_BUNDLE", 5)
+    monkeypatch.setattr("p3s.submit.files.MAX_BUNDLE", 5)
     with pytest.raises(BadInput, match="datasets"):
         prepare_load(folder / "good.yaml", {"run": "1"})
 
@@ -208,7 +209,7 @@ def test_many_jobs_go_in_batches(tmp_path):
             assert len(batch) <= 1000
             return CreateJobsReply(uuids=[job.uuid for job in batch])
 
-    batches = list(submit_jobs(Taker(), jobs))
+    batches = list(submit_jobs(cast("Any", Taker()), jobs))
     assert [len(batch) for batch in batches] == [1000, 1000, 1]
     assert [uuid for batch in batches for uuid in batch] == [job.uuid for job in jobs]
 

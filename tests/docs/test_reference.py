@@ -113,7 +113,9 @@ def test_only_settings_read_the_environment():
 
 
 @pytest.mark.parametrize(
-    "words", [JobState, AttemptState, DatasetState, WorkflowState, PilotState, Signal, Reason], ids=lambda one: one.__name__
+    "words",
+    [JobState, AttemptState, DatasetState, WorkflowState, PilotState, Signal, Reason],
+    ids=lambda one: one.__name__,
 )
 def test_every_state_is_documented(words):
     """The page of states, made from the tables, has each state, signal and reason."""
@@ -133,7 +135,9 @@ def test_files_named_in_texts_exist():
     """Every file of the repository that a text names, or links to, is there."""
     for page in TEXTS:
         text = page.read_text()
-        for name in re.findall(r"(?:p3s|tests|workflows|docs|benchmarks)/[\w/.-]+\.(?:py|md|yaml|json)\b", text):
+        for name in re.findall(
+            r"(?<![\w/~.-])(?:p3s|tests|workflows|docs|benchmarks)/[\w/.-]+\.(?:py|md|yaml|json)\b", text
+        ):
             base = ROOT if (ROOT / name).exists() else page.parent
             assert (base / name).exists(), f"{page.name} names {name}"
         for target in re.findall(r"\]\(([^)#\s]+)", text):

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from p3s.engine.outcome import decide_outcome
 from p3s.engine.plan import Retry
-from p3s.engine.states import FINAL_JOB, AttemptState, Reason, Signal
+from p3s.engine.states import FINAL_JOB, AttemptState, JobState, Reason, Signal
 from p3s.server.db import Overtaken
 from p3s.server.models import attempt, attempt_log, blob, dataset, job, job_spec, pilot, workflow
 from p3s.server.secrets import fits_attempt
@@ -45,6 +45,7 @@ def take_reports(ledger: Ledger, reports: Sequence[AttemptReport], rules: Report
         return []
     found = _read_attempts(ledger, [report.attempt for report in reports])
     verdicts = []
+    repeated = len({report.attempt for report in reports}) < len(reports)
     for report in reports:
         row = found.get(report.attempt)
         if row is None or not fits_attempt(rules.secret, report.attempt, report.token):
@@ -52,8 +53,8 @@ def take_reports(ledger: Ledger, reports: Sequence[AttemptReport], rules: Report
             verdicts.append(_answer(report, "refused", f"{why}; drop it"))
             continue
         verdicts.append(_take(ledger, row, report, rules))
-        if len(reports) > 1:
-            # A batch may hold the start and the end of one attempt.
+        if repeated:
+            # The batch holds the start and the end of an attempt.
             found |= _read_attempts(ledger, [report.attempt])
     return verdicts
 
@@ -186,10 +187,12 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules
     if wrong:
         return _supersede(ledger, row, report)
     signal = Signal.LATE_SUCCESS if late else Signal.SUCCEED
-    if not ledger.move("attempt", [row.id], signal, **_measured(ledger, report)):
+    expected_state = AttemptState(row.state)
+    if not ledger.move("attempt", [row.id], signal, expected=expected_state, **_measured(ledger, report)):
         return _supersede(ledger, row, report)
     started = sa.func.coalesce(job.c.started, ledger.now - (report.wall or 0.0))
-    if not ledger.move("job", [row.job_id], signal, started=started, ended=ledger.now, reason=None, message=""):
+    ending: dict[str, Any] = {"started": started, "ended": ledger.now, "reason": None, "message": ""}
+    if not ledger.move("job", [row.job_id], signal, expected=JobState(row.job_state), **ending):
         raise Overtaken  # The job left between the look and the write, so the attempt's move must not stand.
     for target in expected:
         output = made[target.name]

@@ -52,8 +52,9 @@ class Core:
         self.born = time.monotonic()
         #: Who paused the whole server; read anew each second.
         self.paused_by: str | None = None
-        self.read_pause()
         self._requirements: dict[int, Requirement] = {}
+        self.read_pause()
+        self.read_requirements()
 
     @property
     def rules(self) -> ReportRules:
@@ -76,10 +77,17 @@ class Core:
             ledger.rippling = left
         return result
 
-    def read_requirements(self, connection: sa.Connection) -> dict[int, Requirement]:
-        """Return all requirements by id. Rows never change, so only new ones are read."""
+    @property
+    def requirements(self) -> Mapping[int, Requirement]:
+        """All requirements known by id; what another process stored is known a second later."""
+        return self._requirements
+
+    def read_requirements(self) -> None:
+        """Read what is new. Rows never change."""
         newest = max(self._requirements, default=0)
-        for row in connection.execute(sa.select(requirement).where(requirement.c.id > newest)):
+        with self.db.read() as connection:
+            rows = connection.execute(sa.select(requirement).where(requirement.c.id > newest)).all()
+        for row in rows:
             self._requirements[row.id] = Requirement(
                 owner=row.owner,
                 jobtype=row.jobtype,
@@ -88,7 +96,6 @@ class Core:
                 timelimit=row.timelimit,
                 labels=tuple(row.labels),
             )
-        return self._requirements
 
     def read_pause(self) -> None:
         """Look up whether the server is paused; another process may have been told."""
@@ -108,11 +115,9 @@ class Core:
 
     def wake(self, released: Mapping[int, int]) -> None:
         """Ring held claims for jobs that became claimable; `released` counts them by requirement."""
-        known = self._requirements
-        if not released.keys() <= known.keys():
-            with self.db.read() as connection:
-                known = self.read_requirements(connection)
-        self.hub.wake(released, known)
+        if not released.keys() <= self._requirements.keys():
+            self.read_requirements()
+        self.hub.wake(released, self._requirements)
 
     def _transact(self, cause: str, action: Callable[[Ledger], Result]) -> tuple[Result, Ledger]:
         def run(connection: sa.Connection) -> tuple[Result, Ledger]:
@@ -125,7 +130,7 @@ class Core:
         return self.db.write(run)
 
     def _follow(self, ledger: Ledger) -> None:
-        if ledger.released and self.hub.is_wanted():
+        if ledger.released:
             self.wake(ledger.released)
         if ledger.poked:
             self.hub.poke(ledger.poked)

@@ -213,9 +213,7 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
     )
     seen.offer = offer
     fits = {
-        ident: (wish.cpus, wish.memory)
-        for ident, wish in core.read_requirements(ledger.connection).items()
-        if not find_mismatches(wish, offer)
+        ident: (wish.cpus, wish.memory) for ident, wish in core.requirements.items() if not find_mismatches(wish, offer)
     }
     wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, fits)
     if claim_jobs(ledger, row.id, wish):

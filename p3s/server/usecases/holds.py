@@ -30,8 +30,8 @@ def pause_workflow(core: Core, row: Any, by: str) -> None:
     """
 
     def mark(ledger: Ledger) -> None:
-        values = {"message": f"paused by {by}"}
-        if not ledger.move("workflow", [row.id], Signal.PAUSE, **values) and row.state != WorkflowState.PAUSED:
+        paused = ledger.move("workflow", [row.id], Signal.PAUSE, message=f"paused by {by}")
+        if not paused and row.state != WorkflowState.PAUSED:
             raise Conflict(f"workflow {row.uuid} is {row.state}, and only a running one can be paused")
 
     core.change(by, mark)

@@ -323,8 +323,8 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
     ]
     if plain:
         store_jobs(ledger, plain, KnownIds({}, {}, {}, {}))
-    going = [ids[entry.uuid] for entry, _ in fresh if not entry.hold]
-    held = [ids[entry.uuid] for entry, _ in fresh if entry.hold]
+    going = [ids[entry.uuid] for entry, _ in fresh if not (entry.hold or entry.spec.hold)]
+    held = [ids[entry.uuid] for entry, _ in fresh if entry.hold or entry.spec.hold]
     if held:
         ledger.move("workflow", held, Signal.LOADED)
     if going:

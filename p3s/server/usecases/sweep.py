@@ -124,6 +124,7 @@ class Sweeper(threading.Thread):
             try:
                 sweep(self._core, leases=now - awake_since > self._core.settings.lease)
                 self._core.read_pause()
+                self._core.read_requirements()
                 self._core.ring_all()
             except Unavailable as error:
                 log.warning("sweep put off: %s", error)
