@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from p3s import __version__
+
+# Sphinx shows what others log while it reads the code.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 project = "p3s"
 author = "the p3s authors"

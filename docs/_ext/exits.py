@@ -1,4 +1,4 @@
-"""Exit codes: the command line's and a pilot's."""
+"""A pilot's exit codes."""
 
 from __future__ import annotations
 

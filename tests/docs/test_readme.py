@@ -16,14 +16,10 @@ import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.servers import System, end_process, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -60,7 +56,7 @@ def simplify(line: str) -> str:
 
 
 @pytest.fixture
-def tour(tmp_path: Path, system: System) -> Iterator[System]:
+def tour(tmp_path: Path, system: System) -> System:
     """A system as `make up` starts it, in a folder that looks like a clone and a home."""
     (tmp_path / "workflows").symlink_to(ROOT / "workflows")
     share = tmp_path / ".local/share"
@@ -72,7 +68,7 @@ def tour(tmp_path: Path, system: System) -> Iterator[System]:
     for number in (1, 2):
         system.start_pilot(name=f"local-{number}")
     wait_until(lambda: len(system.client.list_pilots(state="idle").items) == 2, what="two idle pilots")
-    yield system
+    return system
 
 
 def run_shell(tour: System, lines: list[str]) -> subprocess.CompletedProcess[str]:
@@ -131,6 +127,16 @@ def test_pilot_elsewhere_needs_only_the_pilot_token(tour: System):
         env={"P3S_HOME": str(tour.folder / "other"), "P3S_TOKEN_FILE": str(tour.home / "pilot.token")},
     )
     assert "exit code 0" in done.stderr
+
+
+def test_python_of_the_guide_runs(tour: System):
+    """The example of the Python client loads a workflow and prints its state and why."""
+    page = (ROOT / "docs/guide/python.md").read_text()
+    code = re.search(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    assert code is not None
+    (tour.folder / "example.py").write_text(code.group(1))
+    done = run_shell(tour, ["python example.py"])
+    assert re.match(r"(running|finished) It is (running|finished): ", done.stdout), done.stdout
 
 
 def test_monitor_opens_with_the_token_shown(tour: System):

@@ -13,7 +13,8 @@ import click
 import pytest
 
 from p3s import settings
-from p3s.cli.tree import COMMANDS
+from p3s.cli.tree import COMMANDS, GROUPS
+from p3s.engine.load import is_standalone, load_dag, load_standalone
 from p3s.engine.spec import make_schema
 from p3s.engine.states import AttemptState, DatasetState, JobState, PilotState, Reason, Signal, WorkflowState
 from p3s.pilot import launch
@@ -23,6 +24,12 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 TEXTS = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+ENUMS = [JobState, AttemptState, DatasetState, WorkflowState, PilotState, Signal, Reason]
+#: Commands that a text makes up to show how one is made.
+FUTURE = {"CONTRIBUTING.md": {"workflow rename"}}
+#: A file of the repository, named in a text.
+NAMED = re.compile(r"(?<![\w/~.-])(?:p3s|tests|workflows|docs|benchmarks)/[\w/.-]+\.(?:py|md|yaml|json)\b")
 
 
 def load_maker(name: str) -> Any:
@@ -112,11 +119,7 @@ def test_only_settings_read_the_environment():
             assert not found, f"{path} reads {found}"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [JobState, AttemptState, DatasetState, WorkflowState, PilotState, Signal, Reason],
-    ids=lambda one: one.__name__,
-)
+@pytest.mark.parametrize("words", ENUMS, ids=lambda one: one.__name__)
 def test_every_state_is_documented(words):
     """The page of states, made from the tables, has each state, signal and reason."""
     page = read_page("reference/states.md")
@@ -135,14 +138,36 @@ def test_files_named_in_texts_exist():
     """Every file of the repository that a text names, or links to, is there."""
     for page in TEXTS:
         text = page.read_text()
-        for name in re.findall(
-            r"(?<![\w/~.-])(?:p3s|tests|workflows|docs|benchmarks)/[\w/.-]+\.(?:py|md|yaml|json)\b", text
-        ):
+        for name in NAMED.findall(text):
             base = ROOT if (ROOT / name).exists() else page.parent
             assert (base / name).exists(), f"{page.name} names {name}"
         for target in re.findall(r"\]\(([^)#\s]+)", text):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_commands_named_in_texts_exist():
+    """Whatever a text calls `p3s WORD ...` is a command or a group of commands."""
+    for page in TEXTS:
+        text = page.read_text()
+        plain = "\n".join(re.findall(r"^```text\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL))
+        named = re.findall(r"(?:`|\$ |&& |; )p3s ([a-z][a-z ]*[a-z])\b", text)
+        named += re.findall(r"^p3s ([a-z]+(?: [a-z]+)*)", plain, flags=re.MULTILINE)
+        for words in set(named) - FUTURE.get(page.name, set()):
+            parts = words.split()
+            starts = {" ".join(parts[:count]) for count in range(1, len(parts) + 1)}
+            assert starts & {*COMMANDS, *GROUPS}, f"{page.name} names `p3s {words}`"
+
+
+def test_yaml_of_the_guide_loads():
+    """The files that the guide shows are sound."""
+    blocks = re.findall(
+        r"^```yaml\n(.*?)^```$", (DOCS / "guide/workflows.md").read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == 2
+    for text in blocks:
+        loaded = load_standalone(text, "guide") if is_standalone(text, "guide") else load_dag(text, "guide")
+        assert loaded.name
 
 
 def test_every_promise_names_its_tests():
