@@ -541,6 +541,7 @@ class StatusReply(Reply):
     database: str
     uptime: float
     paused_by: str | None = None
+    alarms: list[str] = []
     jobs: dict[str, int]
     workflows: dict[str, int]
     pilots: dict[str, int]
@@ -635,6 +636,28 @@ class BundleList(Reply):
     """The small files that travel with a DAG."""
 
     items: list[BundleFile]
+
+
+class HostView(Reply):
+    """A machine that pilots run on; `burnt` counts the jobs that could not be run there in a row."""
+
+    name: str
+    banned: bool
+    reason: str = ""
+    burnt: int = 0
+    pilots: int = 0
+
+
+class HostList(Reply):
+    """All hosts with live pilots, and those that are banned."""
+
+    items: list[HostView]
+
+
+class BanBody(Request):
+    """Why a host gets no more jobs."""
+
+    reason: str = Field(default="", max_length=1000)
 
 
 class RetryReply(Reply):

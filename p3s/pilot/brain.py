@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Brain"]
 
-#: Payloads in a row that cannot be started before the pilot holds itself to be broken.
+#: Different jobs in a row that cannot be started before the pilot holds itself to be broken; one job that comes
+#: again and again may be broken itself.
 BLACK_HOLE = 3
 #: Answers in a row without sense before the pilot gives up on a server.
 NONSENSE = 5
@@ -150,7 +151,7 @@ class Brain(Planner):
             self._idle_since = self._activity = now
             self._empty = 0
             self._flush_at = min(self._flush_at, now + GATHER)
-        elif event.channel == "held" and event.body.claim is not None:
+        elif event.channel == "held":
             self._count_empty(event, now)
         decisions: list[Instruction] = []
         for order in new:
@@ -196,18 +197,18 @@ class Brain(Planner):
 
     def _take_start(self, attempt: str, now: float) -> list[Instruction]:
         self.roster.held[attempt].began = self._activity = now
-        self._nonstarters = 0
-        self._flush_at = min(self._flush_at, now + GATHER)
+        self._broken.clear()
         return []
 
     def _take_end(self, event: events.Ended, now: float) -> list[Instruction]:
+        job = self.roster.held[event.report.attempt].order.job
         report = self.roster.remove(event.report)
         self._activity = self._flush_at = self._idle_since = now
         self._watched -= {report.attempt}
         if report.reason is Reason.NONSTARTER:
-            self._nonstarters += 1
-            if self._nonstarters >= BLACK_HOLE:
-                cause = f"{self._nonstarters} payloads in a row could not be started here: {report.message}"
+            self._broken.add(job)
+            if len(self._broken) >= BLACK_HOLE:
+                cause = f"{len(self._broken)} jobs in a row could not be started here: {report.message}"
                 self._set_goal(EXIT_BLACK_HOLE, cause)
         counts = report.kind == "succeeded"
         return self.ledger.add(report, uploads=event.uploads and counts, publishes=event.publishes and counts)

@@ -39,6 +39,7 @@ class Callers:
         self._queues: dict[Channel, SimpleQueue[Callable[[], Event] | None]] = {
             "quick": SimpleQueue(),
             "held": SimpleQueue(),
+            "control": SimpleQueue(),
         }
         for channel in self._queues:
             # A call that the server holds must not keep the pilot from leaving: the threads are daemons.

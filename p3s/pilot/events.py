@@ -46,8 +46,9 @@ __all__ = [
     "Watch",
 ]
 
-#: Calls that the server answers at once go through ``quick``, those that it may hold through ``held``.
-Channel: TypeAlias = Literal["quick", "held"]
+#: Calls that the server answers at once go through ``quick``; those that it may hold through ``held`` if they claim,
+#: and through ``control`` if they only listen for orders.
+Channel: TypeAlias = Literal["quick", "held", "control"]
 #: Why a call brought nothing: no answer, the server does not know this pilot, it refuses the call's content,
 #: the answer makes no sense, it refuses this pilot for good.
 Trouble: TypeAlias = Literal["away", "forgotten", "rejected", "nonsense", "refused"]

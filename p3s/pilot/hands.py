@@ -17,6 +17,7 @@ from p3s.pilot import events
 from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.pilot.kill import kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
+from p3s.pilot.processes import read_birth
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
@@ -120,7 +121,7 @@ class Hands:
                 reaper.add_leader(process.pid)
         except AttemptFailed as failure:
             return [events.Ended(_make_failure(work, failure))]
-        work.process, work.started = process, read_monotonic()
+        work.process, work.started, work.born = process, read_monotonic(), read_birth(process.pid)
         self._by_pid[process.pid] = work
         self._guard.add(process.pid, exclusive=work.order.exclusive)
         return [events.Began(work.order.attempt)]
@@ -163,7 +164,8 @@ class Hands:
         work.process.returncode = end.code
         work.exit, work.ended = end, read_monotonic()
         self._guard.remove(end.pid)
-        if kill_strays(work.order.attempt, {*self._by_pid, self._guard.pid}):
+        others = {pid: other.born for pid, other in self._by_pid.items()}
+        if kill_strays(work.order.attempt, work.born, others, self._guard.pid):
             self._note(f"attempt {work.order.attempt}: killed processes that its payload left behind")
         return [events.Exited(work.order.attempt)]
 

@@ -7,10 +7,10 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from p3s.pilot.processes import find_tree, list_children, read_variable
+from p3s.pilot.processes import belongs_to, find_tree, list_children, read_process
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
 __all__ = ["become_subreaper", "kill_strays", "stop_tree"]
 
@@ -59,24 +59,40 @@ def stop_tree(leader: int, attempt: str, *, force: bool) -> None:
             return
 
 
-def kill_strays(attempt: str, known: Collection[int]) -> bool:
+def kill_strays(attempt: str, born: int, others: Mapping[int, int], keeper: int) -> bool:
     """Kill what an ended payload left running outside its session.
+
+    A stray that hides whose it is belongs to a payload that began before it. So it is killed with the last one
+    that did, and the running ones that began after it keep nothing alive.
 
     Parameters
     ----------
     attempt : str
         The attempt's uuid.
-    known : collection of int
-        Children of this pilot that are no strays: other payloads and the keeper.
+    born : int
+        When its payload began, in ticks (see `Process`).
+    others : mapping of int to int
+        The payloads that run: when each pid began.
+    keeper : int
+        The other child of this pilot that is no stray.
 
     Returns
     -------
     bool
         Whether there were any.
     """
-    strays = [
-        pid for pid in list_children(os.getpid()).difference(known) if read_variable(pid, "P3S_ATTEMPT") == attempt
-    ]
-    for pid in strays:
-        stop_tree(pid, attempt, force=True)
-    return bool(strays)
+    oldest = min(others.values(), default=float("inf"))
+    for number in range(ROUNDS):
+        adopted = list_children(os.getpid()).difference(others, {keeper})
+        strays = [
+            process.pid
+            for process in map(read_process, adopted)
+            if process is not None
+            and process.is_alive
+            and (born <= process.born < oldest or belongs_to(process.pid, attempt))
+        ]
+        if not strays:
+            return number > 0
+        for pid in strays:
+            stop_tree(pid, attempt, force=True)
+    return True

@@ -57,7 +57,7 @@ class Planner:
         self._farewells = 0
         self._gone = False
         self._interrupts = 0
-        self._nonstarters = 0
+        self._broken: set[str] = set()
         self._nonsense = 0
         self._idle_since = now
         self._empty = 0
@@ -104,12 +104,16 @@ class Planner:
                 self._registering = True
                 decisions.append(events.Register())
             return decisions
-        if "quick" not in self.link.in_flight:
-            overdue = bool(self.roster) and "held" in self.link.in_flight and self._is_heartbeat_due(now)
+        in_flight = self.link.in_flight
+        if "quick" not in in_flight:
+            overdue = bool(self.roster) and bool(in_flight) and self._is_heartbeat_due(now)
             decisions += self._plan_quick(now, heartbeat=overdue)
-        if not self.link.in_flight:
+        if "quick" not in in_flight and "held" not in in_flight:
+            # A control call may be under way: that the server ends it in time is nothing to rely on.
+            decisions += self._plan_claim(now)
+        if not in_flight:
             # A call that the server holds says all that a heartbeat would.
-            decisions += self._plan_held(now) or self._plan_quick(now, heartbeat=self._is_heartbeat_due(now))
+            decisions += self._plan_control(now) or self._plan_quick(now, heartbeat=self._is_heartbeat_due(now))
         return decisions
 
     def _watch_clock(self, now: float) -> list[Instruction]:
@@ -150,6 +154,7 @@ class Planner:
     def _plan_quick(self, now: float, *, heartbeat: bool) -> list[Instruction]:
         for report in self.roster.take_starts(now, GATHER):
             self.ledger.add(report)
+            self._flush_at = min(self._flush_at, now)
         due = self._flush_at <= now and now >= self.roster.find_gathering_end(GATHER)
         if not (due or heartbeat):
             return []
@@ -167,25 +172,25 @@ class Planner:
             body.running, self._told = self._list_running(), now
         return [self._send("quick", body, now)]
 
-    def _plan_held(self, now: float) -> list[Instruction]:
-        heard = sorted(self._watched.union(self.roster.list_ending()))
-        body = ExchangeBody(ack=self.link.ack, running=self._list_running(), heard=heard, state=self._state)
-        if now < self.roster.find_gathering_end(GATHER):
+    def _plan_claim(self, now: float) -> list[Instruction]:
+        if not self._may_claim() or now < max(self._poll_at, self.roster.find_gathering_end(GATHER)):
             return []
-        if self._goal is None and self.link.can_claim() and (self._want() or self.link.claim is not None):
-            if now < self._poll_at:
-                return []
-            body.claim = self._make_claim()
-            body.lifetime = self._find_lifetime(now)
-            wait = min(self.options.period, self.link.poll)
-            body.wait = min(wait, self.link.heartbeat) if self.roster else wait
-        elif self.roster and now >= self._activity + QUIET:
-            body.wait = self.link.heartbeat
-        else:
-            return []
-        self._told = now
-        self._flush_at = float("inf") if not self.ledger.has_due() else self._flush_at
+        wait = min(self.options.period, self.link.poll)
+        body = self._make_waiting_body(min(wait, self.link.heartbeat) if self.roster else wait, now)
+        body.claim = self._make_claim()
+        body.lifetime = self._find_lifetime(now)
         return [self._send("held", body, now)]
+
+    def _plan_control(self, now: float) -> list[Instruction]:
+        if self._may_claim() or not self.roster or now < self._activity + QUIET:
+            return []
+        return [self._send("control", self._make_waiting_body(self.link.heartbeat, now), now)]
+
+    def _make_waiting_body(self, wait: float, now: float) -> ExchangeBody:
+        self._told = now
+        heard = sorted(self._watched.union(self.roster.list_ending()))
+        running = self._list_running()
+        return ExchangeBody(ack=self.link.ack, running=running, heard=heard, state=self._state, wait=wait)
 
     def _send(self, channel: events.Channel, body: ExchangeBody, now: float) -> Instruction:
         self.link.note_sent(channel, body, now)
@@ -211,8 +216,10 @@ class Planner:
         if link.not_before > now:
             times.append(link.not_before)
         elif "quick" not in link.in_flight:
-            times.append(max(self._flush_at, self.roster.find_gathering_end(GATHER)))
-            if self.roster or "held" not in link.in_flight:
+            gathered = self.roster.find_gathering_end(GATHER)
+            # What began is reported when it has had its time, whatever else there is to say.
+            times += [max(self._flush_at, gathered), gathered if gathered > now else float("inf")]
+            if self.roster or not link.in_flight:
                 times.append(link.sent + link.heartbeat)
             if "held" not in link.in_flight:
                 times += [at for at in (self._poll_at, self._activity + QUIET) if at > now]
@@ -227,6 +234,10 @@ class Planner:
     @property
     def _lease_end(self) -> float:
         return self.link.heard + self.link.lease
+
+    def _may_claim(self) -> bool:
+        free = self._goal is None and self.link.can_claim()
+        return free and (self.link.claim is not None or self._want() > 0)
 
     def _want(self) -> int:
         return 0 if self._goal is not None else self.roster.count_free()

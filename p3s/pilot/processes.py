@@ -6,34 +6,40 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Process", "find_tree", "list_children", "list_processes", "read_variable"]
+__all__ = ["Process", "belongs_to", "find_tree", "list_children", "list_processes", "read_process", "read_variable"]
 
 _PROC = Path("/proc")
 
 
 class Process(NamedTuple):
-    """One line of the process table."""
+    """One line of the process table; `born` counts the kernel's ticks since the machine's start."""
 
     pid: int
     parent: int
     group: int
     session: int
     state: str
+    born: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is no zombie."""
+        return self.state not in "ZX"
 
 
 def list_processes() -> list[Process]:
     """Return all processes."""
     if not _PROC.is_dir():
         return []
-    found = (_read_process(int(name)) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208 - names only
+    found = (read_process(int(name)) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208 - names only
     return [process for process in found if process is not None]
 
 
 def find_tree(leader: int, attempt: str) -> list[int]:
     """Return the live processes of an attempt.
 
-    They are the leader, all its descendants, all of its session, and those that left both but still carry the
-    attempt's variable.
+    They are the leader, all its descendants, all of its session, and those that left both but still show whose they
+    are.
 
     Parameters
     ----------
@@ -52,15 +58,25 @@ def find_tree(leader: int, attempt: str) -> list[int]:
     own = os.getpid()
     for process in processes:
         # An orphan of a payload is a child of this pilot (a subreaper), else of init.
-        orphan = process.parent in {own, 1} and process.pid not in members
-        if orphan and read_variable(process.pid, "P3S_ATTEMPT") == attempt:
+        if process.pid in members or process.parent not in {own, 1}:
+            continue
+        if belongs_to(process.pid, attempt) if process.parent == own else _carries(process.pid, attempt):
             members.add(process.pid)
     grown = True
     while grown:
         found = {process.pid for process in processes if process.parent in members} - members
         members |= found
         grown = bool(found)
-    return [process.pid for process in processes if process.pid in members and process.state not in "ZX"]
+    return [process.pid for process in processes if process.pid in members and process.is_alive]
+
+
+def belongs_to(pid: int, attempt: str) -> bool:
+    """Tell whether a child that this process adopted shows whose it is.
+
+    It does by the attempt's variable, or, if it dropped its variables, by its current folder or its output: they
+    are in the attempt's sandbox, which is named after the attempt.
+    """
+    return _carries(pid, attempt) or any(attempt in _read_link(pid, name) for name in ("cwd", "fd/1", "fd/2"))
 
 
 def list_children(pid: int) -> set[int]:
@@ -87,12 +103,24 @@ def read_variable(pid: int, name: str) -> str:
     return found.removeprefix(prefix).decode(errors="replace")
 
 
-def _read_process(pid: int) -> Process | None:
+def read_process(pid: int) -> Process | None:
+    """Return a process; None if there is none with this pid."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         # It has ended meanwhile.
         return None
     # The name in parentheses may hold anything, so the numbers are counted from the last one.
-    state, parent, group, session, *_ = text[text.rindex(")") + 1 :].split()
-    return Process(pid, int(parent), int(group), int(session), state)
+    state, parent, group, session, *others = text[text.rindex(")") + 1 :].split()
+    return Process(pid, int(parent), int(group), int(session), state, int(others[15]))
+
+
+def _carries(pid: int, attempt: str) -> bool:
+    return read_variable(pid, "P3S_ATTEMPT") == attempt
+
+
+def _read_link(pid: int, name: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/{name}")  # noqa: PTH115 - one of /proc's links need not be a path
+    except OSError:
+        return ""

@@ -188,7 +188,12 @@ class Roster:
 
     def find_gathering_end(self, gather: float) -> float:
         """Return when the youngest attempt has had `gather` seconds to end by itself."""
-        young = [held.taken + gather for held in self.held.values() if not held.told and held.end is None]
+        # From its start on, if it has begun: to start it may have taken longer than that.
+        young = [
+            (held.taken if held.began is None else held.began) + gather
+            for held in self.held.values()
+            if not held.told and held.end is None
+        ]
         return max(young, default=0.0)
 
     def remove(self, report: AttemptReport) -> AttemptReport:

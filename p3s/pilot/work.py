@@ -41,6 +41,8 @@ class Work:
         Its folders.
     process : Popen or None
         The payload's first process once it runs.
+    born : int
+        When that began, in the kernel's ticks.
     stopped : bool
         Whether it is to end; what has not started then will not.
     exit : Exit or None
@@ -53,6 +55,7 @@ class Work:
     sandbox: Sandbox
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
+    born: int = 0
     ended: float = 0.0
     stopped: bool = False
     exit: Exit | None = None

@@ -13,6 +13,7 @@ __all__ = [
     "dag",
     "dataset",
     "event",
+    "host",
     "job",
     "job_input",
     "job_need",
@@ -136,6 +137,7 @@ workflow = _table(
     sa.Column("allowance", Clock),
     sa.Column("on_deadline", State, nullable=False),
     sa.Column("deadline", Clock),
+    sa.Column("late", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("critical_path", sa.Double, nullable=False),
     sa.Column("jobs", sa.Integer, nullable=False),
     sa.Column("remaining", sa.Integer, nullable=False),
@@ -145,6 +147,10 @@ workflow = _table(
     sa.UniqueConstraint("owner", "key"),
     sa.Index("ix_workflow_state_id", "state", "id"),
 )
+
+# Workflows whose deadline may still pass: the sweeper's list.
+_TIMELY = sa.and_(workflow.c.state == "running", workflow.c.late.is_(False))
+sa.Index("ix_workflow_deadline", workflow.c.deadline, sqlite_where=_TIMELY, postgresql_where=_TIMELY)
 
 #: What jobs ask of a pilot, once per distinct wish; rows never change. Matching looks at these, not at jobs.
 requirement = _table(
@@ -319,6 +325,17 @@ pilot = _table(
     sa.Column("created", Clock, nullable=False),
     sa.Index("ix_pilot_state_seen", "state", "seen"),
     sa.Index("ix_pilot_hash", "hash"),
+)
+
+#: Machines that pilots run on, where there is something to say of one. `burnt` has the jobs that could not be started
+#: there in a row, `since` is when the row began.
+host = _table(
+    "host",
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("banned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("burnt", sa.JSON, nullable=False),
+    sa.Column("since", Clock, nullable=False),
 )
 
 #: Executions. The token is derived from the uuid and the server's secret, so that a repeated claim can be answered.

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import signal
-from contextlib import contextmanager
+import sys
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from p3s.cli.main import run_command
 from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW
 from p3s.submit import prepare_load
 from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from p3s.wire import JobView, WorkflowView
     from tests.support.servers import System
@@ -52,6 +55,37 @@ class Journal:
     def wait_for(self, line: str, seconds: float = 30.0) -> None:
         """Wait until a line is there."""
         wait_until(lambda: line in self.read(), seconds, f"line {line!r} in {self.path}")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def call(
+    system: System, *args: str, check: int | None = 0, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Done:
+    """Run a p3s command as `System.run` does, but in this process: the same entry, ten times faster."""
+    out, err = io.StringIO(), io.StringIO()
+    kept, stdin = dict(os.environ), sys.stdin
+    with chdir(cwd or system.folder), redirect_stdout(out), redirect_stderr(err), Path(os.devnull).open() as nothing:
+        os.environ.clear()
+        os.environ.update(system.env | dict(env or {}))
+        sys.stdin = nothing
+        try:
+            code = run_command(args)
+        finally:
+            sys.stdin = stdin
+            os.environ.clear()
+            os.environ.update(kept)
+    done = Done(code, out.getvalue(), err.getvalue())
+    if check is not None:
+        assert code == check, f"{args} gave {code}\n{done.stdout}\n{done.stderr}"
+    return done
 
 
 def load(system: System, text: str, name: str = "dag.yaml", **params: str) -> str:
@@ -93,7 +127,7 @@ def run_text(system: System, text: str, **params: str) -> str:
 
 def create_job(system: System, *options: str) -> str:
     """Create a standalone job with the command's options and return its uuid."""
-    return system.run("job", "create", "standalone", "-q", *options).stdout.strip()
+    return call(system, "job", "create", "standalone", "-q", *options).stdout.strip()
 
 
 def await_job(system: System, ident: str, *states: str, seconds: float = 40.0) -> JobView:

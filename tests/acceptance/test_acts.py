@@ -11,6 +11,7 @@ from tests.acceptance.support import (
     await_gone,
     await_job,
     await_workflow,
+    call,
     create_job,
     finish,
     is_alive,
@@ -36,19 +37,19 @@ jobs:
 def test_held_workflow_waits_for_its_start(farm: System, journal: Journal) -> None:
     """`load --hold` stores everything and runs nothing until `workflow start`."""
     path = farm.write("two.yaml", TWO.format(path=journal.path))
-    uuid = farm.run("workflow", "load", "-q", "--hold", str(path)).stdout.strip()
+    uuid = call(farm, "workflow", "load", "-q", "--hold", str(path)).stdout.strip()
     # Another job passes meanwhile, so the pilot did ask.
     passing = create_job(farm, "--run", "true")
     await_job(farm, passing)
     assert farm.client.show_workflow(uuid).state == "held"
     assert journal.read() == []
-    assert "held" in farm.run("why", uuid).stdout
-    assert "held" in farm.run("why", f"{uuid}/first").stdout
-    farm.run("workflow", "start", uuid)
+    assert "held" in call(farm, "why", uuid).stdout
+    assert "held" in call(farm, "why", f"{uuid}/first").stdout
+    call(farm, "workflow", "start", uuid)
     finish(farm, uuid)
     assert journal.read() == ["first", "second"]
     # What has started cannot be started again.
-    assert farm.run("workflow", "start", uuid, check=None).returncode in {0, 4}
+    assert call(farm, "workflow", "start", uuid, check=None).code in {0, 4}
     assert journal.read() == ["first", "second"]
 
 
@@ -66,14 +67,14 @@ jobs:
         uuid = load(farm, text)
         family = read_pids(pids, 2)
         await_job(farm, f"{uuid}/long", "running")
-        done = farm.run("workflow", "cancel", "--yes", uuid)
+        done = call(farm, "workflow", "cancel", "--yes", uuid)
         assert farm.url in done.stderr
-        assert "3 jobs cancelled, 1 payloads told to stop" in done.stderr
+        assert "3 jobs cancelled, 1 payload" in done.stderr
         await_gone(family)
     found = await_workflow(farm, uuid)
     assert (found.state, found.counts) == ("cancelled", {"cancelled": 3})
     wait_until(lambda: farm.client.show_job(f"{uuid}/long").attempts[0].state == "stopped", 20, "the stopped attempt")
-    assert "cancelled by" in farm.run("why", f"{uuid}/long").stdout
+    assert "cancelled by" in call(farm, "why", f"{uuid}/long").stdout
 
 
 def test_cancel_stops_one_job_only(farm: System, tmp_path: Path, journal: Journal) -> None:
@@ -89,7 +90,7 @@ jobs:
     with kill_left_over(pids):
         uuid = load(farm, text)
         (payload,) = read_pids(pids, 1)
-        farm.run("job", "cancel", "--yes", f"{uuid}/bad")
+        call(farm, "job", "cancel", "--yes", f"{uuid}/bad")
         await_gone([payload])
         await_workflow(farm, uuid)
     states = {job.name: job.state for job in farm.client.list_jobs(workflow=uuid).items}
@@ -100,29 +101,29 @@ jobs:
 def test_cancel_and_delete_ask_first(farm: System, journal: Journal) -> None:
     """Off a terminal both need --yes; --dry-run names what it would do and does nothing."""
     path = farm.write("two.yaml", TWO.format(path=journal.path))
-    uuid = farm.run("workflow", "load", "-q", "--hold", str(path)).stdout.strip()
+    uuid = call(farm, "workflow", "load", "-q", "--hold", str(path)).stdout.strip()
     for verb in ("cancel", "delete"):
-        assert "--yes" in farm.run("workflow", verb, uuid, check=64).stderr
-        assert f"would {verb} on {farm.url}" in farm.run("workflow", verb, "--dry-run", uuid).stderr
+        assert "--yes" in call(farm, "workflow", verb, uuid, check=64).stderr
+        assert f"would {verb} on {farm.url}" in call(farm, "workflow", verb, "--dry-run", uuid).stderr
     assert farm.client.show_workflow(uuid).state == "held"
-    farm.run("workflow", "delete", "--yes", uuid)
-    farm.run("workflow", "show", uuid, check=5)
-    assert uuid not in farm.run("workflow", "list", "-q", "-n", "1000").stdout
+    call(farm, "workflow", "delete", "--yes", uuid)
+    call(farm, "workflow", "show", uuid, check=5)
+    assert uuid not in call(farm, "workflow", "list", "-q", "-n", "1000").stdout
 
 
 def test_delete_keeps_files_and_refuses_what_runs(farm: System) -> None:
     """A finished workflow is forgotten while its files stay; one that runs must be cancelled first."""
     uuid = run_text(farm, 'name: makes\nresults: [o]\njobs:\n  a: {outputs: {o: o.txt}, run: echo 1 > "$o"}\n')
     (result,) = farm.client.list_results(uuid).items
-    farm.run("workflow", "delete", "--yes", uuid)
-    farm.run("job", "show", f"{uuid}/a", check=5)
+    call(farm, "workflow", "delete", "--yes", uuid)
+    call(farm, "job", "show", f"{uuid}/a", check=5)
     assert Path(result.place).read_text(encoding="utf-8") == "1\n"
     running = create_job(farm, "--run", "sleep 60")
     await_job(farm, running, "running")
-    assert "cancel" in farm.run("workflow", "delete", "--yes", running, check=4).stderr
-    farm.run("job", "cancel", "--yes", running)
+    assert "cancel" in call(farm, "workflow", "delete", "--yes", running, check=4).stderr
+    call(farm, "job", "cancel", "--yes", running)
     wait_until(lambda: farm.client.show_job(running).attempts[0].state == "stopped", 20, "the stopped attempt")
-    farm.run("workflow", "delete", "--yes", running)
+    call(farm, "workflow", "delete", "--yes", running)
 
 
 def test_job_is_shown_running_at_once(farm: System, journal: Journal) -> None:
@@ -130,7 +131,7 @@ def test_job_is_shown_running_at_once(farm: System, journal: Journal) -> None:
     create_job(farm, "--run", f"echo begun >> {journal.path}; while ! grep -q seen {journal.path}; do sleep 0.05; done")
     journal.wait_for("begun")
     try:
-        assert await_job(farm, "@last", "running", seconds=3).state == "running"
+        assert await_job(farm, "@last", "running", seconds=6).state == "running"
     finally:
         with journal.path.open("a", encoding="utf-8") as file:
             file.write("seen\n")
@@ -178,9 +179,9 @@ jobs:
       [ "$(wc -l < {journal.path})" -ge 2 ]
 """
     uuid = run_text(farm, text)
-    assert farm.run("job", "log", f"{uuid}/flaky").stdout == "this is try 2\n"
-    assert farm.run("job", "log", "--attempt", "1", f"{uuid}/flaky").stdout == "this is try 1\n"
-    assert farm.run("job", "log", "--attempt", "3", f"{uuid}/flaky", check=5).stdout == ""
+    assert call(farm, "job", "log", f"{uuid}/flaky").stdout == "this is try 2\n"
+    assert call(farm, "job", "log", "--attempt", "1", f"{uuid}/flaky").stdout == "this is try 1\n"
+    assert call(farm, "job", "log", "--attempt", "3", f"{uuid}/flaky", check=5).stdout == ""
 
 
 def test_why_of_a_job_that_waits(system: System) -> None:
@@ -194,45 +195,45 @@ jobs:
   last: {inputs: [hits], needs: [other], run: cat "$hits"}
 """
     uuid = load(system, text)
-    assert system.run("why", f"{uuid}/last").stdout == (
+    assert call(system, "why", f"{uuid}/last").stdout == (
         "It waits for job other (defined), dataset hits from job first (waiting).\n"
     )
-    assert system.run("why", f"{uuid}/first").stdout == (
+    assert call(system, "why", f"{uuid}/first").stdout == (
         "It waits for dataset raw, which nobody has registered (/nowhere/raw.csv).\n"
     )
-    answer = json.loads(system.run("why", "--json", "@last/last").stdout)
+    answer = json.loads(call(system, "why", "--json", "@last/last").stdout)
     assert (answer["noun"], answer["state"]) == ("job", "waiting")
     (raw,) = [item for item in system.client.list_datasets().items if item.key == "raw"]
-    assert "p3s dataset register /nowhere/raw.csv" in system.run("why", raw.uuid).stdout
+    assert "p3s dataset register /nowhere/raw.csv" in call(system, "why", raw.uuid).stdout
 
 
 def test_why_of_a_job_that_nobody_can_take(system: System) -> None:
     """A ready job says that there is no pilot, then what those that there are lack, then that one can run it."""
     text = "name: picky\njobs:\n  one: {resources: {labels: [gpu, fast]}, run: 'true'}\n"
     uuid = load(system, text)
-    assert system.run("why", f"{uuid}/one").stdout == (
+    assert call(system, "why", f"{uuid}/one").stdout == (
         "It is ready, and no pilot is alive; `p3s pilot start` starts one.\n"
     )
     plain = system.start_pilot("--label", "fast", name="plain")
     wait_until(lambda: system.client.list_pilots(live=True).items, 30, "a pilot")
-    assert "needs the label gpu" in system.run("why", f"{uuid}/one").stdout
+    assert "needs the label gpu" in call(system, "why", f"{uuid}/one").stdout
     assert plain.poll() is None
     (pilot,) = system.client.list_pilots(live=True).items
     wait_until(lambda: system.client.show_pilot(pilot.uuid).state == "idle", 20, "an idle pilot")
-    assert "there is no job for it" in system.run("why", pilot.uuid).stdout
+    assert "there is no job for it" in call(system, "why", pilot.uuid).stdout
     system.start_pilot("--label", "fast", "--label", "gpu", name="able")
     finish(system, uuid)
-    assert system.run("why", f"{uuid}/one").stdout == "It finished at attempt 1.\n"
+    assert call(system, "why", f"{uuid}/one").stdout == "It finished at attempt 1.\n"
 
 
 def test_why_of_a_job_that_is_too_large(farm: System) -> None:
     """Cpus and memory that no pilot has are named with what there is."""
     text = "name: large\njobs:\n  one: {resources: {cpus: 99, memory: 999GB}, run: 'true'}\n"
     uuid = load(farm, text)
-    sentence = farm.run("why", f"{uuid}/one").stdout
+    sentence = call(farm, "why", f"{uuid}/one").stdout
     assert "needs 99 cpus, 8 there" in sentence
     assert "999 GB of memory" in sentence
-    farm.run("workflow", "cancel", "--yes", uuid)
+    call(farm, "workflow", "cancel", "--yes", uuid)
 
 
 def test_why_of_what_ended_badly(farm: System) -> None:
@@ -246,14 +247,14 @@ jobs:
 """
     uuid = load(farm, text)
     assert await_workflow(farm, uuid).state == "failed"
-    bad = farm.run("why", f"{uuid}/bad").stdout
+    bad = call(farm, "why", f"{uuid}/bad").stdout
     assert bad.startswith("It failed (exit-code) after 1 attempt(s), and no further try is left")
     assert "exit code 3" in bad
-    assert farm.run("why", f"{uuid}/after").stdout == "It was skipped: job bad is failed.\n"
-    assert farm.run("why", f"{uuid}/unwanted").stdout == "It was skipped: its `if` said no.\n"
+    assert call(farm, "why", f"{uuid}/after").stdout == "It was skipped: job bad is failed.\n"
+    assert call(farm, "why", f"{uuid}/unwanted").stdout == "It was skipped: its `if` said no.\n"
     (made,) = farm.client.show_job(f"{uuid}/bad").outputs
-    assert farm.run("why", made.uuid).stdout == "It will not come: job bad, which makes it, is failed.\n"
-    assert "failed: bad" in farm.run("why", uuid).stdout
+    assert call(farm, "why", made.uuid).stdout == "It will not come: job bad, which makes it, is failed.\n"
+    assert "failed: bad" in call(farm, "why", uuid).stdout
 
 
 def test_why_of_a_running_job(farm: System, journal: Journal) -> None:
@@ -261,7 +262,7 @@ def test_why_of_a_running_job(farm: System, journal: Journal) -> None:
     uuid = create_job(farm, "--run", f"while [ ! -e {journal.path} ]; do sleep 0.05; done", "--timelimit", "1m")
     try:
         await_job(farm, uuid, "running")
-        sentence = farm.run("why", uuid).stdout
+        sentence = call(farm, "why", uuid).stdout
         assert sentence.startswith("Attempt 1 has been running for ")
         assert "(pilot " in sentence
     finally:
@@ -272,18 +273,18 @@ def test_why_of_a_running_job(farm: System, journal: Journal) -> None:
 def test_load_with_a_key_starts_once(farm: System, journal: Journal) -> None:
     """The same key starts one workflow for ever; the second load answers the first one's id."""
     path = str(farm.write("two.yaml", TWO.format(path=journal.path)))
-    first = farm.run("workflow", "load", "-q", "--key", "run-1", path).stdout
+    first = call(farm, "workflow", "load", "-q", "--key", "run-1", path).stdout
     finish(farm, first.strip())
-    assert farm.run("workflow", "load", "-q", "--key", "run-1", path).stdout == first
+    assert call(farm, "workflow", "load", "-q", "--key", "run-1", path).stdout == first
     assert journal.read() == ["first", "second"]
 
 
 def test_watch_exits_with_what_became_of_it(farm: System) -> None:
     """`workflow watch` exits 1 for a workflow that failed, and its JSON lines end with the final state."""
     uuid = load(farm, "name: bad\njobs:\n  bad: {run: exit 1}\n")
-    done = farm.run("workflow", "watch", "--json", uuid, check=1)
+    done = call(farm, "workflow", "watch", "--json", uuid, check=1)
     assert json.loads(done.stdout.splitlines()[-1])["state"] == "failed"
-    again = farm.run("workflow", "watch", uuid, check=1)
+    again = call(farm, "workflow", "watch", uuid, check=1)
     assert "1 failed" in again.stdout
     assert "p3s job log --stderr" in again.stderr
 
@@ -292,7 +293,7 @@ def test_pilot_log_is_found(system: System) -> None:
     """`pilot log` prints the log of a pilot on this host, from the folder that it was given."""
     system.start_pilot()
     (pilot,) = wait_until(lambda: system.client.list_pilots(live=True).items, 30, "a pilot")
-    done = system.run("pilot", "log", pilot.uuid, "--log", str(system.folder / "pilot-log"))
+    done = call(system, "pilot", "log", pilot.uuid, "--log", str(system.folder / "pilot-log"))
     assert pilot.uuid in done.stdout
-    assert "pilot-log" not in system.run("pilot", "list").stderr
+    assert "pilot-log" not in call(system, "pilot", "list").stderr
     assert is_alive(pilot.pid)

@@ -9,7 +9,7 @@ import pytest
 
 from p3s.errors import BadInput
 from p3s.submit import prepare_load
-from tests.acceptance.support import await_job, create_job, finish, load, run_text
+from tests.acceptance.support import await_job, call, create_job, finish, load, run_text
 from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def test_output_path_that_leads_elsewhere_is_refused(farm: System, tmp_path: Pat
     """A value that would lead an output out of its folder is bad input, and nothing is stored."""
     before = farm.client.ask_status().workflows
     path = farm.write("paths.yaml", OUTPUT)
-    done = farm.run("workflow", "load", str(path), "-p", f"value={value}", check=64)
+    done = call(farm, "workflow", "load", str(path), "-p", f"value={value}", check=64)
     assert "made" in done.stderr
     assert "Traceback" not in done.stderr
     assert farm.client.ask_status().workflows == before
@@ -272,7 +272,7 @@ jobs:
   read: {{inputs: {{raw: all}}, run: cat "$raw_list"}}
 """
     uuid = run_text(farm, text)
-    lines = farm.run("job", "log", f"{uuid}/read").stdout.splitlines()
+    lines = call(farm, "job", "log", f"{uuid}/read").stdout.splitlines()
     assert sorted(lines) == sorted(str(tmp_path / name) for name in names)
 
 
@@ -284,11 +284,11 @@ def test_hostile_options_of_a_standalone_job(farm: System, tmp_path: Path) -> No
     program.chmod(0o755)
     uuid = create_job(farm, "--payload", str(program), "--arg", value, "--env", f"EXTRA={value}")
     assert await_job(farm, uuid).state == "finished"
-    assert farm.run("job", "log", uuid).stdout == f"{value}|{value}"
+    assert call(farm, "job", "log", uuid).stdout == f"{value}|{value}"
     for option in ("--name", "--jobtype"):
-        farm.run("job", "create", "standalone", "--run", "true", option, f"$(touch {marker})", check=64)
+        call(farm, "job", "create", "standalone", "--run", "true", option, f"$(touch {marker})", check=64)
     for name in ("A B=x", "P3S_MANIFEST=x", "=x"):
-        farm.run("job", "create", "standalone", "--run", "true", "--env", name, check=64)
+        call(farm, "job", "create", "standalone", "--run", "true", "--env", name, check=64)
     _assert_nothing_ran(farm, marker)
 
 

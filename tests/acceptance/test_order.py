@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.support import await_workflow, create_job, finish, load, run_text
+from tests.acceptance.support import await_workflow, call, create_job, finish, load, run_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,9 +213,9 @@ jobs:
     journal.wait_for("passed")
     assert farm.client.show_job(passing).uuid == passing
     assert farm.client.show_job(f"{uuid}/read").state == "waiting"
-    assert str(raw) in farm.run("why", f"{uuid}/read").stdout
+    assert str(raw) in call(farm, "why", f"{uuid}/read").stdout
     raw.write_text("arrived\n", encoding="utf-8")
-    farm.run("dataset", "register", str(raw))
+    call(farm, "dataset", "register", str(raw))
     finish(farm, uuid)
     assert journal.read() == ["passed", "arrived"]
 

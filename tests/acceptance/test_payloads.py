@@ -16,6 +16,7 @@ from tests.acceptance.support import (
     await_gone,
     await_job,
     await_workflow,
+    call,
     create_job,
     is_alive,
     kill_left_over,
@@ -36,9 +37,9 @@ def test_failing_payload_shows_its_exit_code_and_stderr(farm: System) -> None:
     found = await_job(farm, uuid)
     assert (found.state, found.reason) == ("failed", "exit-code")
     assert [(attempt.state, attempt.exit_code) for attempt in found.attempts] == [("failed", 42)]
-    assert farm.run("job", "log", uuid).stdout == "fine\n"
-    assert farm.run("job", "log", "--stderr", uuid).stdout == "no calibration for run 5\n"
-    assert "42" in farm.run("why", uuid).stdout
+    assert call(farm, "job", "log", uuid).stdout == "fine\n"
+    assert call(farm, "job", "log", "--stderr", uuid).stdout == "no calibration for run 5\n"
+    assert "42" in call(farm, "why", uuid).stdout
 
 
 def test_payload_killed_by_a_signal_says_so(farm: System) -> None:
@@ -52,7 +53,7 @@ def test_script_stops_at_its_first_error(farm: System) -> None:
     for script in ("false\necho on", "false | cat\necho on"):
         uuid = create_job(farm, "--run", script)
         assert await_job(farm, uuid).reason == "exit-code"
-        assert farm.run("job", "log", uuid).stdout == ""
+        assert call(farm, "job", "log", uuid).stdout == ""
 
 
 FAMILY = """\
@@ -128,9 +129,9 @@ def test_flood_on_stdout_keeps_its_end_only(system: System, journal: Journal) ->
     assert piece.text.endswith("0123456789abcde\nthe end\n")
     assert piece.next == 104857600 + len("the end\n")
     assert piece.offset == piece.next - TAIL_BYTES
-    printed = system.run("job", "log", uuid).stdout
+    printed = call(system, "job", "log", uuid).stdout
     assert len(printed) == TAIL_BYTES
-    assert system.run("job", "log", "--stderr", uuid).stdout == "loud\n"
+    assert call(system, "job", "log", "--stderr", uuid).stdout == "loud\n"
     assert _read_peak(pilot.pid) - before < 30 * 1024 * 1024
 
 
@@ -144,7 +145,7 @@ def test_binary_output_is_no_obstacle(farm: System) -> None:
     """Output that is no UTF-8 is shown as far as it can be."""
     uuid = create_job(farm, "--run", r"printf 'a\xff\x00\xe2\x82z\n'; printf '\xe2\x82\xac\n'")
     assert await_job(farm, uuid).state == "finished"
-    text = farm.run("job", "log", uuid).stdout
+    text = call(farm, "job", "log", uuid).stdout
     assert text.startswith("a")
     assert text.endswith("z\n€\n")
 
@@ -190,7 +191,7 @@ def test_input_that_lags_is_waited_for(farm: System, tmp_path: Path) -> None:
     await_job(farm, f"{uuid}/read", "dispatched")
     raw.write_text("the whole file\n", encoding="utf-8")
     assert await_job(farm, f"{uuid}/read").state == "finished"
-    assert farm.run("job", "log", f"{uuid}/read").stdout == "the whole file\n"
+    assert call(farm, "job", "log", f"{uuid}/read").stdout == "the whole file\n"
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_payloads_that_cannot_start_are_nonstarters(system: System, broken: dict
         assert found.state == "waiting"
         assert {attempt.reason for attempt in found.attempts} == {"nonstarter"}
         assert all(str(broken[kind]) in attempt.message for attempt in found.attempts)
-        assert "nonstarter" in system.run("why", uuid).stdout
+        assert "nonstarter" in call(system, "why", uuid).stdout
     for uuid in jobs.values():
         system.client.cancel_job(uuid)
     system.start_pilot(name="second")
@@ -242,9 +243,9 @@ def test_one_broken_job_does_not_end_its_pilot(system: System, broken: dict[str,
 def test_payload_that_cannot_start_is_told_before_it_is_sent(farm: System, broken: dict[str, Path]) -> None:
     """A payload that the submitter can see to be wrong is refused at once, and nothing is created."""
     before = farm.client.ask_status().jobs
-    done = farm.run("job", "create", "standalone", "--payload", str(broken["not-executable"]), check=64)
+    done = call(farm, "job", "create", "standalone", "--payload", str(broken["not-executable"]), check=64)
     assert "chmod +x" in done.stderr
-    done = farm.run("job", "create", "standalone", "--payload", str(broken["garbage"].parent / "none"), check=64)
+    done = call(farm, "job", "create", "standalone", "--payload", str(broken["garbage"].parent / "none"), check=64)
     assert "does not exist" in done.stderr
     assert farm.client.ask_status().jobs == before
 
@@ -341,7 +342,7 @@ def test_stdin_is_empty(farm: System) -> None:
     """A payload that reads its stdin meets the end of it instead of waiting for ever."""
     uuid = create_job(farm, "--run", "cat; echo nothing came", "--timelimit", "20s")
     assert await_job(farm, uuid).state == "finished"
-    assert farm.run("job", "log", uuid).stdout == "nothing came\n"
+    assert call(farm, "job", "log", uuid).stdout == "nothing came\n"
 
 
 def test_sandbox_is_gone_afterwards(farm: System, tmp_path: Path) -> None:
@@ -366,7 +367,7 @@ def test_payload_travels_with_its_job(farm: System, tmp_path: Path) -> None:
     # Where it was submitted from does not matter any more.
     (tmp_path / "tool.sh").unlink()
     assert await_job(farm, job.uuid).state == "finished"
-    assert farm.run("job", "log", job.uuid).stdout == "from the bundle\n-x a b\n"
+    assert call(farm, "job", "log", job.uuid).stdout == "from the bundle\n-x a b\n"
 
 
 def test_short_jobs_do_not_wait_for_long_ones(farm: System, journal: Journal) -> None:

@@ -8,14 +8,7 @@ from typing import TYPE_CHECKING
 
 from p3s.engine.spec import StandaloneSpec
 from p3s.submit import prepare_jobs
-from tests.acceptance.support import (
-    await_gone,
-    await_job,
-    create_job,
-    is_alive,
-    kill_left_over,
-    read_pids,
-)
+from tests.acceptance.support import await_gone, await_job, call, create_job, is_alive, kill_left_over, read_pids
 from tests.support.servers import end_process, wait_until
 
 if TYPE_CHECKING:
@@ -117,7 +110,7 @@ def test_draining_pilot_finishes_and_takes_no_more(system: System, journal: Jour
     running = create_job(system, "--run", f"echo begin >> {journal.path}; sleep 2; echo end >> {journal.path}")
     journal.wait_for("begin")
     ident = _find_pilot(system, "pilot").uuid
-    done = system.run("pilot", "drain", "--yes", ident)
+    done = call(system, "pilot", "drain", "--yes", ident)
     assert system.url in done.stderr
     later = create_job(system, "--run", f"echo later >> {journal.path}")
     assert pilot.wait(30) == 0
@@ -131,7 +124,7 @@ def test_drain_of_an_idle_pilot_is_immediate(system: System) -> None:
     """An idle pilot hears the order through the call that the server holds."""
     pilot = system.start_pilot()
     (idle,) = _await_pilots(system, 1)
-    system.run("pilot", "drain", "--yes", idle.uuid[:8])
+    call(system, "pilot", "drain", "--yes", idle.uuid[:8])
     assert pilot.wait(20) == 0
 
 
@@ -145,7 +138,7 @@ def test_killed_pilot_gives_its_job_to_another(system: System, journal: Journal,
         uuid = create_job(system, "--run", script)
         (payload,) = read_pids(pids, 1)
         await_job(system, uuid, "running")
-        system.run("pilot", "kill", "--yes", _find_pilot(system, "first").uuid)
+        call(system, "pilot", "kill", "--yes", _find_pilot(system, "first").uuid)
         assert pilot.wait(20) == 0
         assert not is_alive(payload)
         assert system.client.show_job(uuid).state == "defined"
@@ -233,4 +226,4 @@ def test_pilot_takes_only_what_it_accepts(system: System, journal: Journal) -> N
     journal.wait_for("mine")
     assert journal.read() == ["mine"]
     assert system.client.show_job(other).state == "defined"
-    assert "heavy" in system.run("why", other).stdout
+    assert "heavy" in call(system, "why", other).stdout

@@ -12,14 +12,7 @@ import sqlalchemy as sa
 from p3s.server.db import Database
 from p3s.server.models import meta
 from p3s.server.secrets import derive_attempt_token
-from tests.acceptance.support import (
-    TOKEN,
-    await_job,
-    await_workflow,
-    create_job,
-    load,
-    run_text,
-)
+from tests.acceptance.support import TOKEN, await_job, await_workflow, call, create_job, load, run_text
 from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
@@ -46,12 +39,12 @@ def test_results_are_uploaded_and_fetched(farm: System, tmp_path: Path) -> None:
     for item in results.values():
         Path(item.place).unlink()
     target = tmp_path / "fetched"
-    done = farm.run("workflow", "results", uuid, "--output", str(target))
+    done = call(farm, "workflow", "results", uuid, "--output", str(target))
     assert sorted(done.stdout.split()) == [str(target / "report.html"), str(target / "table.json")]
     assert (target / "report.html").read_bytes() == b"<p>fine</p>"
     assert json.loads((target / "table.json").read_text(encoding="utf-8"))["events"] == 7
     assert results["report"].size == len(b"<p>fine</p>")
-    listed = json.loads(farm.run("workflow", "results", uuid, "--json").stdout)
+    listed = json.loads(call(farm, "workflow", "results", uuid, "--json").stdout)
     assert {item["key"]: item["size"] for item in listed} == {"report": 11, "table": 33}
 
 
@@ -98,8 +91,8 @@ def test_result_that_is_too_large_says_so(farm: System) -> None:
     """A result above the server's limit fails its job with a message that says what to do."""
     uuid = load(farm, MAKES.replace("printf '<p>fine</p>'", "head -c 6000000 /dev/zero"))
     assert await_workflow(farm, uuid).state == "failed"
-    assert "6000000" in farm.run("why", f"{uuid}/make").stdout
-    assert "results" in farm.run("why", f"{uuid}/make").stdout
+    assert "6000000" in call(farm, "why", f"{uuid}/make").stdout
+    assert "results" in call(farm, "why", f"{uuid}/make").stdout
 
 
 def test_no_token_reaches_a_payload_or_a_file(system: System) -> None:
@@ -113,7 +106,7 @@ def test_no_token_reaches_a_payload_or_a_file(system: System) -> None:
     uuid = create_job(system, "--run", script)
     job = await_job(system, uuid)
     assert job.state == "finished"
-    printed = system.run("job", "log", uuid).stdout
+    printed = call(system, "job", "log", uuid).stdout
     assert "KEPT=yes" in printed
     assert f"P3S_JOB_UUID={uuid}" in printed
     assert f"P3S_ATTEMPT={job.attempts[0].uuid}" in printed
@@ -148,7 +141,7 @@ jobs:
   show: {env: {B: job, HOME: /nowhere}, run: 'env; pwd'}
 """
     uuid = run_text(farm, text)
-    lines = farm.run("job", "log", f"{uuid}/show").stdout.splitlines()
+    lines = call(farm, "job", "log", f"{uuid}/show").stdout.splitlines()
     found = dict(line.split("=", 1) for line in lines if "=" in line)
     job = farm.client.show_job(f"{uuid}/show")
     assert (found["A"], found["B"], found["C"], found["HOME"]) == ("defaults", "job", "param", "/nowhere")

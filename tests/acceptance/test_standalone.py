@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.acceptance.support import await_job, create_job
+from tests.acceptance.support import await_job, call, create_job
 
 if TYPE_CHECKING:
     from tests.support.servers import System
@@ -21,7 +21,7 @@ ORIGINAL = (
 
 
 def _create_from_file(system: System, path: Path) -> list[str]:
-    return system.run("job", "create", "standalone", "-q", str(path)).stdout.split()
+    return call(system, "job", "create", "standalone", "-q", str(path)).stdout.split()
 
 
 def test_original_job_list_is_taken_unchanged(system: System) -> None:
@@ -38,7 +38,7 @@ def test_original_job_list_is_taken_unchanged(system: System) -> None:
     assert found.spec["payload"] == "/home/p3s/my_executable.py"
     assert found.spec["env"] == {"P3S": "TRUE", "MYVAR": "FALSE"}
     assert found.workflow == uuid
-    assert "no pilot" in system.run("why", uuid).stdout
+    assert "no pilot" in call(system, "why", uuid).stdout
 
 
 def test_original_job_list_runs(farm: System, tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_original_job_list_runs(farm: System, tmp_path: Path) -> None:
     first, second, third = _create_from_file(farm, farm.write("three.json", json.dumps(jobs)))
     for uuid, text in ((first, "TRUE FALSE\n"), (second, " 2\n")):
         assert await_job(farm, uuid).state == "finished"
-        assert farm.run("job", "log", uuid).stdout == text
+        assert call(farm, "job", "log", uuid).stdout == text
     assert farm.client.show_job(third).state == "held"
-    farm.run("workflow", "start", third)
+    call(farm, "workflow", "start", third)
     assert await_job(farm, third).state == "finished"
 
 
@@ -62,7 +62,7 @@ def test_wrong_list_creates_nothing(farm: System) -> None:
     jobs = json.loads(ORIGINAL)
     text = json.dumps([*jobs, jobs[0] | {"prioritee": "1"}, jobs[0] | {"timeout": "soon"}], indent=1)
     before = farm.client.ask_status().jobs
-    done = farm.run("job", "create", "standalone", str(farm.write("wrong.json", text)), check=64)
+    done = call(farm, "job", "create", "standalone", str(farm.write("wrong.json", text)), check=64)
     assert "wrong.json:" in done.stderr
     assert "priority" in done.stderr
     assert "soon" in done.stderr
@@ -73,7 +73,7 @@ def test_example_list_runs(farm: System) -> None:
     """workflows/standalone.json is the original's list with a payload that every machine has."""
     (uuid,) = _create_from_file(farm, WORKFLOWS / "standalone.json")
     assert await_job(farm, uuid).state == "finished"
-    lines = farm.run("job", "log", uuid).stdout.splitlines()
+    lines = call(farm, "job", "log", uuid).stdout.splitlines()
     assert {"P3S=TRUE", "MYVAR=FALSE"} <= set(lines)
 
 
@@ -90,12 +90,13 @@ def test_example_file_runs(farm: System) -> None:
     )
     (note,) = found.outputs
     assert Path(note.place or "").read_text(encoding="utf-8").startswith("Good morning from ")
-    assert farm.run("job", "log", uuid).stdout.startswith("Good morning from ")
+    assert call(farm, "job", "log", uuid).stdout.startswith("Good morning from ")
 
 
 def test_script_with_all_options(farm: System) -> None:
     """`--run` with its options makes the job that they describe, and prints its id alone on stdout."""
-    done = farm.run(
+    done = call(
+        farm,
         "job", "create", "standalone", "--run", 'echo "$A-$B"', "--name", "mine", "--env", "A=1", "--env", "B=x=y",
         "--jobtype", "special", "--priority", "7", "--timelimit", "2m",
     )  # fmt: skip
@@ -108,8 +109,8 @@ def test_script_with_all_options(farm: System) -> None:
         7,
         120.0,
     )
-    assert farm.run("job", "log", "@last").stdout == "1-x=y\n"
-    assert "finished" in farm.run("job", "show", uuid[:8]).stdout
+    assert call(farm, "job", "log", "@last").stdout == "1-x=y\n"
+    assert "finished" in call(farm, "job", "show", uuid[:8]).stdout
 
 
 def test_relative_payload_travels(farm: System, tmp_path: Path) -> None:
@@ -119,16 +120,16 @@ def test_relative_payload_travels(farm: System, tmp_path: Path) -> None:
     program.write_text('#!/bin/sh\necho "$#:$*"\n', encoding="utf-8")
     program.chmod(0o755)
     options = ("--payload", "bin/tool.sh", "--arg", "--fast", "--arg", "a b")
-    uuid = farm.run("job", "create", "standalone", "-q", *options, cwd=tmp_path).stdout.strip()
+    uuid = call(farm, "job", "create", "standalone", "-q", *options, cwd=tmp_path).stdout.strip()
     program.unlink()
     assert await_job(farm, uuid).state == "finished"
-    assert farm.run("job", "log", uuid).stdout == "2:--fast a b\n"
+    assert call(farm, "job", "log", uuid).stdout == "2:--fast a b\n"
 
 
 def test_held_job_waits_for_its_start(farm: System) -> None:
     """`--hold` leaves a job held, and `p3s workflow start` lets it go."""
     uuid = create_job(farm, "--run", "echo started", "--hold")
     assert farm.client.show_job(uuid).state == "held"
-    assert "held" in farm.run("why", uuid).stdout
-    farm.run("workflow", "start", uuid)
+    assert "held" in call(farm, "why", uuid).stdout
+    call(farm, "workflow", "start", uuid)
     assert await_job(farm, uuid).state == "finished"

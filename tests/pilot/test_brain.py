@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from p3s.engine.states import PilotStatus, Reason
 from p3s.pilot import events
 from p3s.pilot.brain import Brain
+from p3s.pilot.exits import EXIT_BLACK_HOLE
 from p3s.wire import AttemptReport, Claim, ExchangeBody, ExchangeReply, JobOrder, RegisterReply, StopOrder, Verdict
 from tests.support.agents import make_options
 from tests.support.fake_server import make_order
@@ -108,6 +109,31 @@ def test_start_is_told_soon() -> None:
     assert ([report.kind for report in call.body.reports], call.body.ack) == (["started"], 1)
 
 
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("launch", [0.0, 0.005, 0.012, 0.5])
+def test_start_is_told_soon_however_long_it_takes_to_start(slots: int, launch: float) -> None:
+    """A start is reported within a moment, however long staging and starting took and whatever else was sent."""
+    play = Play(slots, [30.0], [], launch=launch)
+    play.run()
+    (sent,) = play.told.values()
+    assert sent <= play.began[next(iter(play.told))] + 0.1
+
+
+def test_claim_does_not_wait_for_a_control_call() -> None:
+    """A slot that becomes free is offered at once, even while the server still holds the control call."""
+    brain, order = make_brain(slots=1), make_order()
+    take(brain, order)
+    answer(brain, find_call(brain.plan(0.1)), 0.1)
+    assert find_call(brain.plan(1.5)).channel == "control"
+    brain.handle(events.Exited(order.attempt), 2.0)
+    brain.handle(make_end(order), 2.0)
+    answer(brain, find_call(brain.plan(2.0)), 2.01)
+    call = find_call(brain.plan(2.01))
+    assert call.channel == "held"
+    assert call.body.claim is not None
+    assert call.body.claim.number == 3
+
+
 def test_lost_reply_repeats_the_number() -> None:
     """After a lost reply the same claim is sent again, and the next one only after its answer."""
     brain = make_brain(slots=2)
@@ -158,7 +184,7 @@ def test_full_pilot_holds_a_control_call() -> None:
     answer(brain, find_call(brain.plan(0.1)), 0.1)
     assert brain.plan(0.5) == []
     call = find_call(brain.plan(1.5))
-    assert (call.channel, call.body.claim, call.body.wait) == ("held", None, 10.0)
+    assert (call.channel, call.body.claim, call.body.wait) == ("control", None, 10.0)
     assert call.body.running == [order.attempt]
 
 
@@ -176,6 +202,42 @@ def test_time_limit() -> None:
     brain.handle(make_end(order, kind="failed", reason=Reason.SIGNAL, signal=9), 15.1)
     reports = brain.ledger.take()
     assert [(report.kind, report.reason, report.signal) for report in reports] == [("failed", Reason.TIMELIMIT, 9)]
+
+
+def fail_to_start(brain: Brain, order: JobOrder, now: float) -> None:
+    """Let a job's payload not start, and have that reported."""
+    answer(brain, find_call(brain.plan(now)), now, jobs=[order])
+    brain.handle(make_end(order, kind="failed", reason=Reason.NONSTARTER, message="no such file"), now)
+    answer(brain, find_call(brain.plan(now + 0.1)), now + 0.1)
+
+
+def test_one_broken_job_does_not_end_its_pilot() -> None:
+    """A job that cannot be started says nothing of the pilot, however often it comes again."""
+    brain, job = make_brain(slots=1), make_order().job
+    for number in range(6):
+        fail_to_start(brain, make_order(job=job), float(number))
+    assert find_call(brain.plan(10.0)).body.state == "working"
+
+
+def test_black_hole_leaves() -> None:
+    """A pilot that could not start three different jobs in a row leaves and says why; a start clears the count."""
+    brain, good = make_brain(slots=1), make_order()
+    fail_to_start(brain, make_order(), 0.0)
+    fail_to_start(brain, make_order(), 1.0)
+    take(brain, good, 2.0)
+    brain.handle(events.Exited(good.attempt), 2.0)
+    brain.handle(make_end(good), 2.0)
+    answer(brain, find_call(brain.plan(2.0)), 2.0)
+    fail_to_start(brain, make_order(), 3.0)
+    fail_to_start(brain, make_order(), 4.0)
+    assert find_call(brain.plan(5.0)).body.state == "working"
+    brain, now = make_brain(slots=1), 0.0
+    for _ in range(3):
+        fail_to_start(brain, make_order(), now)
+        now += 1.0
+    leave = play_out(brain, now)
+    assert leave.code == EXIT_BLACK_HOLE
+    assert "3 jobs in a row could not be started here: no such file" in leave.reason
 
 
 def test_stop_order_is_followed_once() -> None:
@@ -312,9 +374,11 @@ def test_resources_bound_claims() -> None:
 class Play:
     """A server and payloads in virtual time around one brain."""
 
-    def __init__(self, slots: int, durations: list[float], faults: list[str]) -> None:
+    def __init__(self, slots: int, durations: list[float], faults: list[str], launch: float = 0.0) -> None:
         self.brain = Brain(make_options(Path("/x"), slots=slots, cpus=100, cycles=1, period=5.0), 0.0, Random(1))
-        self.slots, self.faults = slots, iter(faults)
+        self.slots, self.faults, self.launch = slots, iter(faults), launch
+        self.began: dict[str, float] = {}
+        self.told: dict[str, float] = {}
         self.waiting = [make_order(timelimit=1000.0) for _ in durations]
         self.durations = {order.attempt: one for order, one in zip(self.waiting, durations, strict=True)}
         self.orders = {order.attempt: order for order in self.waiting}
@@ -359,6 +423,7 @@ class Play:
                     self.push(now + 0.5, events.CallFailed(channel, body, "away", "lost"))
                     return None
                 reply = self.serve(body)
+                self.told |= {report.attempt: now for report in body.reports if report.kind == "started"}
                 held = body.wait if not (reply.jobs or body.reports) else 0.0
                 if fault == "lose-reply":
                     self.push(now + 0.5, events.CallFailed(channel, body, "away", "lost"))
@@ -366,8 +431,9 @@ class Play:
                     self.push(now + 0.01 + held, events.Answered(channel, body, reply, now))
             case events.Launch(order):
                 self.launched.append(order.attempt)
-                self.push(now, events.Began(order.attempt))
-                self.push(now + self.durations[order.attempt], events.Exited(order.attempt))
+                began = self.began[order.attempt] = now + self.launch
+                self.push(began, events.Began(order.attempt))
+                self.push(began + self.durations[order.attempt], events.Exited(order.attempt))
             case events.Settle(attempt):
                 self.push(now, make_end(self.orders[attempt]))
             case events.Leave():
@@ -400,11 +466,16 @@ class Play:
     slots=st.integers(1, 4),
     durations=st.lists(st.sampled_from([0.0, 0.001, 0.05, 3.0, 30.0]), max_size=12),
     faults=st.lists(st.sampled_from(["none", "none", "lose-request", "lose-reply"]), max_size=30),
+    launch=st.sampled_from([0.0, 0.004, 0.015, 0.7]),
 )
-def test_every_job_runs_and_ends_once(slots: int, durations: list[float], faults: list[str]) -> None:
+def test_every_job_runs_and_ends_once(
+    slots: int, durations: list[float], faults: list[str], launch: float
+) -> None:
     """Whatever calls are lost: each job runs once and is reported, claims follow the protocol, the pilot leaves."""
-    play = Play(slots, durations, faults)
+    play = Play(slots, durations, faults, launch)
     leave = play.run()
+    if not faults:
+        assert all(play.told[one] <= at + 0.1 for one, at in play.began.items() if play.durations[one] > 1)
     assert leave.code == 0
     if not play.waiting:
         assert sorted(play.launched) == sorted(play.durations)

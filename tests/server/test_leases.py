@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from p3s.clock import read_clock
-from p3s.server.models import job, pilot, workflow
+from p3s.server.models import attempt, job, pilot, workflow
 from p3s.server.usecases.sweep import Sweeper, sweep
 from tests.support.pilots import ScriptedPilot
 from tests.support.servers import wait_until
@@ -105,3 +105,43 @@ def test_the_thread_sweeps_and_stops(core):
         sweeper.stop()
         sweeper.join(10)
     assert not sweeper.is_alive()
+
+
+def test_mute_pilot_does_not_keep_a_job_past_its_time_limit(core):
+    """An attempt whose time limit is long over ends although its pilot is alive and says nothing of it."""
+    ident = make_job(core, timelimit="10s")
+    mute = ScriptedPilot(core)
+    (order,) = mute.claim()
+    mute.report(order, "started")
+    sweep(core, leases=True)
+    assert mute.call(running=[order.attempt], ack=mute.acked).stop == []
+    core.db.write(lambda connection: connection.execute(sa.update(attempt).values(started=read_clock() - 71)))
+    sweep(core, leases=True)
+    with core.db.read() as connection:
+        row = connection.execute(sa.select(job).where(job.c.uuid == ident)).one()
+    assert (row.state, row.reason) == ("failed", "timelimit")
+    assert mute.report(order, "succeeded").verdict == "superseded"
+
+
+def test_overdue_workflow_goes_last(core):
+    """When its deadline passes, a workflow's jobs go behind all others of their priority."""
+    text = 'name: %s\ndeadline: 5s\njobs:\n  a: {run: "true"}\n  b: {needs: [a], run: "true"}\n'
+    load_text(core, text % "overdue")
+    core.db.write(lambda connection: connection.execute(sa.update(workflow).values(deadline=read_clock() - 1)))
+    sweep(core, leases=False)
+    load_text(core, text.replace("deadline: 5s\n", "") % "young")
+    pilot_ = ScriptedPilot(core, slots=2)
+    orders = pilot_.claim()
+    assert [order.workflow_name for order in orders] == ["young", "overdue"]
+
+
+def test_dropped_at_its_deadline(core):
+    """With `on-deadline: drop` a workflow is cancelled when its deadline passes, with the cause."""
+    loaded = load_text(core, 'name: d\ndeadline: 5s\non-deadline: drop\njobs:\n  a: {run: "true"}\n')
+    sweep(core, leases=False)
+    assert read_workflow_state(core, loaded.uuid) == "running"
+    core.db.write(lambda connection: connection.execute(sa.update(workflow).values(deadline=read_clock() - 1)))
+    sweep(core, leases=False)
+    assert read_workflow_state(core, loaded.uuid) == "cancelled"
+    with core.db.read() as connection:
+        assert connection.scalar(sa.select(job.c.message)) == "cancelled by its deadline"

@@ -80,9 +80,7 @@ def estimate_day(run_script, tmp_path):
 def read_magnitudes(path, network=None):
     """Return the earthquakes' magnitudes in a daily file."""
     events = [feature["properties"] for feature in json.loads(path.read_text())["features"]]
-    return [
-        event["mag"] for event in events if event["type"] == "earthquake" and network in {None, event["net"]}
-    ]
+    return [event["mag"] for event in events if event["type"] == "earthquake" and network in {None, event["net"]}]
 
 
 @pytest.mark.parametrize("day", WEEK)

@@ -215,9 +215,7 @@ def test_wrong_arguments_show_the_usage(run_script, name):
 
 def test_unwritable_output_is_an_error(run_script, quakes, tmp_path):
     """An output that cannot be written fails in one line with the reason."""
-    done = run_script(
-        "monitor.py", quakes / "data/quakes-2018-02-07.geojson", tmp_path / "no/such/folder.json"
-    )
+    done = run_script("monitor.py", quakes / "data/quakes-2018-02-07.geojson", tmp_path / "no/such/folder.json")
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1
     assert "No such file or directory" in done.stderr

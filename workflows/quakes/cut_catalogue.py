@@ -65,14 +65,10 @@ def cut_catalogue(paths: list[Path]) -> None:
             days[find_day(feature)].append(trim_feature(feature))
         promised = content["metadata"]["count"]
     except (KeyError, TypeError) as error:
-        raise CatalogueError(
-            f"{feed} is not a feed of the USGS ({error!r}): save the feed's GeoJSON again"
-        ) from error
+        raise CatalogueError(f"{feed} is not a feed of the USGS ({error!r}): save the feed's GeoJSON again") from error
     total = sum(len(features) for features in days.values())
     if total != promised:
-        raise CatalogueError(
-            f"{feed} holds {total} events but its metadata says {promised}: save the feed again"
-        )
+        raise CatalogueError(f"{feed} holds {total} events but its metadata says {promised}: save the feed again")
     folder.mkdir(parents=True, exist_ok=True)
     for day, features in sorted(days.items()):
         metadata = {

@@ -139,23 +139,19 @@ def draw_panel(window: Window, turn_step: int, step: int, title: str) -> list[st
         f'<rect class="panel" x="{LEFT}" y="{window.top}" width="{PANEL_WIDTH}" height="{PANEL_HEIGHT}"/>',
     ]
     lines, labels = [], []
-    for turn in range(
-        math.ceil(window.west / turn_step) * turn_step, math.ceil(window.west + window.width), turn_step
-    ):
+    for turn in range(math.ceil(window.west / turn_step) * turn_step, math.ceil(window.west + window.width), turn_step):
         x = round(LEFT + (turn - window.west) / window.width * PANEL_WIDTH, 1)
         if LEFT + 24 < x < LEFT + PANEL_WIDTH - 24:
             lines.append(f"M{x} {window.top}V{bottom}")
             labels.append(
-                f'<text x="{x}" y="{bottom + 16}" class="soft" text-anchor="middle">'
-                f"{label_angle(turn, 'EW')}</text>"
+                f'<text x="{x}" y="{bottom + 16}" class="soft" text-anchor="middle">{label_angle(turn, "EW")}</text>'
             )
     for north in range(math.ceil(window.south / step) * step, math.ceil(window.south + window.height), step):
         y = window.place_point(window.west, north)[1]
         if window.top + 12 < y < bottom - 12:
             lines.append(f"M{LEFT} {y}h{PANEL_WIDTH}")
             labels.append(
-                f'<text x="{LEFT - 6}" y="{y + 5}" class="soft" text-anchor="end">'
-                f"{label_angle(north, 'NS')}</text>"
+                f'<text x="{LEFT - 6}" y="{y + 5}" class="soft" text-anchor="end">{label_angle(north, "NS")}</text>'
             )
     return [*parts, f'<path class="grid" d="{"".join(lines)}"/>', *labels]
 
@@ -248,9 +244,7 @@ def draw_map(paths: list[Path]) -> None:
         *draw_events(WORLD, ordered, told=detail),
         draw_box(detail),
         "</g>",
-        *draw_panel(
-            detail, 10 if detail.width > 40 else 5, 5, f"The dashed box enlarged: {len(near)} events"
-        ),
+        *draw_panel(detail, 10 if detail.width > 40 else 5, 5, f"The dashed box enlarged: {len(near)} events"),
         f'<g clip-path="url(#detail-{day})">',
         *draw_events(detail, near),
         "</g>",

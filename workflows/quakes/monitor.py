@@ -77,8 +77,7 @@ def monitor_day(paths: list[Path]) -> None:
     )
     missing = len(events) - len(sized)
     print(
-        f"{catalogue.day}: {len(events)} events, {missing} without magnitude, "
-        f"{len(duplicates)} possibly entered twice"
+        f"{catalogue.day}: {len(events)} events, {missing} without magnitude, {len(duplicates)} possibly entered twice"
     )
 
 

@@ -90,27 +90,21 @@ def load_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CatalogueError(
-            f"{path} cannot be read ({error.strerror}): check that the file exists"
-        ) from error
+        raise CatalogueError(f"{path} cannot be read ({error.strerror}): check that the file exists") from error
     except ValueError as error:
         raise CatalogueError(f"{path} is not JSON ({error}): fetch or cut it again") from error
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as indented JSON, refusing NaN, which other readers would choke on."""
-    path.write_text(
-        json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_catalogue(path: Path) -> Catalogue:
     """Read one GeoJSON file of the feed; its day is the metadata's, else taken from the file's name."""
     content = load_json(path)
     if not isinstance(content, dict) or content.get("type") != "FeatureCollection":
-        raise CatalogueError(
-            f"{path} is not a GeoJSON FeatureCollection: give a file that cut_catalogue.py made"
-        )
+        raise CatalogueError(f"{path} is not a GeoJSON FeatureCollection: give a file that cut_catalogue.py made")
     features = content.get("features")
     if not isinstance(features, list):
         raise CatalogueError(f"{path} has no list of features: fetch or cut it again")
@@ -141,13 +135,9 @@ def _read_event(path: Path, number: int, feature: Any) -> Event:
             place=str(properties["place"] or "unnamed place"),
         )
     except KeyError as error:
-        raise CatalogueError(
-            f"{path}: feature {number} has no {error}: fetch or cut the file again"
-        ) from error
+        raise CatalogueError(f"{path}: feature {number} has no {error}: fetch or cut the file again") from error
     except (TypeError, ValueError) as error:
-        raise CatalogueError(
-            f"{path}: feature {number} is malformed ({error}): fetch or cut it again"
-        ) from error
+        raise CatalogueError(f"{path}: feature {number} is malformed ({error}): fetch or cut it again") from error
 
 
 def _check_number(value: Any, limit: float) -> float:

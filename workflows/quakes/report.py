@@ -79,9 +79,7 @@ def write_tiles(summary: dict[str, Any]) -> str:
         (str(totals["possible_duplicates"]), "possible duplicates"),
     ]
     if largest:
-        tiles.append(
-            (f"M {largest['magnitude']:.1f}", f"{largest['place']}, {largest['day']} {largest['clock']} UTC")
-        )
+        tiles.append((f"M {largest['magnitude']:.1f}", f"{largest['place']}, {largest['day']} {largest['clock']} UTC"))
     return "".join(f"<div><b>{escape(figure)}</b><span>{escape(text)}</span></div>" for figure, text in tiles)
 
 
@@ -105,9 +103,7 @@ def write_day_rows(rows: Iterable[dict[str, Any]]) -> str:
             format_value(row["completeness"]),
             format_b(row),
         ]
-        lines.append(
-            f"<tr><th>{day}<small>{span}</small></th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        )
+        lines.append(f"<tr><th>{day}<small>{span}</small></th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return "\n".join(lines)
 
 
@@ -126,8 +122,7 @@ def write_network_rows(networks: dict[str, Any]) -> str:
 def write_duplicates(rows: Iterable[dict[str, Any]]) -> str:
     """Name the pairs that a person should look at."""
     pairs = [
-        f"{' and '.join(pair['ids'])} "
-        f"({row['day']}, {pair['seconds']:g} s and {pair['kilometres']:g} km apart)"
+        f"{' and '.join(pair['ids'])} ({row['day']}, {pair['seconds']:g} s and {pair['kilometres']:g} km apart)"
         for row in rows
         for pair in row["possible_duplicates"] or ()
     ]

@@ -33,9 +33,7 @@ def read_list(path: Path) -> list[Path]:
     try:
         return [Path(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
     except OSError as error:
-        raise CatalogueError(
-            f"the list {path} cannot be read ({error.strerror}): give a file of paths"
-        ) from error
+        raise CatalogueError(f"the list {path} cannot be read ({error.strerror}): give a file of paths") from error
 
 
 def collect_days(path: Path) -> dict[str, Any]:
@@ -56,9 +54,7 @@ def collect_maps(path: Path) -> dict[str, str]:
         try:
             text = member.read_text(encoding="utf-8")
         except OSError as error:
-            raise CatalogueError(
-                f"{member} cannot be read ({error.strerror}): run evdisp.py again"
-            ) from error
+            raise CatalogueError(f"{member} cannot be read ({error.strerror}): run evdisp.py again") from error
         found = re.match(r'<svg [^>]*data-day="([^"]+)"', text)
         if found is None:
             raise CatalogueError(f"{member} is not a map of a day: give files that evdisp.py made")
@@ -85,9 +81,7 @@ def fill_calendar(days: set[str]) -> list[str]:
     return sorted({*dates, *days})
 
 
-def describe_day(
-    day: str, monitoring: dict[str, Any], spectrum: dict[str, Any], missing: list[str]
-) -> dict[str, Any]:
+def describe_day(day: str, monitoring: dict[str, Any], spectrum: dict[str, Any], missing: list[str]) -> dict[str, Any]:
     """Return a day's row; what did not arrive is null."""
     estimate = spectrum.get("all", {}).get("estimate", {})
     unsized, twice = monitoring.get("missing_magnitudes"), monitoring.get("possible_duplicates")
@@ -134,9 +128,7 @@ def pool_networks(monitoring: dict[str, Any], spectra: dict[str, Any]) -> dict[s
     return table
 
 
-def summarise_days(
-    monitoring: dict[str, Any], spectra: dict[str, Any], maps: dict[str, str]
-) -> dict[str, Any]:
+def summarise_days(monitoring: dict[str, Any], spectra: dict[str, Any], maps: dict[str, str]) -> dict[str, Any]:
     """Return the summary of all days, complete or not."""
     arrived = dict(zip(PARTS, (monitoring, spectra, maps), strict=True))
     days = fill_calendar({*monitoring, *spectra, *maps, *find_absent_days()})
@@ -183,9 +175,7 @@ def merge_week(paths: list[Path]) -> None:
     try:
         summary = summarise_days(monitoring, spectra, maps)
     except (KeyError, TypeError, AttributeError) as error:
-        raise CatalogueError(
-            f"a day's file has not the expected shape ({error!r}): make the days again"
-        ) from error
+        raise CatalogueError(f"a day's file has not the expected shape ({error!r}): make the days again") from error
     write_json(summary_path, summary)
     report_path.write_text(render_report(summary, maps), encoding="utf-8")
     totals = summary["totals"]

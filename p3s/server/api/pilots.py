@@ -9,12 +9,23 @@ from p3s.engine.states import PilotStatus
 from p3s.errors import NotFound
 from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.queries.find import find_row
+from p3s.server.queries.pilots import list_hosts as query_hosts
 from p3s.server.queries.pilots import list_pilots as query_pilots
 from p3s.server.queries.pilots import view_pilot
 from p3s.server.queries.system import read_blob
 from p3s.server.usecases import acts
 from p3s.server.usecases import exchange as calls
-from p3s.wire import EmptyBody, ExchangeBody, ExchangeReply, PilotList, PilotView, RegisterBody, RegisterReply
+from p3s.wire import (
+    BanBody,
+    EmptyBody,
+    ExchangeBody,
+    ExchangeReply,
+    HostList,
+    PilotList,
+    PilotView,
+    RegisterBody,
+    RegisterReply,
+)
 
 
 @endpoint("GET", "/pilots", gives=PilotList)
@@ -60,6 +71,32 @@ def drain_pilot(ident: str, body: EmptyBody) -> PilotView:  # noqa: ARG001 - dec
 def kill_pilot(ident: str, body: EmptyBody) -> PilotView:  # noqa: ARG001 - see above
     """Have a pilot stop its payloads and leave."""
     return _end(ident, PilotStatus.KILL)
+
+
+def _list_hosts() -> HostList:
+    """Return all hosts as they are now."""
+    with core().db.read() as connection:
+        return query_hosts(connection)
+
+
+@endpoint("GET", "/hosts", gives=HostList)
+def list_hosts() -> HostList:
+    """List the hosts with live pilots, and those that are banned."""
+    return _list_hosts()
+
+
+@endpoint("POST", "/hosts/<name>/ban", takes=BanBody, gives=HostList)
+def ban_host(name: str, body: BanBody) -> HostList:
+    """Give a host no more jobs."""
+    acts.ban_host(core(), name, body.reason or f"by {caller().name}", caller().name)
+    return _list_hosts()
+
+
+@endpoint("POST", "/hosts/<name>/allow", takes=EmptyBody, gives=HostList)
+def allow_host(name: str, body: EmptyBody) -> HostList:  # noqa: ARG001 - see above
+    """Give a host jobs again."""
+    acts.ban_host(core(), name, None, caller().name)
+    return _list_hosts()
 
 
 @endpoint("POST", "/pilots", takes=RegisterBody, gives=RegisterReply, status=201)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from p3s.errors import Ambiguous, NotFound
-from p3s.server.models import dataset, job, pilot, workflow
+from p3s.server.models import dataset, host, job, pilot, workflow
 
 __all__ = ["NOUNS", "find_anything", "find_row"]
 
@@ -88,11 +88,25 @@ def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = 
     # A standalone job shares its uuid with its workflow of one node; the job knows more.
     if [noun for noun, _ in found] == ["workflow", "job"] and found[0][1].uuid == found[1][1].uuid:
         return found[1]
+    if not found and (machine := _find_host(connection, thing)) is not None:
+        return "host", machine
     if not found:
         raise NotFound("object", thing, "`p3s workflow list` and `p3s job list` show ids")
     if len(found) > 1:
         raise Ambiguous("object", thing, [f"{noun} {row.uuid[:_SHORT]}" for noun, row in found])
     return found[0]
+
+
+def _find_host(connection: sa.Connection, name: str) -> Any:
+    """Return the newest pilot's host of this name, with the name for its id; None if no pilot ever ran there."""
+    state = sa.case((host.c.banned.is_(True), "banned"), else_="allowed").label("state")
+    statement = (
+        sa.select(pilot.c.host.label("uuid"), state)
+        .outerjoin(host, host.c.name == pilot.c.host)
+        .where(pilot.c.host == name)
+        .limit(1)
+    )
+    return connection.execute(statement).one_or_none()
 
 
 def _find_member(connection: sa.Connection, noun: str, ident: str, owner: str | None) -> Any:

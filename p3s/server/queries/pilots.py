@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.states import AttemptState, PilotState
-from p3s.server.models import attempt, pilot
-from p3s.wire import PilotList, PilotView
+from p3s.server.models import attempt, host, pilot
+from p3s.wire import HostList, HostView, PilotList, PilotView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LIVE", "list_pilots", "view_pilot"]
+__all__ = ["LIVE", "list_hosts", "list_pilots", "view_pilot"]
 
 #: States of a pilot that may still be heard.
 LIVE = (PilotState.ACTIVE, PilotState.IDLE, PilotState.RUNNING, PilotState.DRAINING)
@@ -40,6 +40,28 @@ def list_pilots(
     busy = _count_open(connection, [row.id for row in rows[:limit]])
     more = str(rows[limit - 1].id) if len(rows) > limit else None
     return PilotList(items=[_view(row, busy, now) for row in rows[:limit]], next=more)
+
+
+def list_hosts(connection: sa.Connection) -> HostList:
+    """Return the hosts with live pilots and those that are banned, by name."""
+    live = connection.execute(
+        sa.select(pilot.c.host, sa.func.count().label("number")).where(pilot.c.state.in_(LIVE)).group_by(pilot.c.host)
+    )
+    pilots = {row.host: row.number for row in live}
+    said = {row.name: row for row in connection.execute(sa.select(host))}
+    names = sorted(pilots.keys() | {name for name, row in said.items() if row.banned})
+    return HostList(
+        items=[
+            HostView(
+                name=name,
+                banned=name in said and said[name].banned,
+                reason=said[name].reason if name in said else "",
+                burnt=len(said[name].burnt) if name in said else 0,
+                pilots=pilots.get(name, 0),
+            )
+            for name in names
+        ]
+    )
 
 
 def _count_open(connection: sa.Connection, ids: Sequence[int]) -> dict[int, int]:

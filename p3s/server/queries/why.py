@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from p3s.engine.matching import Offer, Requirement, find_mismatches
 from p3s.engine.states import DatasetState, JobState, Reason
-from p3s.server.models import attempt, dataset, job, job_input, job_need, meta, pilot, requirement, workflow
+from p3s.server.models import attempt, dataset, host, job, job_input, job_need, meta, pilot, requirement, workflow
 from p3s.server.queries.pilots import LIVE
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def explain(connection: sa.Connection, noun: str, row: Any, now: float) -> str:
             return explain_workflow(connection, row)
         case "dataset":
             return explain_dataset(connection, row)
+        case "host":
+            return explain_host(connection, row.uuid)
         case _:
             return explain_pilot(row, now)
 
@@ -93,6 +95,20 @@ def explain_dataset(connection: sa.Connection, row: Any) -> str:
             return f"It is {row.state}."
 
 
+def explain_host(connection: sa.Connection, name: str) -> str:
+    """Return what there is to say of a host."""
+    row = connection.execute(sa.select(host).where(host.c.name == name)).one_or_none()
+    live = connection.scalar(
+        sa.select(sa.func.count()).select_from(pilot).where(pilot.c.host == name, pilot.c.state.in_(LIVE))
+    )
+    if row is not None and row.banned:
+        return f"It is banned ({row.reason}) and gets no jobs; `p3s host allow {name}` lets it go on."
+    burnt = (
+        f"; the last {len(row.burnt)} different job(s) could not be run there" if row is not None and row.burnt else ""
+    )
+    return f"It is allowed, with {live} live pilot(s){burnt}."
+
+
 def explain_pilot(row: Any, now: float) -> str:
     """Return why a pilot is where it is."""
     age = f"last heard {max(0, round(now - row.seen))} s ago"
@@ -151,7 +167,11 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
     pilots = connection.execute(sa.select(pilot).where(pilot.c.state.in_(LIVE)).limit(1000)).all()
     if not pilots:
         return "It is ready, and no pilot is alive; `p3s pilot start` starts one."
-    misfits = [find_mismatches(wish, make_offer(entry)) for entry in pilots]
+    banned = set(connection.scalars(sa.select(host.c.name).where(host.c.banned.is_(True))))
+    misfits = [
+        [f"its host {entry.host} is banned"] if entry.host in banned else find_mismatches(wish, make_offer(entry))
+        for entry in pilots
+    ]
     if all(misfits):
         nearest = min(misfits, key=len)
         return (

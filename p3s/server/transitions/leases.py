@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.transitions.reports import ReportRules
 
-__all__ = ["end_silent_pilots", "return_unacknowledged", "return_unknown", "wake_sleepers"]
+__all__ = ["end_overdue_attempts", "end_silent_pilots", "return_unacknowledged", "return_unknown", "wake_sleepers"]
 
 LIVE_PILOTS = (PilotState.ACTIVE, PilotState.IDLE, PilotState.RUNNING, PilotState.DRAINING)
 STEP = 200
@@ -91,6 +91,24 @@ def return_unacknowledged(ledger: Ledger, after: float, rules: ReportRules) -> N
             rules,
             message="the claim's answer never arrived",
         )
+
+
+def end_overdue_attempts(ledger: Ledger, slack: float, rules: ReportRules) -> bool:
+    """End attempts whose time limit passed more than `slack` seconds ago while their pilot says nothing of it."""
+    rows = ledger.connection.execute(
+        _select_open()
+        .where(
+            attempt.c.state == AttemptState.RUNNING,
+            attempt.c.started + job.c.timelimit < ledger.now - slack,
+        )
+        .order_by(attempt.c.id)
+        .limit(STEP)
+    ).all()
+    for row in rows:
+        message = "its time limit is over, and its pilot did not end it"
+        end_attempt_badly(ledger, row, Signal.FAIL, Reason.TIMELIMIT, rules, message=message)
+        ledger.poked.add(row.pilot_id)
+    return len(rows) == STEP
 
 
 def return_unknown(ledger: Ledger, pilot_id: int, known: Collection[str], acked: int, rules: ReportRules) -> None:

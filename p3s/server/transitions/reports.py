@@ -14,10 +14,11 @@ import sqlalchemy as sa
 
 from p3s.engine.outcome import decide_outcome
 from p3s.engine.plan import Retry
-from p3s.engine.states import FINAL_JOB, AttemptState, JobState, Reason, Signal
+from p3s.engine.states import FINAL_JOB, INFRASTRUCTURE_REASONS, AttemptState, JobState, Reason, Signal
 from p3s.server.db import Overtaken
 from p3s.server.models import attempt, attempt_log, blob, dataset, job, job_spec, pilot, workflow
 from p3s.server.secrets import fits_attempt
+from p3s.server.transitions.hosts import clear_burns, record_burn
 from p3s.server.transitions.spread import end_jobs, release_jobs
 from p3s.wire import AttemptReport, Verdict
 
@@ -207,6 +208,7 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules
         )
     ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.pilot_id).values(done=pilot.c.done + 1))
     _keep_tails(ledger, row, report)
+    clear_burns(ledger, row.pilot_id)
     end_jobs(ledger, [row.job_id])
     return _answer(report, "accepted")
 
@@ -219,7 +221,10 @@ def _fail(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -
         return _answer(report, "accepted")
     measured = _measured(ledger, report)
     del measured["ended"]
-    end_attempt_badly(ledger, row, Signal.FAIL, report.reason or Reason.NONSTARTER, rules, **measured)
+    reason = report.reason or Reason.NONSTARTER
+    end_attempt_badly(ledger, row, Signal.FAIL, reason, rules, **measured)
+    if reason in INFRASTRUCTURE_REASONS:
+        record_burn(ledger, row.pilot_id, row.job_id, reason)
     ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.pilot_id).values(failed=pilot.c.failed + 1))
     return _answer(report, "accepted")
 

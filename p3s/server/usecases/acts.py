@@ -23,6 +23,7 @@ from p3s.server.db import insert_missing
 from p3s.server.models import attempt, blob, dag, dataset, job, pilot, workflow
 from p3s.server.queries.pilots import LIVE
 from p3s.server.transitions.ends import cancel_jobs, cancel_some
+from p3s.server.transitions.hosts import write_ban
 from p3s.server.transitions.spread import spread_datasets
 from p3s.wire import CancelReply
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from p3s.wire import RegisterDatasetBody
 
 __all__ = [
+    "ban_host",
     "cancel_job",
     "cancel_workflow",
     "delete_dag",
@@ -89,17 +91,18 @@ def delete_workflow(core: Core, row: Any, by: str) -> None:
     """
 
     def action(ledger: Ledger) -> None:
+        state = ledger.connection.scalar(sa.select(workflow.c.state).where(workflow.c.id == row.id).with_for_update())
+        if state is None:
+            return
+        if state not in FINAL_WORKFLOW and state != W.HELD:
+            raise Conflict(f"workflow {row.uuid} is {state}; cancel it first")
         opened = sa.select(attempt.c.id).join(job, job.c.id == attempt.c.job_id)
         open_states = (AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)
         opened = opened.where(job.c.workflow_id == row.id, attempt.c.state.in_(open_states)).limit(1)
         if ledger.connection.scalar(opened) is not None:
             raise Conflict(f"a payload of workflow {row.uuid} has not yet stopped; try again in a moment")
-        gone = ledger.connection.execute(
-            sa.delete(workflow).where(workflow.c.id == row.id, workflow.c.state.in_([*sorted(FINAL_WORKFLOW), W.HELD]))
-        )
-        if gone.rowcount == 0:
-            raise Conflict(f"workflow {row.uuid} is {row.state}; cancel it first")
-        ledger.note("workflow", row.uuid, "delete", before=row.state)
+        ledger.connection.execute(sa.delete(workflow).where(workflow.c.id == row.id))
+        ledger.note("workflow", row.uuid, "delete", before=state)
 
     core.change(by, action)
 
@@ -167,6 +170,13 @@ def end_pilot(core: Core, row: Any, status: PilotStatus, by: str) -> None:
         ledger.poked.add(row.id)
 
     core.change(by, action)
+
+
+def ban_host(core: Core, name: str, reason: str | None, by: str) -> None:
+    """Give a host no more jobs, for a reason; or, with None, give it jobs again."""
+    core.change(by, lambda ledger: write_ban(ledger, name, reason))
+    if reason is None:
+        core.ring_all()
 
 
 def store_blob(core: Core, digest: str, data: bytes) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from p3s.engine.matching import Offer, find_mismatches
 from p3s.engine.states import AttemptState, PilotState, PilotStatus, Signal
 from p3s.errors import NoToken
-from p3s.server.models import attempt, attempt_log, pilot
+from p3s.server.models import attempt, attempt_log, host, pilot
 from p3s.server.queries.orders import read_orders
 from p3s.server.secrets import fits_attempt, hash_token, make_token
 from p3s.server.transitions.claims import Wish, claim_jobs
@@ -169,7 +169,7 @@ def _touch(ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> Any:
             pilot.c.status,
             pilot.c.claim,
             pilot.c.acked,
-            pilot.c.site,
+            pilot.c.host,
             pilot.c.labels,
             pilot.c.accepts,
             pilot.c.reason,
@@ -202,6 +202,10 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
         if reply.jobs:
             return
     if core.paused_by is not None:
+        return
+    banned = ledger.connection.scalar(sa.select(host.c.reason).where(host.c.name == row.host, host.c.banned.is_(True)))
+    if banned is not None:
+        reply.message = f"host {row.host} is banned: {banned}; `p3s host allow {row.host}` lets it go on"
         return
     offer = Offer(
         users=tuple(row.accepts["users"]),

@@ -13,8 +13,14 @@ import sqlalchemy as sa
 from p3s.engine.states import Signal, WorkflowState
 from p3s.errors import Unavailable
 from p3s.server.models import job, ripple, workflow
+from p3s.server.transitions.deadlines import pass_deadlines, rewrite_some
 from p3s.server.transitions.ends import cancel_some
-from p3s.server.transitions.leases import end_silent_pilots, return_unacknowledged, wake_sleepers
+from p3s.server.transitions.leases import (
+    end_overdue_attempts,
+    end_silent_pilots,
+    return_unacknowledged,
+    wake_sleepers,
+)
 from p3s.server.transitions.pauses import pause_some, resume_some
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.transitions.store import start_some
@@ -51,6 +57,9 @@ def sweep(core: Core, *, leases: bool) -> None:
     _repeat(core, "sweeper", lambda ledger: return_unacknowledged(ledger, settings.ack, rules))
     if leases:
         _repeat(core, "sweeper", lambda ledger: end_silent_pilots(ledger, settings.lease, rules))
+        _repeat(core, "sweeper", lambda ledger: end_overdue_attempts(ledger, settings.lease, rules))
+    _repeat(core, "sweeper", pass_deadlines)
+    _repeat(core, "sweeper", rewrite_some)
     with core.db.read() as connection:
         rippling = connection.scalar(sa.select(ripple.c.id).limit(1)) is not None
         resuming = connection.scalars(

@@ -46,6 +46,15 @@ def upgrade() -> None:
         batch_op.create_index("ix_event_uuid_id", ["uuid", "id"], unique=False)
 
     op.create_table(
+        "host",
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("banned", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("burnt", sa.JSON(), nullable=False),
+        sa.Column("since", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_host")),
+    )
+    op.create_table(
         "meta",
         sa.Column("key", sa.String(length=40), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
@@ -180,6 +189,7 @@ def upgrade() -> None:
         sa.Column("allowance", sa.Double(), nullable=True),
         sa.Column("on_deadline", sa.String(length=16), nullable=False),
         sa.Column("deadline", sa.Double(), nullable=True),
+        sa.Column("late", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("critical_path", sa.Double(), nullable=False),
         sa.Column("jobs", sa.Integer(), nullable=False),
         sa.Column("remaining", sa.Integer(), nullable=False),
@@ -193,6 +203,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("uuid", name=op.f("uq_workflow_uuid")),
     )
     with op.batch_alter_table("workflow", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_workflow_deadline",
+            ["deadline"],
+            unique=False,
+            sqlite_where=sa.text("state = 'running' AND late IS 0"),
+            postgresql_where=sa.text("state = 'running' AND late IS false"),
+        )
         batch_op.create_index("ix_workflow_state_id", ["state", "id"], unique=False)
 
     op.create_table(
