@@ -93,6 +93,17 @@ class BundleFile(Request):
     executable: bool = False
 
 
+class Adopt(Request):
+    """Take over what an earlier workflow of the same owner finished.
+
+    Without `below`, jobs whose description, parameters and files are unchanged and whose predecessors are taken
+    over; with it, all finished jobs that neither are this one nor depend on it.
+    """
+
+    workflow: str
+    below: str | None = None
+
+
 class LoadBody(Request):
     """Start a workflow: of a new text with its bundle, or of a stored DAG.
 
@@ -112,10 +123,14 @@ class LoadBody(Request):
     site: str = "default"
     key: str | None = Field(default=None, min_length=1, max_length=200)
     hold: bool = False
+    adopt: Adopt | None = None
 
 
 class LoadReply(Reply):
-    """What a load made; `created` is false for a repeat, or where the key was used before."""
+    """What a load made; `created` is false for a repeat, or where the key was used before.
+
+    `adopted` names the jobs taken over, `again` the others with the reason why they run again.
+    """
 
     uuid: str
     name: str
@@ -125,6 +140,8 @@ class LoadReply(Reply):
     jobs: int
     datasets: int
     created: bool
+    adopted: list[str] = []
+    again: dict[str, str] = {}
 
 
 class StandaloneJob(Request):

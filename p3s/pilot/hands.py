@@ -17,7 +17,7 @@ from p3s.pilot import events
 from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.pilot.kill import kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
-from p3s.pilot.processes import read_birth
+from p3s.pilot.processes import read_process
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
@@ -119,9 +119,12 @@ class Hands:
             with reaper.lock:
                 process = start_payload(command, environ, work.sandbox)
                 reaper.add_leader(process.pid)
+                # Nobody waits for it while the lock is held, so it can be asked.
+                entry = read_process(process.pid)
         except AttemptFailed as failure:
             return [events.Ended(_make_failure(work, failure))]
-        work.process, work.started, work.born = process, read_monotonic(), read_birth(process.pid)
+        work.process, work.started = process, read_monotonic()
+        work.born = entry.born if entry is not None else 0
         self._by_pid[process.pid] = work
         self._guard.add(process.pid, exclusive=work.order.exclusive)
         return [events.Began(work.order.attempt)]

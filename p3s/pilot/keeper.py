@@ -19,7 +19,7 @@ ROUNDS = 50
 
 
 def find_marked(mark: bytes, sessions: set[int]) -> set[int]:
-    """Return the live processes that carry `mark` in their environment or belong to one of the sessions."""
+    """Return the live processes that show `mark` (see `is_marked`) or belong to one of the sessions."""
     found: set[int] = set()
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - no pathlib: starts faster
         if not name.isdigit() or int(name) == os.getpid():
@@ -28,13 +28,29 @@ def find_marked(mark: bytes, sessions: set[int]) -> set[int]:
             with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
                 content = file.read()
             state, _, group, session, *_ = content[content.rindex(b")") + 1 :].split()
-            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123
-                marked = mark in file.read().split(b"\0")
         except OSError:
             continue
-        if state not in {b"Z", b"X"} and (marked or int(session) in sessions or int(group) in sessions):
+        if state not in {b"Z", b"X"} and (
+            int(session) in sessions or int(group) in sessions or is_marked(int(name), mark)
+        ):
             found.add(int(name))
     return found
+
+
+def is_marked(pid: int, mark: bytes) -> bool:
+    """Tell whether a process carries ``NAME=VALUE`` in its environment, or writes into a folder named ``VALUE``.
+
+    The latter is so for those that dropped their environment: the pilot's folder of sandboxes has its name.
+    """
+    folder = os.fsdecode(mark.partition(b"=")[2])
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123
+            if mark in file.read().split(b"\0"):
+                return True
+        links = [os.readlink(f"/proc/{pid}/fd/{number}") for number in (1, 2)]  # noqa: PTH115
+    except OSError:
+        return False
+    return bool(folder) and any(folder in link.split("/") for link in links)
 
 
 def kill_all(mark: bytes, sessions: set[int]) -> None:

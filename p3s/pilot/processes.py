@@ -6,7 +6,15 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Process", "belongs_to", "find_tree", "list_children", "list_processes", "read_process", "read_variable"]
+__all__ = [
+    "Process",
+    "belongs_to",
+    "find_tree",
+    "list_children",
+    "list_processes",
+    "read_process",
+    "read_variable",
+]
 
 _PROC = Path("/proc")
 

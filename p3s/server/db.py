@@ -95,6 +95,14 @@ class Database:
         with self.engine.connect() as connection:
             yield connection
 
+    @contextmanager
+    def read_snapshot(self) -> Iterator[sa.Connection]:
+        """Open a connection all of whose reads see one moment, while others write."""
+        with self.engine.connect() as connection:
+            # A transaction of SQLite is a snapshot by itself.
+            level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+            yield connection.execution_options(**level)
+
     def write(self, action: Callable[[sa.Connection], Result]) -> Result:
         """Run `action` in one transaction: returning commits, raising rolls back.
 

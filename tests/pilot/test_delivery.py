@@ -143,7 +143,7 @@ def wait_until_dead(pid: int) -> bool:
 
 @pytest.mark.processes
 def test_keeper_ends_what_a_dead_pilot_left(tmp_path: Path) -> None:
-    """When the pilot is killed its payloads die, also those that left their session."""
+    """When the pilot is killed its payloads die, also those that left their session, and then their environment."""
     script = tmp_path / "pilot.py"
     script.write_text(
         "import subprocess, sys, time\n"
@@ -154,10 +154,13 @@ def test_keeper_ends_what_a_dead_pilot_left(tmp_path: Path) -> None:
         "one = start('/bin/sleep', '100')\n"
         "guard.add(one.pid, exclusive=False)\n"
         "two = start('/bin/sleep', '100')\n"
-        "print(one.pid, two.pid, flush=True)\n"
+        "out = open('the-mark/stdout', 'w')\n"
+        "three = subprocess.Popen(['/bin/sleep', '100'], start_new_session=True, env={}, stdout=out)\n"
+        "print(one.pid, two.pid, three.pid, flush=True)\n"
         "time.sleep(100)\n"
     )
-    pilot = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    (tmp_path / "the-mark").mkdir()
+    pilot = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     assert pilot.stdout is not None
     pids = [int(word) for word in pilot.stdout.readline().split()]
     assert all(is_alive(pid) for pid in pids)

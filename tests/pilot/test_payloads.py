@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from p3s.engine.states import PilotStatus, Reason
-from p3s.pilot.processes import list_processes, read_variable
+from p3s.pilot.kill import become_subreaper
+from p3s.pilot.processes import list_processes, read_process, read_variable
 from p3s.wire import TAIL_BYTES, AttemptReport, BundleEntry, InputOrder, OutputOrder
 from tests.support.agents import run_agent, start_agent
 from tests.support.fake_server import FakeServer, make_order
@@ -63,17 +64,66 @@ def test_time_limit(tmp_path: Path) -> None:
     assert find_processes(order.attempt) == []
 
 
+@pytest.mark.usefixtures("subreaper")
 def test_strays(tmp_path: Path) -> None:
     """Children that leave the payload's session die with it when the pilot adopts them."""
-    from p3s.pilot.kill import become_subreaper
-
-    if not become_subreaper():
-        pytest.skip("no subreaper on this system")
     order = make_order(run="setsid sleep 100 > /dev/null 2>&1 & sleep 0.1")
     server = FakeServer(orders=[order])
     run_agent(tmp_path, server)
     assert server.find_final(order.attempt).kind == "succeeded"
     assert find_processes(order.attempt) == []
+
+
+@pytest.fixture
+def subreaper() -> None:
+    """This process adopts orphans, as a pilot does."""
+    if not become_subreaper():
+        pytest.skip("no subreaper on this system")
+
+
+def is_alive(pid: int) -> bool:
+    process = read_process(pid)
+    return process is not None and process.is_alive
+
+
+def make_daemon(pid_file: Path, options: str = "") -> str:
+    """A script whose grandchild has left its session, its environment and its parent."""
+    inner = f"{options}sleep 100 & echo $! > {pid_file}.new; mv {pid_file}.new {pid_file}"
+    return f"setsid env -i PATH=\"$PATH\" sh -c '{inner}'"
+
+
+@pytest.mark.parametrize("end", ["success", "time limit"])
+@pytest.mark.usefixtures("subreaper")
+def test_strays_without_environment(tmp_path: Path, end: str) -> None:
+    """Dropping its environment saves no child from the end of its payload, while others run on."""
+    pid_file, other_file = tmp_path / "pid", tmp_path / "other"
+    script = make_daemon(pid_file) + ("" if end == "success" else "\nsleep 100")
+    order = make_order(run=script, timelimit=1.0 if end == "time limit" else 60.0)
+    other = make_order(run=make_daemon(other_file) + "\nsleep 100")
+    server = FakeServer(orders=[other, order])
+    with start_agent(tmp_path, server, cycles=0):
+        server.wait_for(other_file.exists)
+        server.wait_for(server.count_finals)
+        assert not is_alive(int(pid_file.read_text()))
+        assert is_alive(int(other_file.read_text()))
+    assert not is_alive(int(other_file.read_text()))
+
+
+@pytest.mark.usefixtures("subreaper")
+def test_stray_that_hides_its_origin(tmp_path: Path) -> None:
+    """What shows nothing of its payload goes with the last one that may have started it, not with an earlier one."""
+    pid_file, gate = tmp_path / "pid", tmp_path / "gate"
+    hidden = make_daemon(pid_file, "cd /; exec > /dev/null 2>&1; ")
+    older = make_order(run=f"while [ ! -e {gate} ]; do sleep 0.02; done")
+    server = FakeServer(orders=[older])
+    with start_agent(tmp_path, server, cycles=0):
+        server.wait_for(lambda: any(report.kind == "started" for report in server.reports))
+        server.change(orders=[make_order(run=hidden)])
+        server.wait_for(lambda: server.count_finals() == 1)
+        assert is_alive(int(pid_file.read_text()))
+        gate.touch()
+        server.wait_for(lambda: server.count_finals() == 2)
+        assert not is_alive(int(pid_file.read_text()))
 
 
 def test_large_stdout(tmp_path: Path) -> None:
@@ -209,7 +259,7 @@ def test_secret(tmp_path: Path) -> None:
 
 
 def test_black_hole(tmp_path: Path) -> None:
-    """After three payloads in a row that cannot be started the pilot leaves and says why."""
+    """After three jobs in a row that cannot be started the pilot leaves and says why."""
     server = FakeServer(orders=[make_order(payload="/no/such/program") for _ in range(5)])
     assert run_agent(tmp_path, server, slots=1) == 71
     assert [report.reason for report in server.reports] == [Reason.NONSTARTER] * 3

@@ -41,16 +41,15 @@ def pass_deadlines(ledger: Ledger) -> bool:
 
 def rewrite_some(ledger: Ledger) -> bool:
     """Put up to `STEP` jobs of overdue workflows behind all others of their priority; return if some are left."""
+    overdue = ledger.connection.scalars(
+        sa.select(workflow.c.id).where(workflow.c.state == WorkflowState.RUNNING, workflow.c.late.is_(True))
+    ).all()
+    if not overdue:
+        return False
     ids = list(
         ledger.connection.scalars(
             sa.select(job.c.id)
-            .join(workflow, workflow.c.id == job.c.workflow_id)
-            .where(
-                workflow.c.late,
-                workflow.c.state == WorkflowState.RUNNING,
-                job.c.due < LATE,
-                job.c.state.not_in(sorted(FINAL_JOB)),
-            )
+            .where(job.c.workflow_id.in_(overdue[:STEP]), job.c.due < LATE, job.c.state.not_in(sorted(FINAL_JOB)))
             .order_by(job.c.id)
             .limit(STEP)
         )

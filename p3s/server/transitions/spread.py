@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["continue_ripples", "end_jobs", "release_jobs", "spread_datasets"]
+__all__ = ["continue_ripples", "end_jobs", "release_jobs", "settle_workflow", "spread_datasets"]
 
 #: Edges that one transaction crosses (promise 4).
 ROOM = 1000
@@ -202,16 +202,22 @@ def _count(ledger: Ledger, rows: Sequence[Any], *, failed: bool) -> None:
             sa.update(workflow)
             .where(workflow.c.id == ident)
             .values(remaining=workflow.c.remaining - ended[ident], failures=workflow.c.failures + failures[ident])
-            .returning(workflow.c.remaining, workflow.c.failures, workflow.c.cancelled_by)
+            .returning(workflow.c.remaining)
         ).one()
         if left.remaining == 0:
-            _finish_workflow(ledger, ident, failures=left.failures, cancelled=left.cancelled_by is not None)
+            settle_workflow(ledger, ident)
 
 
-def _finish_workflow(ledger: Ledger, ident: int, *, failures: int, cancelled: bool) -> None:
-    if cancelled:
+def settle_workflow(ledger: Ledger, ident: int) -> None:
+    """Write how a workflow ended, if none of its jobs is left and it is not being loaded."""
+    row = ledger.connection.execute(
+        sa.select(workflow.c.remaining, workflow.c.failures, workflow.c.cancelled_by).where(workflow.c.id == ident)
+    ).one()
+    if row.remaining:
+        return
+    if row.cancelled_by is not None:
         signal = Signal.CANCEL
-    elif failures:
+    elif row.failures:
         signal = Signal.FAIL
     else:
         signal = Signal.SUCCEED

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from p3s.engine.plan import DatasetPlan, JobPlan
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["NewJob", "insert_workflows", "start_some", "store_externals", "store_jobs"]
+__all__ = ["KnownIds", "NewJob", "describe_job", "insert_workflows", "start_some", "store_externals", "store_jobs"]
 
 #: Jobs that one transaction starts.
 STEP = 500
@@ -121,7 +121,7 @@ def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds) -> None:
     for new in jobs:
         known.jobs[new.workflow_id, new.plan.name] = ids[new.uuid]
     ledger.connection.execute(
-        sa.insert(job_spec), [{"job_id": ids[new.uuid], "body": _spec_body(new.plan)} for new in jobs]
+        sa.insert(job_spec), [{"job_id": ids[new.uuid], "body": describe_job(new.plan)} for new in jobs]
     )
     _insert_outputs(ledger, jobs, ids, known)
     _insert_edges(ledger, jobs, ids, known)
@@ -207,7 +207,7 @@ def _job_row(ledger: Ledger, new: NewJob, wish: int, known: KnownIds, done: set[
     }
 
 
-def _spec_body(plan: JobPlan) -> dict[str, Any]:
+def describe_job(plan: JobPlan) -> dict[str, Any]:
     """Return the cold half of a job; defaults are left out, most jobs have most of them."""
     body = {
         "run": plan.run,

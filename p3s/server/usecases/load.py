@@ -18,6 +18,7 @@ from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, workflow
 from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.runtimes import read_expected
+from p3s.server.transitions.spread import settle_workflow
 from p3s.server.transitions.store import (
     KnownIds,
     NewJob,
@@ -26,6 +27,7 @@ from p3s.server.transitions.store import (
     store_externals,
     store_jobs,
 )
+from p3s.server.usecases.adoption import adopt_jobs, check_adoption
 from p3s.server.usecases.expansion import Source, expand_text
 from p3s.wire import BundleFile, CreateJobsReply, LoadReply
 
@@ -62,6 +64,7 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     with core.db.read() as connection:
         expected = read_expected(connection, owner)
     plan = expand_text(source, body, expected, core.settings.max_jobs)
+    heritage = check_adoption(core, body.adopt, plan, owner) if body.adopt else None
 
     def store(ledger: Ledger) -> int | None:
         bundle_id = source.bundle_id or _store_bundle(ledger, body.bundle)
@@ -71,14 +74,18 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     ident = core.change(owner, store)
     if ident is None:
         # A repeat of this very request, or another with the same key, was quicker.
-        again = _find_loaded(core, body, owner)
-        assert again is not None
-        return again
+        quicker = _find_loaded(core, body, owner)
+        assert quicker is not None
+        return quicker
     _store_plan(core, ident, owner, plan, body.site)
+    adopted: list[str] = []
+    again: dict[str, str] = {}
+    if body.adopt is not None and heritage is not None:
+        adopted, again = adopt_jobs(core, ident, plan, heritage, body.adopt.below, owner)
     _finish_load(core, [ident], owner, hold=body.hold)
     loaded = _find_loaded(core, body, owner)
     assert loaded is not None
-    return loaded.model_copy(update={"created": True})
+    return loaded.model_copy(update={"created": True, "adopted": adopted, "again": again})
 
 
 def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply:
@@ -338,6 +345,9 @@ def _finish_load(core: Core, ids: list[int], by: str, *, hold: bool) -> None:
             ledger.move("workflow", ids, Signal.LOADED)
         else:
             ledger.move("workflow", ids, Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
+            for ident in ids:
+                # Nothing is left to run where all was taken over.
+                settle_workflow(ledger, ident)
 
     core.change(by, action)
     if not hold:

@@ -1,0 +1,70 @@
+"""What an earlier workflow finished, described so that it can be compared with a new one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.states import DatasetState, JobState
+from p3s.server.models import bundle, dataset, job, job_input, job_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Heritage", "describe", "read_heritage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heritage:
+    """The finished jobs of a workflow.
+
+    Attributes
+    ----------
+    uuid : str
+        Of the workflow.
+    jobs : dict of str to str
+        A digest of each finished job's description.
+    made : dict of str to row
+        By key: place, size, checksum and digest of what they made.
+    """
+
+    uuid: str
+    jobs: dict[str, str]
+    made: dict[str, Any]
+
+
+def describe(body: Mapping[str, Any], params: Mapping[str, str], places: Mapping[str, str], files: str) -> str:
+    """Return a digest of all that a job's outcome depends on, but for what its predecessors make."""
+    whole = json.dumps([body, dict(params), dict(places), files], sort_keys=True)
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def read_heritage(connection: sa.Connection, row: Any) -> Heritage:
+    """Return what a workflow finished; `row` is of ``workflow``."""
+    places: dict[int, dict[str, str]] = {}
+    externals = connection.execute(
+        sa.select(job_input.c.job_id, job_input.c.key, dataset.c.place)
+        .join(job, job.c.id == job_input.c.job_id)
+        .join(dataset, dataset.c.id == job_input.c.dataset_id)
+        .where(job.c.workflow_id == row.id, dataset.c.workflow_id.is_(None))
+    )
+    for entry in externals:
+        places.setdefault(entry.job_id, {})[entry.key] = entry.place
+    files = connection.scalar(sa.select(bundle.c.digest).where(bundle.c.id == row.bundle_id)) or ""
+    finished = connection.execute(
+        sa.select(job.c.id, job.c.name, job_spec.c.body)
+        .join(job_spec, job_spec.c.job_id == job.c.id)
+        .where(job.c.workflow_id == row.id, job.c.state == JobState.FINISHED)
+    )
+    made = connection.execute(
+        sa.select(dataset).where(dataset.c.workflow_id == row.id, dataset.c.state == DatasetState.AVAILABLE)
+    )
+    return Heritage(
+        uuid=row.uuid,
+        jobs={entry.name: describe(entry.body, row.params, places.get(entry.id, {}), files) for entry in finished},
+        made={entry.key: entry for entry in made},
+    )

@@ -1,0 +1,511 @@
+"""A state machine drives the server's code with pilots that lose, repeat, forget and die; a model watches each step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from p3s.engine import states
+from p3s.engine.spec import StandaloneSpec
+from p3s.engine.states import PilotStatus
+from p3s.errors import Conflict, NoToken
+from p3s.server import models
+from p3s.server.db import Database
+from p3s.server.queries.find import find_row
+from p3s.server.usecases import acts, holds
+from p3s.server.usecases.core import Core
+from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
+from p3s.server.usecases.sweep import sweep
+from p3s.settings import Home, ServerSettings
+from p3s.wire import Claim, CreateJobsBody, LoadBody, RegisterDatasetBody, StandaloneJob
+from tests.support.databases import copy_sqlite
+from tests.support.model import DIAMOND, SHAPES, Model, Shape
+from tests.support.pilots import ScriptedPilot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p3s.wire import AttemptReport, ExchangeReply, JobOrder
+
+#: How often the usual number of examples is run; for a long search.
+TIMES = int(os.environ.get("P3S_MACHINE_TIMES", "1"))
+
+PICK = st.integers(0, 30)
+#: Mostly the server lives; sometimes it dies before the n-th transaction of what it does.
+FUSE = st.sampled_from([None] * 9 + [0, 1, 2, 3, 5])
+RARELY = st.sampled_from([False, False, False, True])
+REASONS = ("exit-code", "signal", "timelimit", "missing-output", "nonstarter", "staging", "refused")
+
+
+class ServerDied(Exception):
+    """The server process was killed between two transactions."""
+
+
+class MortalDatabase(Database):
+    """Dies before the transaction that a test names."""
+
+    fuse: int | None = None
+
+    def write(self, action: Callable[[sa.Connection], Any]) -> Any:
+        if self.fuse == 0:
+            raise ServerDied
+        if self.fuse is not None:
+            self.fuse -= 1
+        return super().write(action)
+
+
+class Clock:
+    """The server's clock, which the test turns."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000_000.0
+
+    def read(self) -> float:
+        # Two transactions are never at the same instant.
+        self.now += 0.001
+        return self.now
+
+
+@dataclass
+class Agent:
+    """A pilot, and what it believes."""
+
+    pilot: ScriptedPilot
+    want: int
+    #: Whether the answer to the newest claim was lost, so that the same number is asked again.
+    pending: bool = False
+    orders: dict[str, JobOrder] = field(default_factory=dict)
+    outbox: list[AttemptReport] = field(default_factory=list)
+    stops: set[str] = field(default_factory=set)
+    status: PilotStatus = PilotStatus.OK
+
+    @property
+    def running(self) -> list[str]:
+        return [*self.orders, *(report.attempt for report in self.outbox if report.attempt not in self.orders)]
+
+
+class Machine(RuleBasedStateMachine):
+    """Rules are what clients, pilots, operators, time and fate do."""
+
+    address = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
+        self.patch = pytest.MonkeyPatch()
+        self.clock = Clock()
+        self.patch.setattr("p3s.server.usecases.core.read_clock", self.clock.read)
+        # Steps so small that every batch is interrupted and every fan ripples.
+        self.patch.setattr("p3s.server.transitions.spread.ROOM", 3)
+        for name in ("usecases.load", "transitions.ends", "transitions.store", "transitions.pauses"):
+            self.patch.setattr(f"p3s.server.{name}.STEP", 2)
+        self.db = MortalDatabase(self.make_database())
+        self.core = self._make_core()
+        self.model = Model(self.db)
+        self.loads: list[LoadBody] = []
+        self.jobs: list[CreateJobsBody] = []
+        self.agents: list[Agent] = []
+        #: Every order that ever reached a pilot, and every report that was ever sent.
+        self.known: list[JobOrder] = []
+        self.sent: list[AttemptReport] = []
+        self.retried = False
+        self.count = 0
+
+    def make_database(self) -> str:
+        """Return the address of an empty database."""
+        raise NotImplementedError
+
+    # Clients --------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.loads) < 4)
+    @rule(shape=st.sampled_from(SHAPES), hold=RARELY, fuse=FUSE)
+    def load(self, shape: Shape, hold: bool, fuse: int | None) -> None:
+        externals: dict[str, Any] = {"raw": [{"place": shape.external}]} if shape.external else {}
+        body = LoadBody(uuid=self._make_uuid(), text=shape.text, hold=hold, externals=externals)
+        self.loads.append(body)
+        self.model.add_workflow(body.uuid, shape)
+        reply = self._do(lambda: load_workflow(self.core, body, "ann"), fuse)
+        assert reply is None or reply.created
+
+    @precondition(lambda self: self.loads)
+    @rule(pick=PICK, fuse=FUSE)
+    def load_again(self, pick: int, fuse: int | None) -> None:
+        body = self.loads[pick % len(self.loads)]
+        there = body.uuid in self.model.last.rows["workflow"]
+        reply = self._do(lambda: load_workflow(self.core, body, "ann"), fuse)
+        assert reply is None or reply.created != there
+
+    @precondition(lambda self: len(self.jobs) < 6)
+    @rule(retry=st.integers(0, 2), fuse=FUSE)
+    def create_job(self, retry: int, fuse: int | None) -> None:
+        spec = StandaloneSpec.model_validate({"run": "make", "retry": {"max": retry, "backoff": retry}})
+        self.jobs.append(CreateJobsBody(jobs=[StandaloneJob(uuid=self._make_uuid(), spec=spec)]))
+        self._do(lambda: create_jobs(self.core, self.jobs[-1], "ann"), fuse)
+
+    @precondition(lambda self: self.jobs)
+    @rule(pick=PICK)
+    def create_job_again(self, pick: int) -> None:
+        self._do(lambda: create_jobs(self.core, self.jobs[pick % len(self.jobs)], "ann"))
+
+    @rule(fuse=FUSE)
+    def register_dataset(self, fuse: int | None) -> None:
+        body = RegisterDatasetBody(place=str(DIAMOND.external), site="default")
+        self._do(lambda: acts.register_dataset(self.core, body, "ann"), fuse)
+
+    @precondition(lambda self: self.model.last.rows["workflow"])
+    @rule(pick=PICK, fuse=FUSE, act=st.sampled_from(["start", "cancel", "pause", "resume", "retry"]))
+    def act_on_workflow(self, pick: int, fuse: int | None, act: str) -> None:
+        rows = list(self.model.last.rows["workflow"].values())
+        self._act(act, rows[pick % len(rows)].uuid, fuse)
+
+    @precondition(lambda self: self.model.last.rows["job"])
+    @rule(pick=PICK, fuse=FUSE, act=st.sampled_from(["cancel", "retry"]))
+    def act_on_job(self, pick: int, fuse: int | None, act: str) -> None:
+        rows = list(self.model.last.rows["job"].values())
+        row = self._find("job", rows[pick % len(rows)].uuid)
+        self.retried |= act == "retry"
+        deed = acts.cancel_job if act == "cancel" else holds.retry_job
+        self._do(lambda: deed(self.core, row, "ann"), fuse)
+
+    @rule(paused=st.booleans(), fuse=FUSE)
+    def pause_server(self, paused: bool, fuse: int | None) -> None:
+        deed = holds.pause_server if paused else holds.resume_server
+        self._do(lambda: deed(self.core, "ann"), fuse)
+
+    # Pilots ---------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.agents) < 3)
+    @rule(slots=st.integers(1, 4))
+    def start_pilot(self, slots: int) -> None:
+        self.agents.append(Agent(ScriptedPilot(self.core, slots=slots, uuid=self._make_uuid()), slots))
+
+    @precondition(lambda self: self.agents)
+    @rule(pick=PICK, lost=RARELY, fuse=FUSE, heartbeat=st.booleans())
+    def claim(self, pick: int, lost: bool, fuse: int | None, heartbeat: bool) -> None:
+        self._call(self._pick_agent(pick), claim=True, lost=lost, fuse=fuse, heartbeat=heartbeat)
+
+    @precondition(lambda self: any(agent.orders for agent in self.agents))
+    @rule(pick=PICK, which=PICK, lost=RARELY, fuse=FUSE, claim=st.booleans())
+    def start_and_succeed(self, pick: int, which: int, lost: bool, fuse: int | None, claim: bool) -> None:
+        self._report(pick, which, ["started", "succeeded"], lost=lost, fuse=fuse, claim=claim)
+
+    @precondition(lambda self: any(agent.orders for agent in self.agents))
+    @rule(
+        pick=PICK,
+        which=PICK,
+        kind=st.sampled_from(["started", "started", "succeeded", "failed", "handed-back", "elsewhere"]),
+        reason=st.sampled_from(REASONS),
+        lost=RARELY,
+        fuse=FUSE,
+    )
+    def report(self, pick: int, which: int, kind: str, reason: str, lost: bool, fuse: int | None) -> None:
+        fields = {"reason": reason, "exit_code": 1} if kind == "failed" else {}
+        self._report(pick, which, [kind], lost=lost, fuse=fuse, **fields)
+
+    @precondition(lambda self: self.agents)
+    @rule(pick=PICK, lost=RARELY, fuse=FUSE, claim=st.booleans(), heartbeat=st.booleans())
+    def deliver_what_is_left(self, pick: int, lost: bool, fuse: int | None, claim: bool, heartbeat: bool) -> None:
+        agent = self._pick_agent(pick)
+        self._call(agent, reports=list(agent.outbox), lost=lost, fuse=fuse, claim=claim, heartbeat=heartbeat)
+
+    @precondition(lambda self: any(agent.stops for agent in self.agents))
+    @rule(pick=PICK, lost=RARELY, fuse=FUSE)
+    def obey(self, pick: int, lost: bool, fuse: int | None) -> None:
+        agents = [agent for agent in self.agents if agent.stops]
+        agent = agents[pick % len(agents)]
+        orders = [agent.orders.pop(ident) for ident in sorted(agent.stops) if ident in agent.orders]
+        agent.stops.clear()
+        agent.outbox += [agent.pilot.make_report(order, "stopped") for order in orders]
+        self._call(agent, reports=list(agent.outbox), lost=lost, fuse=fuse)
+
+    @precondition(lambda self: self.agents and self.sent)
+    @rule(pick=PICK, which=PICK, fuse=FUSE)
+    def repeat_an_old_report(self, pick: int, which: int, fuse: int | None) -> None:
+        self._call(self._pick_agent(pick), reports=[self.sent[-1 - which % len(self.sent)]], fuse=fuse)
+
+    @precondition(lambda self: self.agents and self.known)
+    @rule(pick=PICK, which=PICK, kind=st.sampled_from(["succeeded", "succeeded", "failed", "started"]), forged=RARELY)
+    def report_of_a_zombie(self, pick: int, which: int, kind: str, forged: bool) -> None:
+        agent = self._pick_agent(pick)
+        order = self.known[-1 - which % len(self.known)]
+        report = agent.pilot.make_report(order, kind, reason="exit-code" if kind == "failed" else None)
+        if forged:
+            report = report.model_copy(update={"token": "0" * 64})
+        reply = self._call(agent, reports=[report])
+        assert not forged or reply is None or reply.verdicts[0].verdict == "refused"
+
+    @precondition(lambda self: self.agents)
+    @rule(pick=PICK, leave=st.booleans())
+    def lose_pilot(self, pick: int, leave: bool) -> None:
+        agent = self._pick_agent(pick)
+        if leave:
+            self._call(agent, state="leaving")
+        # Its undelivered reports are found by the next pilot of the same work folder.
+        self.agents.remove(agent)
+        if self.agents:
+            self.agents[0].outbox += agent.outbox
+
+    @precondition(lambda self: any(agent.orders for agent in self.agents))
+    @rule(pick=PICK, which=PICK)
+    def forget(self, pick: int, which: int) -> None:
+        agents = [agent for agent in self.agents if agent.orders]
+        agent = agents[pick % len(agents)]
+        del agent.orders[list(agent.orders)[which % len(agent.orders)]]
+
+    @precondition(lambda self: self.agents)
+    @rule(pick=PICK, status=st.sampled_from([PilotStatus.DRAIN, PilotStatus.KILL]))
+    def end_pilot(self, pick: int, status: PilotStatus) -> None:
+        row = self._find("pilot", self._pick_agent(pick).pilot.uuid)
+        self._do(lambda: acts.end_pilot(self.core, row, status, "ann"))
+
+    # Time and fate --------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 9.0, 40.0, 61.0, 400.0, 1000.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule(seconds=st.sampled_from([3.0, 300.0]), really=RARELY)
+    def set_the_clock_back(self, seconds: float, really: bool) -> None:
+        if really:
+            self.clock.now -= seconds
+            self.model.clock_went_back = True
+
+    @rule(leases=st.booleans(), fuse=FUSE)
+    def sweep(self, leases: bool, fuse: int | None) -> None:
+        self._do(lambda: sweep(self.core, leases=leases), fuse)
+
+    @rule()
+    def restart_server(self) -> None:
+        self._restart()
+
+    @invariant()
+    def agree(self) -> None:
+        self.model.check_step(retried=self.retried)
+        self.retried = False
+
+    def teardown(self) -> None:
+        try:
+            # A step that failed says more than what becomes of it.
+            if sys.exc_info()[0] is None:
+                self._run_to_the_end()
+        finally:
+            self.db.close()
+            self.patch.undo()
+            shutil.rmtree(self.folder)
+
+    # How it is done -------------------------------------------------------------------------------------------
+
+    def _make_uuid(self) -> str:
+        self.count += 1
+        return str(uuid.UUID(int=self.count << 96))
+
+    def _make_core(self) -> Core:
+        return Core(self.db, ServerSettings(database=self.db.address, home=Home(self.folder / "home")))
+
+    def _restart(self) -> None:
+        self.core = self._make_core()
+        for agent in self.agents:
+            agent.pilot.core = self.core
+
+    def _find(self, noun: str, ident: str) -> Any:
+        with self.db.read() as connection:
+            return find_row(connection, noun, ident)
+
+    def _do(self, action: Callable[[], Any], fuse: int | None = None) -> Any:
+        """Act; None if the server refused, or died on the way."""
+        self.db.fuse = fuse
+        try:
+            return action()
+        except Conflict:
+            return None
+        except ServerDied:
+            event("the server died on the way")
+            self.db.fuse = None
+            self._restart()
+            return None
+        finally:
+            self.db.fuse = None
+
+    def _act(self, act: str, ident: str, fuse: int | None = None) -> None:
+        row = self._find("workflow", ident)
+        self.retried |= act == "retry"
+        deeds: dict[str, Callable[[], Any]] = {
+            "start": lambda: start_workflow(self.core, row.id, "ann"),
+            "cancel": lambda: acts.cancel_workflow(self.core, row, "ann"),
+            "pause": lambda: holds.pause_workflow(self.core, row, "ann"),
+            "resume": lambda: holds.resume_workflow(self.core, row, "ann"),
+            "retry": lambda: holds.retry_workflow(self.core, row, "ann"),
+        }
+        self._do(deeds[act], fuse)
+
+    def _pick_agent(self, pick: int) -> Agent:
+        return self.agents[pick % len(self.agents)]
+
+    def _report(self, pick: int, which: int, kinds: list[str], **fields: Any) -> None:
+        agents = [agent for agent in self.agents if agent.orders]
+        agent = agents[pick % len(agents)]
+        order = list(agent.orders.values())[which % len(agent.orders)]
+        call = {name: fields.pop(name) for name in ("lost", "fuse", "claim") if name in fields}
+        if kinds != ["started"]:
+            del agent.orders[order.attempt]
+        for kind in kinds:
+            if kind == "elsewhere":
+                report = agent.pilot.make_report(order, "succeeded")
+                outputs = [one.model_copy(update={"path": f"/elsewhere/{one.name}"}) for one in report.outputs]
+                agent.outbox.append(report.model_copy(update={"outputs": outputs}))
+            else:
+                agent.outbox.append(agent.pilot.make_report(order, kind, **fields))
+        self._call(agent, reports=list(agent.outbox), **call)
+
+    def _call(
+        self,
+        agent: Agent,
+        *,
+        reports: list[AttemptReport] | None = None,
+        claim: bool = False,
+        heartbeat: bool = False,
+        lost: bool = False,
+        fuse: int | None = None,
+        state: str = "working",
+    ) -> ExchangeReply | None:
+        """Make one call of a pilot, and check the whole answer; None if the pilot never saw one."""
+        reports = reports or []
+        self.sent += reports
+        pilot = agent.pilot
+        wish = None
+        claim = claim and agent.status is PilotStatus.OK
+        if claim:
+            pilot.number += not agent.pending
+            agent.pending = True
+            wish = Claim(number=pilot.number, want=agent.want, cpus=8)
+        running = agent.running if heartbeat or state == "leaving" else None
+        fields: dict[str, Any] = {"claim": wish, "ack": pilot.acked, "reports": reports, "running": running}
+        before = self.model.last
+        predicted = self.model.predict_success(reports[0].attempt) if self._is_plain_success(reports) else None
+        try:
+            reply: ExchangeReply | None = self._do(lambda: pilot.call(**fields, state=state), fuse)
+        except NoToken:
+            # The server takes it for gone; it comes again under the same name.
+            pilot.register()
+            return None
+        if reply is None:
+            return None
+        for order in reply.jobs:
+            self.model.check_order(order, pilot.uuid, pilot.number)
+        assert [verdict.attempt for verdict in reply.verdicts] == [report.attempt for report in reports]
+        if predicted is not None:
+            assert reply.verdicts[0].verdict == predicted, f"{reply.verdicts[0]}, and it should be {predicted}"
+        refused = {verdict.verdict for verdict in reply.verdicts} <= {"superseded", "repeated"}
+        if reports and refused and not claim and not heartbeat and state == "working":
+            assert self.model.check_step().tell_work() == before.tell_work(), f"{reply.verdicts} changed something"
+        if not lost:
+            self._hear(agent, reply, reports, claim=claim)
+        return reply
+
+    def _is_plain_success(self, reports: list[AttemptReport]) -> bool:
+        if len(reports) != 1 or reports[0].kind != "succeeded" or len(reports[0].token) != len(self.known[0].token):
+            return False
+        return reports[0].token.strip("0") != "" and not any("elsewhere" in one.path for one in reports[0].outputs)
+
+    def _hear(self, agent: Agent, reply: ExchangeReply, reports: list[AttemptReport], *, claim: bool) -> None:
+        agent.outbox = [report for report in agent.outbox if report not in reports]
+        agent.status = reply.status
+        if claim:
+            agent.pending = False
+            agent.pilot.acked = agent.pilot.number
+        for order in reply.jobs:
+            agent.orders[order.attempt] = order
+            self.known.append(order)
+        for verdict in reply.verdicts:
+            if verdict.verdict in {"superseded", "refused"}:
+                agent.orders.pop(verdict.attempt, None)
+        agent.stops |= {stop.attempt for stop in reply.stop if stop.attempt in agent.orders}
+
+    # The end --------------------------------------------------------------------------------------------------
+
+    def _run_to_the_end(self) -> None:
+        """Let everything go and require that all becomes final; then retry and require that all finishes."""
+        self._do(lambda: holds.resume_server(self.core, "ann"))
+        for body in self.loads:
+            self._do(lambda body=body: load_workflow(self.core, body, "ann"))  # type: ignore[misc]
+        self.register_dataset(None)
+        self._let_go()
+        self._work_off()
+        open_attempts = [row for row in self.model.last.rows["attempt"].values() if row.state not in states.FINAL_ATTEMPT]
+        assert not open_attempts, f"attempts never ended: {open_attempts}"
+        for row in list(self.model.last.rows["workflow"].values()):
+            self._act("retry", row.uuid)
+        self._work_off()
+        unfinished = [row for row in self.model.last.rows["job"].values() if row.state != "finished"]
+        assert not unfinished, f"a retry of all did not finish all: {unfinished}"
+
+    def _let_go(self) -> None:
+        for row in self.model.last.rows["workflow"].values():
+            if row.state in {"held", "paused"}:
+                self._act("start" if row.state == "held" else "resume", row.uuid)
+
+    def _work_off(self) -> None:
+        for _ in range(30):
+            self.clock.now += 4000
+            self._do(lambda: sweep(self.core, leases=True))
+            self.agree()
+            good = ScriptedPilot(self.core, slots=50, uuid=self._make_uuid())
+            while orders := good.claim():
+                for order in orders:
+                    assert good.succeed(order).verdict == "accepted"
+            self._let_go()
+            self.agree()
+            if all(row.state in states.FINAL_WORKFLOW for row in self.model.last.rows["workflow"].values()):
+                return
+        stuck = [row for row in self.model.last.rows["job"].values() if row.state not in states.FINAL_JOB]
+        raise AssertionError(f"stuck: {stuck}")
+
+
+def run_machine(make_database: Callable[[Machine], str], examples: int, steps: int) -> None:
+    """Search for a way to break the model."""
+    kind = type("Machine", (Machine,), {"make_database": make_database})
+    run_state_machine_as_test(
+        kind,
+        settings=settings(
+            max_examples=examples * TIMES,
+            stateful_step_count=steps,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.timeout(120 * TIMES)
+def test_no_sequence_of_faults_breaks_a_promise_on_sqlite(sqlite_template):
+    """Whatever is lost, repeated, late or killed: nothing is accepted twice, lost, out of order or stuck."""
+    run_machine(lambda machine: copy_sqlite(sqlite_template, machine.folder), 30, 40)
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(120 * TIMES)
+def test_no_sequence_of_faults_breaks_a_promise_on_postgresql(postgres):
+    """As on SQLite."""
+    address = postgres.copy()
+    names = ", ".join(table.name for table in models.metadata.sorted_tables)
+
+    def empty(_: Machine) -> str:
+        db = Database(address)
+        db.write(lambda connection: connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+        db.close()
+        return str(address)
+
+    run_machine(empty, 8, 30)
