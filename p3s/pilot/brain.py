@@ -119,6 +119,7 @@ class Brain(Planner):
     def _take_answer(self, event: events.Answered, now: float) -> list[Instruction]:
         reply = event.reply
         self._nonsense = 0
+        is_newest = event.body.claim == self.link.claim
         fits = self.link.note_answer(event, now)
         decisions: list[Instruction] = [events.Refresh(event.sent, self.link.lease)]
         self.ledger.suspicious = False
@@ -132,7 +133,7 @@ class Brain(Planner):
         if not fits:
             message = f"the server answered claim {reply.number}, which was not asked"
             return decisions + self._give_up(EXIT_INCONSISTENT, message, now)
-        decisions += self._take_jobs(event, now)
+        decisions += self._take_jobs(event, now, is_newest=is_newest)
         for stop in reply.stop:
             if stop.attempt in self.roster:
                 decisions += self.roster.end(stop.attempt, "stopped", stop.reason or "the server asked for it", now)
@@ -142,16 +143,18 @@ class Brain(Planner):
             decisions.append(events.Watch(watched))
         return decisions + self._take_status(reply.status, reply.message, now)
 
-    def _take_jobs(self, event: events.Answered, now: float) -> list[Instruction]:
+    def _take_jobs(self, event: events.Answered, now: float, *, is_newest: bool) -> list[Instruction]:
         reply = event.reply
         if any(not order.attempt or not order.job for order in reply.jobs):
             return self._give_up(EXIT_NO_ID, "the server sent a job without its id", now)
-        new = [order for order in reply.jobs if order.attempt not in self.roster]
+        new = [order for order in reply.jobs if order.attempt not in self.roster and order.attempt not in self._taken]
+        # Another call with the same claim may bring them again, even when they have ended.
+        self._taken = set() if self.link.can_claim() else self._taken.union(order.attempt for order in new)
         if new:
             self._idle_since = self._activity = now
             self._empty = 0
             self._flush_at = min(self._flush_at, now + GATHER)
-        elif event.channel == "held":
+        elif event.channel == "held" and is_newest:
             self._count_empty(event, now)
         decisions: list[Instruction] = []
         for order in new:

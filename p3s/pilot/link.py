@@ -23,7 +23,8 @@ class Link:
     """Numbers claims and remembers what is in flight.
 
     A claim is outstanding from the moment it is first sent until its answer arrives; until then it is repeated
-    with the same number, and the server answers the same.
+    with the same number, and the server answers the same. Two calls may carry it at the same time: the second one
+    offers more than the first. The next number waits until both are over.
 
     Parameters
     ----------
@@ -39,8 +40,6 @@ class Link:
         self.ack = 0
         #: The claim without an answer yet.
         self.claim: Claim | None = None
-        #: The channel it is on its way through; None if it must be repeated.
-        self.claim_channel: Channel | None = None
         self.in_flight: dict[Channel, ExchangeBody] = {}
         self.heartbeat, self.lease, self.poll, self.patience = 10.0, 60.0, 50.0, 900.0
         #: When the last call that was answered had been sent: the lease holds at least from then.
@@ -60,26 +59,24 @@ class Link:
         self._end_outage(now)
 
     def make_claim(self, want: int, cpus: int, memory: int | None) -> Claim:
-        """Return the claim to send: the outstanding one again, or a new one with the next number."""
+        """Return the claim to send: of the outstanding one's number, or a new one of the next."""
         if self.claim is None:
             self.number += 1
-            self.claim = Claim(number=self.number, want=want, cpus=cpus, memory=memory)
+        self.claim = Claim(number=self.number, want=want, cpus=cpus, memory=memory)
         return self.claim
 
     def can_claim(self) -> bool:
         """Return whether no claim is on its way."""
-        return self.claim is None or self.claim_channel is None
+        return all(body.claim is None for body in self.in_flight.values())
 
     def drop_claim(self) -> None:
         """Ask no more; what an answer under way still brings is handed back."""
-        self.claim, self.claim_channel = None, None
+        self.claim = None
 
     def note_sent(self, channel: Channel, body: ExchangeBody, now: float) -> None:
         """Remember a call that goes out."""
         self.in_flight[channel] = body
         self.sent = now
-        if body.claim is not None:
-            self.claim_channel = channel
 
     def note_answer(self, event: Answered, now: float) -> bool:
         """Take in an answer.
@@ -97,19 +94,18 @@ class Link:
         if asked is None or self.claim is None or asked.number != self.claim.number:
             return event.reply.number in {0, asked.number if asked else 0}
         if event.reply.number == asked.number:
-            self.ack = asked.number
-            self.drop_claim()
+            # Nothing for the one call does not say that there is nothing for the other.
+            if event.reply.jobs or self.can_claim():
+                self.ack = asked.number
+                self.drop_claim()
             return True
         # An answer of number 0 has not touched the claim: it is repeated.
-        self.claim_channel = None
         self.not_before = max(self.not_before, now + FIRST_PAUSE)
         return event.reply.number == 0
 
     def note_failure(self, event: CallFailed, now: float) -> None:
         """Take in that a call brought nothing, and pause longer than the last time."""
         self.in_flight.pop(event.channel, None)
-        if event.body.claim is not None and self.claim_channel == event.channel:
-            self.claim_channel = None
         self.note_trouble(now)
 
     def note_trouble(self, now: float) -> None:

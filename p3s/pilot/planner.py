@@ -25,6 +25,9 @@ __all__ = ["GATHER", "Planner"]
 GATHER = 0.01
 #: Seconds without events after which a full pilot holds a call open, so that stop orders arrive at once.
 QUIET = 1.0
+#: Seconds after which a claim that offers more than the one that the server holds is repeated, should that one
+#: still be held.
+NUDGE = 0.5
 #: Calls without an answer after which a leaving pilot no longer waits for the server.
 LOST_FAREWELLS = 4
 #: Calls that a leaving pilot makes at most: a server that never settles a report must not keep it.
@@ -62,6 +65,8 @@ class Planner:
         self._idle_since = now
         self._empty = 0
         self._poll_at = now
+        self._nudge_at = now
+        self._taken: set[str] = set()
         self._flush_at = float("inf")
         self._activity = now
         self._told = now
@@ -156,7 +161,8 @@ class Planner:
             self.ledger.add(report)
             self._flush_at = min(self._flush_at, now)
         due = self._flush_at <= now and now >= self.roster.find_gathering_end(GATHER)
-        if not (due or heartbeat):
+        has_more = self._has_more()
+        if not (due or heartbeat or (has_more and now >= self._nudge_at)):
             return []
         self._flush_at = float("inf")
         reports = self.ledger.take()
@@ -165,9 +171,10 @@ class Planner:
         chunks = [chunk for read in self._logs for chunk in read.chunks][:1000]
         self._logs.clear()
         body = ExchangeBody(ack=self.link.ack, reports=reports, logs=chunks, state=self._state)
-        if reports and self._want() and self.link.can_claim():
+        if has_more or (reports and self._want() and self.link.can_claim()):
             body.claim = self._make_claim()
             body.lifetime = self._find_lifetime(now)
+            self._nudge_at = now + NUDGE
         if heartbeat or now - self._told >= self.link.heartbeat:
             body.running, self._told = self._list_running(), now
         return [self._send("quick", body, now)]
@@ -219,6 +226,8 @@ class Planner:
             gathered = self.roster.find_gathering_end(GATHER)
             # What began is reported when it has had its time, whatever else there is to say.
             times += [max(self._flush_at, gathered), gathered if gathered > now else float("inf")]
+            if self._has_more():
+                times.append(self._nudge_at)
             if self.roster or not link.in_flight:
                 times.append(link.sent + link.heartbeat)
             if "held" not in link.in_flight:
@@ -238,6 +247,13 @@ class Planner:
     def _may_claim(self) -> bool:
         free = self._goal is None and self.link.can_claim()
         return free and (self.link.claim is not None or self._want() > 0)
+
+    def _has_more(self) -> bool:
+        """Tell whether more is free than the claim offers that the server holds."""
+        held = self.link.in_flight.get("held")
+        if held is None or held.claim is None or self.link.claim is None:
+            return False
+        return (self.roster.find_memory() or 0) > (held.claim.memory or 0) or self.roster.find_cpus() > held.claim.cpus
 
     def _want(self) -> int:
         return 0 if self._goal is not None else self.roster.count_free()

@@ -134,6 +134,65 @@ def test_claim_does_not_wait_for_a_control_call() -> None:
     assert call.body.claim.number == 3
 
 
+def start_one_of_two(brain: Brain, order: JobOrder) -> events.Call:
+    """Let a job run that takes most of the pilot, and return the held claim for the rest."""
+    take(brain, order)
+    answer(brain, find_call(brain.plan(0.1)), 0.1)
+    held = find_call(brain.plan(0.1))
+    assert held.body.claim == Claim(number=2, want=3, cpus=1, memory=400)
+    return held
+
+
+def test_what_becomes_free_is_offered_at_once() -> None:
+    """When a job ends while the server holds a claim for less, the claim is repeated with what is free now."""
+    brain, order, others = make_brain(slots=4, cpus=4, memory=1000), make_order(cpus=3, memory=600), [make_order()]
+    held = start_one_of_two(brain, order)
+    brain.handle(events.Exited(order.attempt), 2.0)
+    brain.handle(make_end(order), 2.0)
+    quick = find_call(brain.plan(2.0))
+    assert [report.kind for report in quick.body.reports] == ["succeeded"]
+    assert quick.body.claim == Claim(number=2, want=4, cpus=4, memory=1000)
+    # The server answers the older one because of the newer one; both answers are of one claim.
+    answer(brain, held, 2.01, sent=0.1)
+    assert brain.plan(2.01) == []
+    assert [one for one in answer(brain, quick, 2.02, jobs=others) if isinstance(one, events.Launch)]
+    brain.handle(events.Began(others[0].attempt), 2.02)
+    following = find_call(brain.plan(2.1))
+    assert following.body.ack == 2
+    assert brain.link.number == 2
+
+
+def test_a_job_that_comes_twice_runs_once() -> None:
+    """When both calls of one claim bring the same job it is started once, even if it has ended in between."""
+    brain, order, other = make_brain(slots=4, cpus=4, memory=1000), make_order(cpus=3, memory=600), make_order()
+    held = start_one_of_two(brain, order)
+    brain.handle(events.Exited(order.attempt), 2.0)
+    brain.handle(make_end(order), 2.0)
+    answer(brain, find_call(brain.plan(2.0)), 2.01, jobs=[other])
+    brain.handle(events.Began(other.attempt), 2.01)
+    brain.handle(events.Exited(other.attempt), 2.015)
+    brain.handle(make_end(other), 2.015)
+    quick = find_call(brain.plan(2.03))
+    assert (quick.body.ack, quick.body.claim) == (2, None)
+    decisions = answer(brain, held, 2.04, sent=0.1, jobs=[other])
+    assert not [one for one in decisions if isinstance(one, events.Launch)]
+    answer(brain, quick, 2.05)
+    assert find_call(brain.plan(2.1)).body.claim == Claim(number=3, want=4, cpus=4, memory=1000)
+
+
+def test_offer_is_repeated_until_the_smaller_one_is_answered() -> None:
+    """As long as the server holds the smaller offer, the larger one comes again twice a second."""
+    brain, order = make_brain(slots=4, cpus=4, memory=1000), make_order(cpus=3, memory=600)
+    start_one_of_two(brain, order)
+    brain.handle(events.Exited(order.attempt), 2.0)
+    brain.handle(make_end(order), 2.0)
+    answer(brain, find_call(brain.plan(2.0)), 2.0)
+    assert brain.plan(2.1) == []
+    assert brain.find_next_time(2.1) == 2.5
+    nudge = find_call(brain.plan(2.5))
+    assert (nudge.channel, nudge.body.claim) == ("quick", Claim(number=2, want=4, cpus=4, memory=1000))
+
+
 def test_lost_reply_repeats_the_number() -> None:
     """After a lost reply the same claim is sent again, and the next one only after its answer."""
     brain = make_brain(slots=2)

@@ -443,7 +443,9 @@ class Machine(RuleBasedStateMachine):
         self.register_dataset(None)
         self._let_go()
         self._work_off()
-        open_attempts = [row for row in self.model.last.rows["attempt"].values() if row.state not in states.FINAL_ATTEMPT]
+        open_attempts = [
+            row for row in self.model.last.rows["attempt"].values() if row.state not in states.FINAL_ATTEMPT
+        ]
         assert not open_attempts, f"attempts never ended: {open_attempts}"
         for row in list(self.model.last.rows["workflow"].values()):
             self._act("retry", row.uuid)

@@ -11,6 +11,7 @@ from p3s.server.queries.find import find_anything
 from p3s.server.queries.system import count_states
 from p3s.server.queries.why import explain
 from p3s.server.usecases import holds
+from p3s.server.usecases.alarms import find_alarms
 from p3s.wire import EmptyBody, StatusReply, WhoReply, WhyReply
 
 
@@ -29,6 +30,7 @@ def _view() -> StatusReply:
         database=server.db.kind,
         uptime=time.monotonic() - server.born,
         paused_by=server.paused_by,
+        alarms=find_alarms(server),
         **counts,
     )
 
