@@ -32,6 +32,13 @@ SWEEPER_LOCK = 0x703373
 class Overtaken(Exception):
     """Another transaction was quicker; this one rolls back and runs again on what is true now."""
 
+    def __str__(self) -> str:
+        return "other changes were quicker each time"
+
+
+class _Passing(Unavailable):
+    """What may be gone at the next try: a lock, a deadlock, a lost connection."""
+
 
 def normalise_address(address: str) -> str:
     """Return `address` with the driver named that p3s uses.
@@ -56,15 +63,20 @@ class Database:
     ----------
     address : str
         An SQLAlchemy address, or the path of an SQLite file.
+    connections : int
+        Most at a time.
+    patience : float
+        Seconds that a caller waits for one of them.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, connections: int = 48, patience: float = 20.0) -> None:
         self.address = normalise_address(address)
         url = sa.make_url(self.address)
         self.is_sqlite = url.get_backend_name() == "sqlite"
         if not self.is_sqlite and url.get_backend_name() != "postgresql":
             raise BadInput([f"database '{address}': p3s works on sqlite:/// and postgresql:// addresses"])
-        options: dict[str, Any] = {"pool_size": 16, "max_overflow": 32, "pool_timeout": 20}
+        kept = min(16, connections)
+        options: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept, "pool_timeout": patience}
         if self.is_sqlite:
             options["connect_args"] = {"check_same_thread": False, "timeout": 30}
             # A QueuePool would keep a memory database apart per connection; only files are supported.
@@ -92,7 +104,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Open a connection for reading; what it wrote would be rolled back."""
-        with self.engine.connect() as connection:
+        with _translate_errors(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -116,18 +128,11 @@ class Database:
         """
         for attempt in range(1, TRIES + 1):
             try:
-                with self._writer, self._writes.begin() as connection:
+                with _translate_errors(), self._writer, self._writes.begin() as connection:
                     return action(connection)
-            except Overtaken as error:
+            except (Overtaken, _Passing) as error:
                 if attempt == TRIES:
-                    raise Unavailable("other changes were quicker each time; try again") from error
-            except PoolTimeoutError as error:
-                raise Unavailable("all database connections are busy; try again in a moment") from error
-            except DBAPIError as error:
-                if not _is_passing(error):
-                    raise
-                if attempt == TRIES:
-                    raise Unavailable(f"the database cannot be written now ({_tell(error)}); try again") from error
+                    raise Unavailable(f"the database cannot be written now ({error}); try again") from error
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - a jitter, not a secret
         raise AssertionError
 
@@ -174,17 +179,27 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-#: PostgreSQL: serialisation failure, deadlock, and the shutdown classes.
+#: PostgreSQL: serialisation failure, deadlock, lost connections and the shutdown classes.
 _PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"})
+#: What the databases say when there is no room: SQLite's words, PostgreSQL's state.
+_FULL = ("disk is full", "disk I/O error", "53100")
 
 
-def _is_passing(error: DBAPIError) -> bool:
-    if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _PASSING_STATES:
-        return True
-    return isinstance(error, OperationalError) and (
-        "locked" in str(error.orig) or getattr(error.orig, "sqlstate", "") is None
-    )
-
-
-def _tell(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Turn what a database says of its own condition into errors that tell the user what to do."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise Unavailable("all database connections are busy; try again in a moment") from error
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", "") or ""
+        said = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
+        if any(word in f"{said} {state}" for word in _FULL):
+            message = f"the database has no room ({said}); nothing was changed: make room on its disk, then try again"
+            raise Unavailable(message) from error
+        # psycopg gives no state where there was no connection to speak over.
+        lost = isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", "") is None
+        if error.connection_invalidated or lost or state in _PASSING_STATES or "locked" in said:
+            raise _Passing(said) from error
+        raise

@@ -211,7 +211,7 @@ def test_payloads_that_cannot_start_are_nonstarters(system: System, broken: dict
     jobs = {kind: create_job(system, "--payload", str(path), "--no-check") for kind, path in broken.items()}
     wait_until(lambda: pilot.poll() is not None, 30, "the end of the pilot")
     assert pilot.returncode == EXIT_BLACK_HOLE
-    assert "3 payloads in a row could not be started" in system.read_log("first")
+    assert "could not be started" in system.read_log("first")
     (gone,) = system.client.list_pilots().items
     assert (gone.state, gone.failed) == ("stopped", 3)
     assert "could not be started" in gone.reason

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.support import await_workflow, finish, load
-from tests.support.servers import wait_until
+from tests.support.servers import find_port, wait_until
 
 if TYPE_CHECKING:
     from tests.acceptance.support import Journal
@@ -105,6 +105,6 @@ def test_cancel_during_outage_is_not_lost(system: System, journal: Journal) -> N
 
 def test_second_server_on_the_same_home_is_refused(system: System) -> None:
     """An embedded database has one server; the second one says who has it and changes nothing."""
-    done = system.run("server", "start", "--host", "127.0.0.1", "--port", "0", check=4)
+    done = system.run("server", "start", "--host", "127.0.0.1", "--port", str(find_port()), check=4)
     assert "another server" in done.stderr
     assert system.client.check_health()

@@ -13,13 +13,13 @@ from p3s.wire import ExchangeBody, ExchangeReply, JobOrder, RegisterBody
 from tests.support.workflows import make_job
 
 #: Bodies as a pilot of 0.1 sends them; a change that refuses them, or drops a field below, breaks running farms.
-REGISTER = (
-    '{"uuid": "11111111-2222-4333-8444-555555555555", "host": "h", "pid": 7, "version": "0.1.0", "slots": 2, "cpus": 2}'
-)
+REGISTER = """{"uuid": "11111111-2222-4333-8444-555555555555", "host": "h", "pid": 7, "version": "0.1.0",
+  "slots": 2, "cpus": 2}"""
 CLAIM = '{"ack": 0, "claim": {"number": 1, "want": 1, "cpus": 2}, "wait": 0, "running": []}'
 DONE = """{"ack": 1, "reports": [
   {"attempt": "%s", "token": "%s", "kind": "started"},
-  {"attempt": "%s", "token": "%s", "kind": "succeeded", "exit_code": 0, "wall": 0.5, "stdout": "aGkK", "stdout_size": 3}]}"""
+  {"attempt": "%s", "token": "%s", "kind": "succeeded", "exit_code": 0, "wall": 0.5,
+   "stdout": "aGkK", "stdout_size": 3}]}"""
 ORDER_FIELDS = {
     "attempt",
     "number",

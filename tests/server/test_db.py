@@ -1,0 +1,146 @@
+"""The database's own troubles: clear errors, another try where it helps, and nothing half written."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event as sa_event
+
+from p3s.errors import BadInput, Unavailable
+from p3s.server.app import create_app
+from p3s.server.db import Database, Overtaken
+from p3s.server.models import job, token, workflow
+from p3s.settings import Home, ServerSettings
+from tests.support.databases import copy_sqlite
+from tests.support.workflows import load_text, make_job
+
+ROW = {"role": "viewer", "created": 0.0}
+
+
+def insert(connection, name):
+    """Insert a token row."""
+    connection.execute(sa.insert(token).values(ROW | {"name": name, "hash": name}))
+
+
+def count(db):
+    """Return the number of token rows."""
+    with db.read() as connection:
+        return connection.scalar(sa.select(sa.func.count()).select_from(token))
+
+
+def test_raising_rolls_back(core):
+    """What a transaction wrote before it raised is gone."""
+
+    def action(connection):
+        insert(connection, "x")
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        core.db.write(action)
+    assert count(core.db) == 0
+
+
+def test_overtaken_transactions_run_again(core):
+    """A transaction that another overtook runs again on what is true then, and in the end says so."""
+    runs = []
+
+    def action(connection):
+        runs.append(1)
+        if len(runs) < 3:
+            insert(connection, f"x{len(runs)}")
+            raise Overtaken
+        insert(connection, "last")
+
+    core.db.write(action)
+    assert (len(runs), count(core.db)) == (3, 1)
+
+    def never(_connection):
+        raise Overtaken
+
+    with pytest.raises(Unavailable, match="quicker each time"):
+        core.db.write(never)
+
+
+def test_full_disk_is_told_and_changes_nothing(tmp_path, sqlite_template):
+    """When the disk is full, a load fails with what to do, and leaves no half a workflow that could run."""
+    from p3s.server.usecases.core import Core
+
+    address = copy_sqlite(sqlite_template, tmp_path)
+    db = Database(address)
+    core = Core(db, ServerSettings(database=address, home=Home(tmp_path / "home")))
+    make_job(core)
+    db.close()
+    size = sqlite3.connect(tmp_path / "p3s.sqlite").execute("PRAGMA page_count").fetchone()[0]
+    # A database that may not grow is what a full disk looks like from inside.
+    sa_event.listen(
+        db.engine, "connect", lambda connection, _record: connection.execute(f"PRAGMA max_page_count={size + 2}")
+    )
+    with pytest.raises(Unavailable, match="no room"):
+        load_text(core, "name: big\njobs:\n" + "".join(f"  j{number}: {{run: x}}\n" for number in range(2000)))
+    with db.read() as connection:
+        states = connection.scalars(sa.select(workflow.c.state).where(workflow.c.name == "big")).all()
+        assert connection.scalar(sa.select(sa.func.count()).where(job.c.state == "defined")) == 1
+    assert set(states) <= {"loading"}
+    db.close()
+
+
+def test_a_lock_that_stays_is_told(tmp_path, sqlite_template):
+    """A database that another program keeps locked is an error to try again, not a crash."""
+    address = copy_sqlite(sqlite_template, tmp_path)
+    db = Database(address)
+    sa_event.listen(db.engine, "connect", lambda connection, _record: connection.execute("PRAGMA busy_timeout=1"))
+    other = sqlite3.connect(tmp_path / "p3s.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Unavailable, match="locked"):
+        db.write(lambda connection: insert(connection, "x"))
+    other.execute("ROLLBACK")
+    other.close()
+    db.write(lambda connection: insert(connection, "x"))
+    assert count(db) == 1
+    db.close()
+
+
+def test_empty_pool_answers_503(tmp_path, sqlite_template):
+    """With all connections taken, a request is answered 503 with Retry-After, and the next one goes through."""
+    address = copy_sqlite(sqlite_template, tmp_path)
+    db = Database(address, connections=1, patience=0.05)
+    app = create_app(db, ServerSettings(database=address, home=Home(tmp_path / "home")))
+    release, taken = threading.Event(), threading.Event()
+
+    def keep():
+        with db.read():
+            taken.set()
+            release.wait(20)
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    taken.wait(10)
+    headers = {"Authorization": "Bearer p3s_nobody"}
+    busy = app.test_client().get("/api/v1/status", headers=headers)
+    release.set()
+    keeper.join(10)
+    assert busy.status_code == 503
+    assert "connections are busy" in busy.get_json()["error"]["message"]
+    assert busy.headers["Retry-After"]
+    assert app.test_client().get("/api/v1/status", headers=headers).status_code == 401
+    db.close()
+
+
+def test_unknown_databases_are_refused():
+    """Only SQLite and PostgreSQL are served."""
+    with pytest.raises(BadInput, match="sqlite:/// and postgresql://"):
+        Database("mysql://host/db")
+
+
+@pytest.mark.postgres
+def test_a_database_out_of_reach_is_told(tmp_path):
+    """A PostgreSQL server that does not answer is an error to try again."""
+    db = Database(f"postgresql://nobody@/p3s?host={tmp_path}")
+    with pytest.raises(Unavailable):
+        db.write(lambda connection: insert(connection, "x"))
+    with pytest.raises(Unavailable), db.read():
+        pass
+    db.close()
