@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -159,6 +160,15 @@ def test_quoting() -> None:
     with pytest.raises(errors.BadReply):
         Client(URL, "t", script).show_job("@last/track-a b?c#d")
     assert script.sent[0][1] == f"{URL}/api/v1/jobs/@last/track-a%20b%3Fc%23d"
+
+
+def test_body_that_is_no_text() -> None:
+    """Bytes that are no UTF-8, as in a file's name, are bad input that is shown; nothing is sent."""
+    script = Script()
+    body = LoadBody(uuid=str(uuid.uuid4()), text="name: x", params={"run": "a\udcff"})
+    with pytest.raises(errors.BadInput, match=r"'a\\udcff' is not UTF-8 text"):
+        Client(URL, "secret", script).load_workflow(body)
+    assert script.sent == []
 
 
 def test_bad_address() -> None:

@@ -97,6 +97,7 @@ def build_cli() -> click.Group:
 def run_command(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors go to stderr as ``p3s: message``."""
     try:
+        _check_words(args)
         result = build_cli().main(list(args), prog_name="p3s", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
@@ -121,6 +122,16 @@ def run_command(args: Sequence[str]) -> int:
 def run() -> None:
     """Run the command line of this process and exit."""
     sys.exit(run_command(sys.argv[1:]))
+
+
+def _check_words(args: Sequence[str]) -> None:
+    """Refuse bytes that are no text: no request, file or database could keep them as they are."""
+    for word in args:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(word).decode(errors="backslashreplace")
+            raise click.UsageError(f"'{shown}' is not UTF-8 text; write it as UTF-8, or rename the file") from error
 
 
 def _complain(message: str) -> None:

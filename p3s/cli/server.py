@@ -1,17 +1,19 @@
-"""``p3s server``: run the server itself, and migrate its database."""
+"""``p3s server``: run the server itself; migrate, back up and restore its database."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
 from p3s.cli.common import add_example
 from p3s.cli.output import tell
+from p3s.server.serve import back_up, fill_from, serve
 from p3s.server.serve import migrate as migrate_database
-from p3s.server.serve import serve
 from p3s.settings import DEFAULT_PORT, find_database, find_home
 from p3s.supervise import exit_with_parent
 
-__all__ = ["migrate", "start"]
+__all__ = ["backup", "migrate", "restore", "start"]
 
 _database_option = click.option(
     "--database",
@@ -45,3 +47,26 @@ def migrate(database: str | None) -> None:
     """Bring the database to this version's tables."""
     version = migrate_database(find_database(database))
     tell(f"the database is up to date (version {version})")
+
+
+@add_example("p3s server backup p3s-backup.gz", "p3s server backup --database postgresql://p3s@db/p3s p3s-backup.gz")
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_database_option
+def backup(file: Path, database: str | None) -> None:
+    """Write the whole database to a file, while the server works.
+
+    The file can be restored into SQLite or PostgreSQL. Outputs of jobs are files of their own and not in it.
+    """
+    counts = back_up(find_home(), find_database(database), file)
+    tell(f"{file} has {counts['workflow']} workflows and {counts['job']} jobs; keep it closed, it holds secrets")
+
+
+@add_example("p3s server restore p3s-backup.gz", "p3s server restore --database postgresql://p3s@db/new backup.gz")
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@_database_option
+def restore(file: Path, database: str | None) -> None:
+    """Fill an empty database from a backup; the server must not run on it yet."""
+    counts = fill_from(find_home(), find_database(database), file)
+    tell(f"{counts['workflow']} workflows and {counts['job']} jobs are back; `p3s server start` goes on with them")

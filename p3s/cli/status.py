@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from p3s.cli.common import add_example, add_output_options, add_server_option, connect
-from p3s.cli.output import clean_text, format_age, format_counts, print_fields, print_json
+from p3s.cli.output import clean_text, format_age, format_counts, print_fields, print_json, tell
 
 __all__ = ["status", "why"]
 
@@ -21,6 +21,8 @@ def status(url: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
+    for alarm in found.alarms:
+        tell(f"alarm: {clean_text(alarm)}")
     print_fields(
         [
             (
@@ -43,7 +45,7 @@ def status(url: str | None, *, as_json: bool) -> None:
 def why(thing: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
     """Say in one sentence why a thing is where it is.
 
-    THING is the id of a job, a workflow, a dataset or a pilot, or WORKFLOW/JOB by name.
+    THING is the id of a job, a workflow, a dataset or a pilot, WORKFLOW/JOB by name, or a host's name.
     """
     answer = connect(url).explain(thing)
     if as_json:

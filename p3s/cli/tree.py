@@ -14,8 +14,9 @@ GROUPS: dict[str, str] = {
     "job": "Create, watch and cancel jobs.",
     "job create": "Create jobs outside any workflow file.",
     "pilot": "Start pilots, look at them, end them.",
+    "host": "Ban hosts, and allow them again.",
     "dataset": "Register data, and look at it.",
-    "server": "Run the server, and migrate its database.",
+    "server": "Run the server, hold it back, keep its database.",
 }
 
 #: Command to ``module:function`` and its line in the listing, in the order of the listing.
@@ -33,6 +34,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "workflow show": ("p3s.cli.workflow:show", "Show one workflow and its jobs."),
     "workflow watch": ("p3s.cli.workflow:watch", "Follow a workflow to its end."),
     "workflow start": ("p3s.cli.workflow:start", "Let a held workflow go."),
+    "workflow pause": ("p3s.cli.holds:pause_workflow", "Hold back what is not dispatched."),
+    "workflow resume": ("p3s.cli.holds:resume_workflow", "Let a paused workflow go on."),
+    "workflow retry": ("p3s.cli.holds:retry_workflow", "Run again what did not finish."),
     "workflow cancel": (
         "p3s.cli.workflow:cancel",
         "End workflows: their jobs are cancelled, payloads stopped.",
@@ -47,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "job list": ("p3s.cli.job:list_jobs", "List jobs, newest first."),
     "job show": ("p3s.cli.job:show", "Show one job and its attempts."),
     "job log": ("p3s.cli.job:log", "Print what a job wrote to stdout or stderr."),
+    "job retry": ("p3s.cli.holds:retry_job", "Run a job again that did not finish."),
     "job cancel": ("p3s.cli.job:cancel", "Cancel jobs; what runs is stopped."),
     "pilot start": ("p3s.cli.pilot_start:start", "Run a pilot here, in the foreground."),
     "pilot list": ("p3s.cli.pilot:list_pilots", "List pilots, newest first."),
@@ -54,9 +59,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pilot log": ("p3s.cli.pilot:log", "Print a pilot's log if it is on this host."),
     "pilot drain": ("p3s.cli.pilot:drain", "Let pilots finish what they run, then exit."),
     "pilot kill": ("p3s.cli.pilot:kill", "Make pilots stop their payloads and exit."),
+    "host list": ("p3s.cli.host:list_hosts", "List hosts with live pilots, and banned ones."),
+    "host ban": ("p3s.cli.host:ban", "Give a host no more jobs."),
+    "host allow": ("p3s.cli.host:allow", "Give a banned host jobs again."),
     "dataset register": ("p3s.cli.dataset:register", "Say that data is there."),
     "dataset list": ("p3s.cli.dataset:list_datasets", "List datasets, newest first."),
     "dataset show": ("p3s.cli.dataset:show", "Show one dataset."),
     "server start": ("p3s.cli.server:start", "Run the server in the foreground."),
     "server migrate": ("p3s.cli.server:migrate", "Bring the database to this version's tables."),
+    "server pause": ("p3s.cli.holds:pause_server", "Give out no more jobs."),
+    "server resume": ("p3s.cli.holds:resume_server", "Give out jobs again."),
+    "server backup": ("p3s.cli.server:backup", "Write the whole database to a file."),
+    "server restore": ("p3s.cli.server:restore", "Fill an empty database from a backup."),
 }

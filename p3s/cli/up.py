@@ -21,7 +21,7 @@ from p3s.cli.results import print_results
 from p3s.cli.watch import follow_workflow
 from p3s.client import Client
 from p3s.engine.states import WorkflowState
-from p3s.errors import BadInput, P3sError, Problem
+from p3s.errors import BadInput, NotFound, P3sError, Problem
 from p3s.settings import (
     DEFAULT_PORT,
     Home,
@@ -43,6 +43,8 @@ __all__ = ["up"]
 
 #: Seconds that a server may take until it answers.
 START_LIMIT = 60.0
+#: Seconds for each try to cancel the workflow of an interrupted run.
+CANCEL_LIMIT = 2.0
 #: Seconds between two looks at the children.
 LOOK_PAUSE = 0.2
 #: Ports tried, from the first one on.
@@ -108,7 +110,12 @@ def _run_system(options: Options, body: LoadBody | None, interrupts: Interrupts,
             client = _start_system(options, supervisor)
             started = True
             if body is not None:
-                code = _run_workflow(client, body, supervisor, as_json=as_json)
+                try:
+                    code = _run_workflow(client, body, supervisor, as_json=as_json)
+                except BaseException:
+                    # The next run must not begin with what this one left.
+                    _cancel_workflow(client, body.uuid)
+                    raise
             else:
                 _announce(client.url, options, as_json=as_json)
                 while True:
@@ -201,6 +208,19 @@ def _run_workflow(client: Client, body: LoadBody, supervisor: Supervisor | None 
     if not as_json:
         print_results(client, found)
     return 0 if found.state is WorkflowState.FINISHED else 1
+
+
+def _cancel_workflow(client: Client, uuid: str) -> None:
+    """End a workflow that nobody waits for any more, if it was loaded and the server is there."""
+    try:
+        client.cancel_workflow(uuid, timeout=CANCEL_LIMIT)
+    except NotFound:
+        # It was interrupted before it was loaded.
+        return
+    except P3sError as error:
+        tell(f"workflow {uuid} could not be cancelled and goes on at the next start: {error}")
+    else:
+        tell(f"workflow {uuid} is cancelled")
 
 
 def _use_running(home: Home, body: LoadBody | None, *, as_json: bool) -> int:

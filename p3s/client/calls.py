@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import quote, urlencode
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from p3s import wire
-from p3s.client.sending import TRIES, Sender, quote_query
-from p3s.client.transport import Transport, choose_transport
-from p3s.errors import BadInput
+from p3s.client.base import TIMEOUT, join_path
+from p3s.client.holds import HoldCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Client"]
 
-Model = TypeVar("Model", bound=BaseModel)
 Item = TypeVar("Item")
 
-#: Seconds to wait for an ordinary answer; loading a large workflow takes the longest.
-TIMEOUT = 120.0
 #: Seconds on top of a call's own wait, for an answer on a slow network.
 SLACK = 20.0
 
@@ -34,7 +27,7 @@ class _Page(Protocol[Item]):
     def next(self) -> str | None: ...
 
 
-class Client:
+class Client(HoldCalls):
     """Speaks with one p3s server in the name of one token.
 
     Every method raises a leaf of `p3s.errors`: what the server refused, `Unreachable` if no answer came,
@@ -56,17 +49,6 @@ class Client:
     Client('http://127.0.0.1:8440')
     """
 
-    def __init__(self, url: str, token: str | None = None, transport: Transport | None = None) -> None:
-        self._sender = Sender(url, token, transport or choose_transport(url))
-
-    @property
-    def url(self) -> str:
-        """The server's address."""
-        return self._sender.url
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.url!r})"
-
     # The server itself ----------------------------------------------------------------------------
 
     def check_health(self, timeout: float = 5.0) -> bool:
@@ -83,7 +65,7 @@ class Client:
 
     def explain(self, thing: str) -> wire.WhyReply:
         """Return one sentence that says why `thing` is where it is."""
-        return self._get(_join("why", thing), wire.WhyReply)
+        return self._get(join_path("why", thing), wire.WhyReply)
 
     # Workflows ------------------------------------------------------------------------------------
 
@@ -112,27 +94,27 @@ class Client:
 
     def show_workflow(self, ident: str) -> wire.WorkflowView:
         """Return one workflow."""
-        return self._get(_join("workflows", ident), wire.WorkflowView)
+        return self._get(join_path("workflows", ident), wire.WorkflowView)
 
     def start_workflow(self, ident: str) -> wire.WorkflowView:
         """Let a held workflow go."""
-        return self._post(_join("workflows", ident, "start"), None, wire.WorkflowView, tries=1)
+        return self._post(join_path("workflows", ident, "start"), None, wire.WorkflowView, tries=1)
 
-    def cancel_workflow(self, ident: str) -> wire.CancelReply:
+    def cancel_workflow(self, ident: str, *, timeout: float = TIMEOUT) -> wire.CancelReply:
         """Cancel what is not final in a workflow."""
-        return self._post(_join("workflows", ident, "cancel"), None, wire.CancelReply)
+        return self._post(join_path("workflows", ident, "cancel"), None, wire.CancelReply, timeout=timeout)
 
     def delete_workflow(self, ident: str) -> None:
         """Delete a workflow that is final or held."""
-        self._delete(_join("workflows", ident))
+        self._delete(join_path("workflows", ident))
 
     def list_results(self, ident: str) -> wire.ResultList:
         """Return a workflow's result files."""
-        return self._get(_join("workflows", ident, "results"), wire.ResultList)
+        return self._get(join_path("workflows", ident, "results"), wire.ResultList)
 
     def show_graph(self, ident: str) -> wire.GraphView:
         """Return a workflow's jobs, datasets and edges."""
-        return self._get(_join("workflows", ident, "graph"), wire.GraphView)
+        return self._get(join_path("workflows", ident, "graph"), wire.GraphView)
 
     # DAGs -----------------------------------------------------------------------------------------
 
@@ -153,15 +135,15 @@ class Client:
 
     def show_dag(self, name: str, *, version: int | None = None, owner: str | None = None) -> wire.DagView:
         """Return one DAG with its text, the newest version by default."""
-        return self._get(_join("dags", name), wire.DagView, {"version": version, "owner": owner})
+        return self._get(join_path("dags", name), wire.DagView, {"version": version, "owner": owner})
 
     def show_bundle(self, name: str, *, version: int | None = None) -> wire.BundleList:
         """Return the small files that travel with a DAG."""
-        return self._get(_join("dags", name, "bundle"), wire.BundleList, {"version": version})
+        return self._get(join_path("dags", name, "bundle"), wire.BundleList, {"version": version})
 
     def delete_dag(self, name: str, *, version: int | None = None) -> None:
         """Delete a stored DAG, or one version of it."""
-        self._delete(_join("dags", name), {"version": version})
+        self._delete(join_path("dags", name), {"version": version})
 
     # Jobs -----------------------------------------------------------------------------------------
 
@@ -202,7 +184,7 @@ class Client:
 
     def show_job(self, ident: str) -> wire.JobView:
         """Return one job with its attempts, datasets and story; `ident` may be ``WORKFLOW/JOB``."""
-        return self._get(_join("jobs", ident), wire.JobView)
+        return self._get(join_path("jobs", ident), wire.JobView)
 
     def read_log(
         self,
@@ -215,11 +197,11 @@ class Client:
     ) -> wire.LogView:
         """Return a piece of an attempt's output; `watch` asks its pilot for what is new."""
         query = {"stream": stream, "attempt": attempt, "offset": offset, "watch": watch}
-        return self._get(_join("jobs", ident, "log"), wire.LogView, query)
+        return self._get(join_path("jobs", ident, "log"), wire.LogView, query)
 
     def cancel_job(self, ident: str) -> wire.CancelReply:
         """Cancel a job; a payload that runs is stopped."""
-        return self._post(_join("jobs", ident, "cancel"), None, wire.CancelReply)
+        return self._post(join_path("jobs", ident, "cancel"), None, wire.CancelReply)
 
     # Datasets -------------------------------------------------------------------------------------
 
@@ -245,7 +227,7 @@ class Client:
 
     def show_dataset(self, ident: str) -> wire.DatasetView:
         """Return one dataset."""
-        return self._get(_join("datasets", ident), wire.DatasetView)
+        return self._get(join_path("datasets", ident), wire.DatasetView)
 
     # Pilots ---------------------------------------------------------------------------------------
 
@@ -267,15 +249,15 @@ class Client:
 
     def show_pilot(self, ident: str) -> wire.PilotView:
         """Return one pilot."""
-        return self._get(_join("pilots", ident), wire.PilotView)
+        return self._get(join_path("pilots", ident), wire.PilotView)
 
     def drain_pilot(self, ident: str) -> wire.PilotView:
         """Let a pilot finish what it has, then leave."""
-        return self._post(_join("pilots", ident, "drain"), None, wire.PilotView)
+        return self._post(join_path("pilots", ident, "drain"), None, wire.PilotView)
 
     def kill_pilot(self, ident: str) -> wire.PilotView:
         """Let a pilot stop its payloads and leave."""
-        return self._post(_join("pilots", ident, "kill"), None, wire.PilotView)
+        return self._post(join_path("pilots", ident, "kill"), None, wire.PilotView)
 
     # What pilots call -----------------------------------------------------------------------------
 
@@ -313,32 +295,6 @@ class Client:
         """Keep a content on the server under its SHA-256."""
         path, kind = f"/api/v1/blobs/{digest}", "application/octet-stream"
         self._sender.send("PUT", path, content, timeout=TIMEOUT, content=kind, token=secret)
-
-    # Common ---------------------------------------------------------------------------------------
-
-    def _get(self, path: str, model: type[Model], query: dict[str, Any] | None = None) -> Model:
-        answer = self._sender.send("GET", _complete(path, query), timeout=TIMEOUT)
-        return self._sender.decode(answer, model)
-
-    def _post(self, path: str, body: BaseModel | None, model: type[Model], *, tries: int = TRIES) -> Model:
-        content = b"{}" if body is None else body.model_dump_json().encode()
-        answer = self._sender.send("POST", _complete(path), content, timeout=TIMEOUT, tries=tries)
-        return self._sender.decode(answer, model)
-
-    def _delete(self, path: str, query: dict[str, Any] | None = None) -> None:
-        # Not repeated: after a lost reply the second try would say that there is no such thing.
-        self._sender.send("DELETE", _complete(path, query), timeout=TIMEOUT, tries=1)
-
-
-def _join(noun: str, ident: str, *verb: str) -> str:
-    if not ident or any(part in {"", ".", ".."} for part in ident.split("/")):
-        raise BadInput([f"'{ident}' is no id; give a uuid, its beginning, or @last"])
-    return "/".join((noun, quote(ident, safe="/@:"), *verb))
-
-
-def _complete(path: str, query: dict[str, Any] | None = None) -> str:
-    chosen = quote_query(query or {})
-    return f"/api/v1/{path}" + (f"?{urlencode(chosen)}" if chosen else "")
 
 
 def _walk(ask: Callable[[str | None], _Page[Item]]) -> Iterator[Item]:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from p3s import __version__, errors
 from p3s.wire import ErrorReply, ErrorView
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from p3s.client.transport import Answer, Transport
 
-__all__ = ["Sender", "make_error"]
+__all__ = ["Sender", "encode_body", "make_error", "quote_query"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -168,6 +169,31 @@ class Sender:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+
+def encode_body(body: BaseModel) -> bytes:
+    """Return a request's body as JSON.
+
+    Raises
+    ------
+    BadInput
+        If it holds what is no text: Python keeps such bytes, of a file's name for example, as surrogates.
+    """
+    try:
+        return body.model_dump_json().encode()
+    except PydanticSerializationError as error:
+        shown = _find_surrogates(body.model_dump()).encode(errors="backslashreplace").decode()
+        advice = "rename the file or folder, or correct the value"
+        raise errors.BadInput([f"'{shown}' is not UTF-8 text; {advice}"]) from error
+
+
+def _find_surrogates(value: Any) -> str:
+    """Return the first text in a value that cannot be encoded; empty if there is none."""
+    if isinstance(value, str):
+        return value if any("\ud800" <= char <= "\udfff" for char in value) else ""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    return next(filter(None, map(_find_surrogates, value)), "") if isinstance(value, list | tuple) else ""
 
 
 def make_error(answer: Answer, url: str) -> errors.P3sError:

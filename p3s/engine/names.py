@@ -157,6 +157,8 @@ def check_relative_path(path: str) -> str:
     --------
     >>> check_relative_path("a/hits.csv"), check_relative_path("../hits.csv")
     ('', 'must stay below its folder: no ..')
+    >>> check_relative_path("./.p3s/run")
+    'must not begin with .p3s: there p3s keeps what is its own'
     """
     parts = path.split("/")
     if not normalise_path(path):
@@ -167,6 +169,8 @@ def check_relative_path(path: str) -> str:
         return "must stay below its folder: no .."
     if path.endswith("/"):
         return "must name a file: no / at the end"
+    if normalise_path(path).split("/")[0] == ".p3s":
+        return "must not begin with .p3s: there p3s keeps what is its own"
     if _CONTROL.search(path):
         return "holds a control character"
     if len(path.encode("utf-8", "replace")) > 1000 or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):

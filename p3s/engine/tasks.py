@@ -262,7 +262,8 @@ def _check_payload(task: TaskSpec, path: Path) -> list[Fault]:
     faults = []
     if task.shell is not None:
         faults.append(Fault((*path, "shell"), "`shell` goes with `run`; a payload is started as it is", at_key=True))
-    wrong = check_relative_path(task.payload.lstrip("/") if task.payload.startswith("/") else task.payload)
+    # An absolute path is one below the root: where it leads is the affair of the pilot's host.
+    wrong = check_relative_path(f"root{task.payload}" if task.payload.startswith("/") else task.payload)
     if wrong:
         advice = "" if " " not in task.payload else "; arguments go into `args:`, a command line into `run:`"
         faults.append(Fault((*path, "payload"), f"payload {quote_name(task.payload)} {wrong}{advice}"))

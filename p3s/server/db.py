@@ -101,6 +101,10 @@ class Database:
         """``sqlite`` or ``postgresql``."""
         return self.engine.dialect.name
 
+    def show_address(self) -> str:
+        """Return the address without its password."""
+        return self.engine.url.render_as_string(hide_password=True)
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Open a connection for reading; what it wrote would be rolled back."""
@@ -197,6 +201,9 @@ def _translate_errors() -> Iterator[None]:
         said = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]
         if any(word in f"{said} {state}" for word in _FULL):
             message = f"the database has no room ({said}); nothing was changed: make room on its disk, then try again"
+            raise Unavailable(message) from error
+        if "unable to open database file" in said:
+            message = "the database file cannot be opened; check that its folder is there and may be written"
             raise Unavailable(message) from error
         # psycopg gives no state where there was no connection to speak over.
         lost = isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", "") is None

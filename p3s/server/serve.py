@@ -17,6 +17,7 @@ from p3s.server.app import create_app
 from p3s.server.auth import ensure_tokens
 from p3s.server.db import Database
 from p3s.server.migrations import apply_migrations, find_pending
+from p3s.server.usecases.backup import backup_database, restore_database
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.sweep import Sweeper
 from p3s.settings import ServerSettings
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from p3s.settings import Home
 
-__all__ = ["migrate", "serve"]
+__all__ = ["back_up", "fill_from", "migrate", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,36 @@ def migrate(database: str) -> str:
         return find_pending(db)[0] or ""
     finally:
         db.close()
+
+
+def back_up(home: Home, database: str | None, path: Path) -> dict[str, int]:
+    """Write a database, else the embedded one, to a file and return its rows by table."""
+    db = Database(database or f"sqlite:///{home.database}")
+    try:
+        if (database is None and not home.database.exists()) or find_pending(db)[0] is None:
+            raise BadInput([f"there is no database of p3s at {db.show_address()}; name one with --database"])
+        return backup_database(db, path)
+    finally:
+        db.close()
+
+
+def fill_from(home: Home, database: str | None, path: Path) -> dict[str, int]:
+    """Fill an empty database, else the embedded one, from a backup and return its rows by table.
+
+    Raises
+    ------
+    Conflict
+        If a server runs on the embedded database.
+    """
+    home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    db = Database(database or f"sqlite:///{home.database}")
+    lock = _lock_database(home.path / "server.lock") if db.is_sqlite else None
+    try:
+        return restore_database(db, path)
+    finally:
+        db.close()
+        if lock is not None:
+            os.close(lock)
 
 
 def serve(

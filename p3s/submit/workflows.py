@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from p3s.client import Client
     from p3s.engine.plan import WorkflowPlan
     from p3s.engine.spec import DagSpec
-    from p3s.wire import LoadReply
+    from p3s.wire import Adopt, LoadReply
 
 __all__ = ["check_file", "is_job_list", "load_beside_files", "prepare_load", "prepare_plan", "submit_dag"]
 
@@ -33,6 +33,7 @@ def prepare_load(
     hold: bool = False,
     key: str | None = None,
     site: str = "default",
+    adopt: Adopt | None = None,
 ) -> LoadBody:
     """Read a workflow file, its bundle, and where its external data is.
 
@@ -48,6 +49,8 @@ def prepare_load(
         At most one workflow is started for it, ever.
     site : str
         Whose pilots can read its external data.
+    adopt : Adopt, optional
+        The workflow whose finished jobs are taken over.
 
     Returns
     -------
@@ -75,6 +78,7 @@ def prepare_load(
         site=site,
         key=key,
         hold=hold,
+        adopt=adopt,
     )
 
 
@@ -127,6 +131,7 @@ def submit_dag(
     hold: bool = False,
     key: str | None = None,
     site: str = "default",
+    adopt: Adopt | None = None,
 ) -> LoadReply:
     """Start another workflow of a stored DAG; external data is looked for where the DAG was loaded from."""
     dag = client.show_dag(name, version=version)
@@ -140,6 +145,7 @@ def submit_dag(
         site=site,
         key=key,
         hold=hold,
+        adopt=adopt,
     )
     return client.load_workflow(body)
 

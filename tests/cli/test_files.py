@@ -226,6 +226,7 @@ def test_many_jobs_go_in_batches(tmp_path):
         (["job", "create", "standalone", "--run", "echo ${{ params.x }}"], "command line"),
         (["workflow", "load", "x.yaml", "--hold", "--watch"], "wait for ever"),
         (["workflow", "load", "x.yaml", "-p", "a=1", "-p", "a=2"], "given twice"),
+        (["workflow", "load", "x.yaml", "-p", "run=a\udcffb"], r"run=a\xffb' is not UTF-8 text"),
         (["workflow", "lod"], "did you mean load"),
         (["flow"], "no command"),
         (["up", "-p", "a=b"], "--run FILE"),

@@ -183,8 +183,11 @@ JOBS = {
     ),
     "empty shell": (" a: {run: x, shell: ''}", ["x.yaml:3:21: is empty; leave it out for `bash -eo pipefail`"]),
     "payload outside": (
-        " a: {payload: ../x}",
-        ["x.yaml:3:15: payload '../x' must stay below its folder: no .."],
+        " a: {payload: ../x}\n b: {payload: ./.p3s/x}\n c: {payload: /.p3s/x}",
+        [
+            "x.yaml:3:15: payload '../x' must stay below its folder: no ..",
+            "x.yaml:4:15: payload './.p3s/x' must not begin with .p3s: there p3s keeps what is its own",
+        ],
     ),
     "payload with arguments": (
         " a: {payload: '/x/ --y'}\n b: {payload: '../x --y'}",
@@ -208,13 +211,14 @@ JOBS = {
         ["x.yaml:3:34: datatype 'a b' is no label: a letter or digit, then letters, digits and '_.:+-', at most 100"],
     ),
     "output outside": (
-        ' a: {run: x, outputs: {q: ../q, r: /r, s: s/, t: ., u: "a\\tb"}}',
+        ' a: {run: x, outputs: {q: ../q, r: /r, s: s/, t: ., u: "a\\tb", v: .p3s}}',
         [
             "x.yaml:3:27: path '../q' of output 'q' must stay below its folder: no ..",
             "x.yaml:3:36: path '/r' of output 'r' must be relative: no / in front",
             "x.yaml:3:43: path 's/' of output 's' must name a file: no / at the end",
             "x.yaml:3:50: path '.' of output 't' names no file",
             "x.yaml:3:56: path 'a\tb' of output 'u' holds a control character",
+            "x.yaml:3:66: path '.p3s' of output 'v' must not begin with .p3s: there p3s keeps what is its own",
         ],
     ),
     "output too long": (

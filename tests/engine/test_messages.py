@@ -163,8 +163,12 @@ DOCUMENTS = {
         ],
     ),
     "files": (
-        "name: x\nfiles: [../a, b, ./b]\njobs: {a: {run: x}}",
-        ["x.yaml:2:9: file '../a' must stay below its folder: no ..", "x.yaml:2:18: file './b' is named twice"],
+        "name: x\nfiles: [../a, b, ./b, .p3s/run]\njobs: {a: {run: x}}",
+        [
+            "x.yaml:2:9: file '../a' must stay below its folder: no ..",
+            "x.yaml:2:18: file './b' is named twice",
+            "x.yaml:2:23: file '.p3s/run' must not begin with .p3s: there p3s keeps what is its own",
+        ],
     ),
     "include that is no text": (
         "name: x\njobs: {a: {run: x, matrix: {n: [1], include: [{n: [1]}], exclude: 5}}}",

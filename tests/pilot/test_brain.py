@@ -528,9 +528,7 @@ class Play:
     faults=st.lists(st.sampled_from(["none", "none", "lose-request", "lose-reply"]), max_size=30),
     launch=st.sampled_from([0.0, 0.004, 0.015, 0.7]),
 )
-def test_every_job_runs_and_ends_once(
-    slots: int, durations: list[float], faults: list[str], launch: float
-) -> None:
+def test_every_job_runs_and_ends_once(slots: int, durations: list[float], faults: list[str], launch: float) -> None:
     """Whatever calls are lost: each job runs once and is reported, claims follow the protocol, the pilot leaves."""
     play = Play(slots, durations, faults, launch)
     leave = play.run()

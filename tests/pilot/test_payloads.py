@@ -76,7 +76,7 @@ def test_strays(tmp_path: Path) -> None:
 
 @pytest.fixture
 def subreaper() -> None:
-    """This process adopts orphans, as a pilot does."""
+    """Let this process adopt orphans, as a pilot does."""
     if not become_subreaper():
         pytest.skip("no subreaper on this system")
 
