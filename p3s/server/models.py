@@ -118,7 +118,8 @@ dag = _table(
     sa.UniqueConstraint("owner", "name", "digest"),
 )
 
-#: Instances. `remaining` counts jobs not yet final, `failures` the failed ones that are not tolerated.
+#: Instances. `remaining` counts jobs not yet final, `failures` the failed ones that are not tolerated; `touched` is
+#: when a load last wrote something.
 workflow = _table(
     "workflow",
     _id(),
@@ -132,6 +133,7 @@ workflow = _table(
     sa.Column("params", sa.JSON, nullable=False),
     sa.Column("site", sa.String(100), nullable=False),
     sa.Column("created", Clock, nullable=False),
+    sa.Column("touched", Clock, nullable=False),
     sa.Column("started", Clock),
     sa.Column("ended", Clock),
     sa.Column("allowance", Clock),

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
@@ -23,8 +24,6 @@ from p3s.server.usecases.sweep import Sweeper
 from p3s.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from p3s.settings import Home
 
 __all__ = ["back_up", "fill_from", "migrate", "serve"]
@@ -53,7 +52,8 @@ def back_up(home: Home, database: str | None, path: Path) -> dict[str, int]:
     """Write a database, else the embedded one, to a file and return its rows by table."""
     db = Database(database or f"sqlite:///{home.database}")
     try:
-        if (database is None and not home.database.exists()) or find_pending(db)[0] is None:
+        missing = db.is_sqlite and not Path(db.engine.url.database or "").exists()
+        if missing or find_pending(db)[0] is None:
             raise BadInput([f"there is no database of p3s at {db.show_address()}; name one with --database"])
         return backup_database(db, path)
     finally:
@@ -123,12 +123,15 @@ def serve(
     # Connections do not survive the fork into workers.
     db.close()
     _write_server_file(home, host, port)
+    master = os.getpid()
     try:
         _Gunicorn(settings, host, port, workers, threads).run()
     finally:
-        home.server_file.unlink(missing_ok=True)
-        if lock is not None:
-            os.close(lock)
+        # A worker is forked inside this block, and passes here when it ends.
+        if os.getpid() == master:
+            home.server_file.unlink(missing_ok=True)
+            if lock is not None:
+                os.close(lock)
 
 
 def _prepare_database(db: Database, address: str) -> None:

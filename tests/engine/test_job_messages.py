@@ -218,7 +218,7 @@ JOBS = {
             "x.yaml:3:43: path 's/' of output 's' must name a file: no / at the end",
             "x.yaml:3:50: path '.' of output 't' names no file",
             "x.yaml:3:56: path 'a\tb' of output 'u' holds a control character",
-            "x.yaml:3:66: path '.p3s' of output 'v' must not begin with .p3s: there p3s keeps what is its own",
+            "x.yaml:3:67: path '.p3s' of output 'v' must not begin with .p3s: there p3s keeps what is its own",
         ],
     ),
     "output too long": (

@@ -110,6 +110,8 @@ def test_unacknowledged_claim_comes_back(core):
     (kept,) = alive.claim()
     core.settings = _with(core.settings, ack=-1.0)
     sweep(core, leases=False)
+    assert alive.claim() == []
+    sweep(core, leases=True)
     (again,) = alive.claim()
     assert (again.job, again.number) == (lost.job, 2)
     assert again.job != kept.job

@@ -168,6 +168,27 @@ def test_interrupted_resume_is_taken_up(core):
     assert len(pilot.claim()) == 1
 
 
+def test_a_parent_borne_with_may_be_retried(core):
+    """A child that ran without a failed parent is not held up when that parent is retried."""
+    text = "name: b\njobs:\n  p: {outputs: {x: x.txt}, run: x}\n  c: {inputs: {x: partial}, retry: 3, run: x}\n"
+    loaded = load_text(core, text)
+    pilot = ScriptedPilot(core)
+    pilot.fail(pilot.claim()[0])
+    (child,) = pilot.claim()
+    holds.retry_job(core, find(core, "job", f"{loaded.uuid}/p"), "ann")
+    pilot.fail(child)
+    assert sorted(run_all(pilot)) == ["c", "p"]
+    assert read_workflow_state(core, loaded.uuid) == "finished"
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_workflow_all_of_whose_jobs_were_cancelled_is_cancelled(core, hold):
+    """Cancelling the last open job of a workflow ends it as `cancelled`, started or not."""
+    ident = make_job(core, hold=hold)
+    cancel_job(core, find(core, "job", ident), "ann")
+    assert read_workflow_state(core, ident) == "cancelled"
+
+
 def test_large_retry_goes_in_batches(core):
     """More jobs than one transaction may touch are all retried."""
     members = ", ".join(str(number) for number in range(1300))

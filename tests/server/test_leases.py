@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 
 from p3s.clock import read_clock
+from p3s.errors import Conflict
 from p3s.server.models import attempt, job, pilot, workflow
+from p3s.server.usecases.acts import cancel_job
+from p3s.server.usecases.holds import retry_job
 from p3s.server.usecases.sweep import Sweeper, sweep
 from tests.support.pilots import ScriptedPilot
 from tests.support.servers import wait_until
@@ -78,18 +82,36 @@ def test_interrupted_cancel_is_taken_up(core):
     assert read_workflow_state(core, loaded.uuid) == "cancelled"
 
 
-def test_abandoned_load_fails(core):
-    """A workflow whose load was cut short long ago fails with the advice to load it again."""
-    loaded = load_text(core, 'name: c\njobs:\n  a: {run: "true"}\n')
-    values = {"state": "loading", "created": read_clock() - 3600}
+@pytest.mark.parametrize("repeated", [False, True])
+def test_abandoned_load_is_forgotten_or_done_anew(core, repeated):
+    """A workflow whose load was cut short goes, and the repeated request loads it anew under the same uuid."""
+    text = 'name: c\njobs:\n  a: {run: "true"}\n'
+    loaded = load_text(core, text)
+    values = {"state": "loading", "touched": read_clock() - 3600}
     core.db.write(lambda connection: connection.execute(sa.update(workflow).values(values)))
-    sweep(core, leases=False)
+    if repeated:
+        again = load_text(core, text, uuid=loaded.uuid)
+        assert (again.uuid, again.created) == (loaded.uuid, True)
+        assert len(ScriptedPilot(core, slots=3).claim()) == 1
+    else:
+        sweep(core, leases=False)
+        with core.db.read() as connection:
+            assert connection.scalar(sa.select(sa.func.count()).select_from(job)) == 0
+
+
+def test_a_load_in_progress_is_left_alone(core):
+    """Nobody cancels or retries a job while its workflow is being loaded, and a repeat is told to wait."""
+    loaded = load_text(core, 'name: c\njobs:\n  a: {run: "true"}\n', hold=True)
+    core.db.write(
+        lambda connection: connection.execute(sa.update(workflow).values(state="loading", touched=read_clock()))
+    )
     with core.db.read() as connection:
-        row = connection.execute(sa.select(workflow).where(workflow.c.uuid == loaded.uuid)).one()
-    assert row.state == "failed"
-    assert "load it again" in row.message
-    # The row is put back so that the invariants of a workflow at rest hold.
-    core.db.write(lambda connection: connection.execute(sa.update(workflow).values(state="running")))
+        row = connection.execute(sa.select(job)).one()
+    for act in (cancel_job, retry_job):
+        with pytest.raises(Conflict, match="being loaded"):
+            act(core, row, "ann")
+    with pytest.raises(Conflict, match="being loaded"):
+        load_text(core, 'name: c\njobs:\n  a: {run: "true"}\n', uuid=loaded.uuid)
 
 
 def test_the_thread_sweeps_and_stops(core):

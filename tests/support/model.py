@@ -321,11 +321,34 @@ class Model:
             datasets = {row.key: row for row in now.rows["dataset"].values() if row.workflow_id == work.id}
             if self.shapes[ident].external:
                 datasets["raw"] = places[self.shapes[ident].external]
-            if any(row.paused for row in mine.values()) or len(mine) < len(self.shapes[ident].parents):
+            if len(mine) < len(self.shapes[ident].parents):
                 continue
             job_states = {name: JobState(row.state) for name, row in mine.items()}
             dataset_states = {key: DatasetState(row.state) for key, row in datasets.items()}
+            self._check_counts(graph, mine, job_states, dataset_states)
+            # What is paused is let go later.
+            if any(row.paused for row in mine.values()):
+                continue
             released = {name for name in find_released(graph, job_states, dataset_states) if mine[name].not_before == 0}
             assert not released, f"{sorted(released)} of {ident} miss nothing and wait"
             broken = {name for name in find_broken(graph, job_states, dataset_states) if mine[name].state == "waiting"}
             assert not broken, f"{sorted(broken)} of {ident} can never run and wait"
+
+    @staticmethod
+    def _check_counts(
+        graph: nx.DiGraph[Any],
+        rows: Mapping[str, Any],
+        job_states: Mapping[str, JobState],
+        dataset_states: Mapping[str, DatasetState],
+    ) -> None:
+        """Each job that is not final counts what the graph says that it misses."""
+        for name, row in rows.items():
+            if row.paused or row.state in states.FINAL_JOB:
+                continue
+            left = set()
+            for (noun, source), edge in graph.pred["job", name].items():
+                state: str = job_states[source] if noun == "job" else dataset_states[source]
+                ended = state in states.FINAL_JOB if noun == "job" else state != "expected"
+                if state not in {"finished", "available"} and not (edge["partial"] and ended):
+                    left.add(source)
+            assert row.missing == len(left), f"{name} counts {row.missing} missing, the graph says {sorted(left)}"

@@ -148,7 +148,7 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
     """
     rows = ledger.connection.execute(
         lock_rows(
-            sa.select(job.c.id, job.c.state)
+            sa.select(job.c.id, job.c.state, job.c.released)
             .join(workflow, workflow.c.id == job.c.workflow_id)
             .where(job.c.workflow_id == workflow_id, job.c.paused.is_(True), workflow.c.state == WorkflowState.RUNNING)
             .order_by(job.c.id)
@@ -158,7 +158,9 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
     ids = [row.id for row in rows]
     if not ids:
         return False
-    edges = _read_predecessors(ledger.connection, ids)
+    # What was released once, or has ended, misses nothing.
+    counted = [row.id for row in rows if row.released is None and row.state in (JobState.HELD, JobState.WAITING)]
+    edges = _read_predecessors(ledger.connection, counted)
     unsettled = _find_unsettled(ledger.connection, edges)
     broken = {edge.job_id for edge in edges if edge.final and not edge.done}
     missing: dict[int, int] = dict.fromkeys(ids, 0)
@@ -166,9 +168,12 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
         missing[edge.job_id] += not edge.done
     ready = [ident for ident in ids if ident not in unsettled]
     for count in sorted({missing[ident] for ident in ready}):
-        batch = [ident for ident in ready if missing[ident] == count]
+        batch = [ident for ident in counted if ident not in unsettled and missing[ident] == count]
         ledger.connection.execute(sa.update(job).where(job.c.id.in_(batch)).values(missing=count, paused=False))
     waiting = {row.id for row in rows if row.state == JobState.WAITING}
+    others = sorted(set(ids) - set(counted))
+    if others:
+        ledger.connection.execute(sa.update(job).where(job.c.id.in_(others)).values(paused=False))
     stopped = sorted(broken & waiting - unsettled)
     if stopped:
         skipped = ledger.move("job", stopped, Signal.SKIP, reason=Reason.UPSTREAM, ended=ledger.now)

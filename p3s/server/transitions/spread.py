@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["continue_ripples", "end_jobs", "release_jobs", "settle_workflow", "spread_datasets"]
 
+#: States of a job whose count of missing predecessors matters.
+_WAITING = (JobState.HELD, JobState.WAITING)
 #: Edges that one transaction crosses (promise 4).
 ROOM = 1000
 
@@ -144,7 +146,8 @@ def _lower_missing(ledger: Ledger, wave: _Wave, done: Counter[int]) -> None:
         for batch in split_batches(ids):
             rows = ledger.connection.execute(
                 sa.update(job)
-                .where(job.c.id.in_(batch))
+                # A job that was released once has all it needs, also when a parent that it bore with is retried.
+                .where(job.c.id.in_(batch), job.c.released.is_(None), job.c.state.in_(_WAITING))
                 .values(missing=job.c.missing - count)
                 .returning(job.c.id, job.c.missing, job.c.state)
             ).all()
@@ -215,10 +218,13 @@ def settle_workflow(ledger: Ledger, ident: int) -> None:
     ).one()
     if row.remaining:
         return
-    if row.cancelled_by is not None:
-        signal = Signal.CANCEL
-    elif row.failures:
+    cancelled = sa.exists().where(
+        job.c.workflow_id == ident, job.c.state == JobState.CANCELLED, job.c.tolerated.is_(False)
+    )
+    if row.failures and row.cancelled_by is None:
         signal = Signal.FAIL
+    elif row.cancelled_by is not None or ledger.connection.scalar(sa.select(cancelled)):
+        signal = Signal.CANCEL
     else:
         signal = Signal.SUCCEED
     guard = workflow.c.state != WorkflowState.LOADING

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.engine.times import compute_due
+from p3s.errors import Conflict
 from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import dataset, job, job_input, job_need, job_spec, requirement, workflow
 from p3s.server.transitions.spread import end_jobs, release_jobs
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
     from p3s.engine.plan import DatasetPlan, JobPlan
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["KnownIds", "NewJob", "describe_job", "insert_workflows", "start_some", "store_externals", "store_jobs"]
+__all__ = [
+    "KnownIds",
+    "NewJob",
+    "delete_abandoned",
+    "describe_job",
+    "insert_workflows",
+    "start_some",
+    "store_externals",
+    "store_jobs",
+    "touch_load",
+]
 
 #: Jobs that one transaction starts.
 STEP = 500
@@ -45,13 +56,51 @@ class NewJob:
 def insert_workflows(ledger: Ledger, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     """Insert workflows in state ``loading`` and return their ids by uuid."""
     values = [
-        row | {"state": WorkflowState.LOADING, "created": ledger.now, "failures": 0, "remaining": row["jobs"]}
+        row
+        | {
+            "state": WorkflowState.LOADING,
+            "created": ledger.now,
+            "touched": ledger.now,
+            "failures": 0,
+            "remaining": row["jobs"],
+        }
         for row in rows
     ]
     found = ledger.connection.execute(sa.insert(workflow).returning(workflow.c.uuid, workflow.c.id), values).all()
     for row in values:
         ledger.note("workflow", row["uuid"], "load", after=WorkflowState.LOADING)
     return {row.uuid: row.id for row in found}
+
+
+def touch_load(ledger: Ledger, workflow_id: int) -> None:
+    """Say that a load goes on.
+
+    Raises
+    ------
+    Conflict
+        If it was silent for so long that it was taken for abandoned and deleted.
+    """
+    touched = ledger.connection.execute(
+        sa.update(workflow)
+        .where(workflow.c.id == workflow_id, workflow.c.state == WorkflowState.LOADING)
+        .values(touched=ledger.now)
+    )
+    if touched.rowcount == 0:
+        raise Conflict("the load stood still for so long that it was given up; load again")
+
+
+def delete_abandoned(ledger: Ledger, silence: float, uuid: str | None = None) -> bool:
+    """Delete workflows whose load has written nothing for `silence` seconds, or this one of them.
+
+    Nothing of them could run, and the same request may load them anew.
+    """
+    gone = sa.and_(workflow.c.state == WorkflowState.LOADING, workflow.c.touched <= ledger.now - silence)
+    if uuid is not None:
+        gone = sa.and_(gone, workflow.c.uuid == uuid)
+    rows = ledger.connection.execute(sa.delete(workflow).where(gone).returning(workflow.c.uuid)).all()
+    for row in rows:
+        ledger.note("workflow", row.uuid, "abandoned", before=WorkflowState.LOADING, cause="its load was interrupted")
+    return False
 
 
 def store_externals(ledger: Ledger, site: str, plans: Iterable[DatasetPlan]) -> dict[str, int]:

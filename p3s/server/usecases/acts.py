@@ -39,6 +39,7 @@ __all__ = [
     "delete_dag",
     "delete_workflow",
     "end_pilot",
+    "refuse_loading",
     "register_dataset",
     "store_blob",
     "watch_attempt",
@@ -73,12 +74,29 @@ def cancel_workflow(core: Core, row: Any, by: str) -> CancelReply:
 
 def cancel_job(core: Core, row: Any, by: str) -> CancelReply:
     """Cancel one job; its workflow's other jobs go on where they can."""
+    refuse_loading(core, row)
     jobs, stopping = core.change(by, lambda ledger: cancel_jobs(ledger, [row.id], by))
     with core.db.read() as connection:
         state = connection.scalar(sa.select(job.c.state).where(job.c.id == row.id))
     if not jobs and state in FINAL_JOB and state != JobState.CANCELLED:
         raise Conflict(f"job {row.name} is {state} already; there is nothing to cancel")
     return CancelReply(uuid=row.uuid, state=state or "", jobs=jobs, stopping=stopping)
+
+
+def refuse_loading(core: Core, row: Any) -> None:
+    """Check that the workflow of a job is not being loaded.
+
+    Raises
+    ------
+    Conflict
+        If it is.
+    """
+    with core.db.read() as connection:
+        parent = connection.execute(
+            sa.select(workflow.c.uuid, workflow.c.state).where(workflow.c.id == row.workflow_id)
+        ).one()
+    if parent.state == W.LOADING:
+        raise Conflict(f"workflow {parent.uuid} of job {row.name} is being loaded; try again when that is done")
 
 
 def delete_workflow(core: Core, row: Any, by: str) -> None:

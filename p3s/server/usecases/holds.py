@@ -11,6 +11,7 @@ from p3s.engine.states import Signal, WorkflowState
 from p3s.errors import Conflict
 from p3s.server.models import job, meta, workflow
 from p3s.server.transitions.pauses import list_retriable, pause_some, resume_some, retry_jobs
+from p3s.server.usecases.acts import refuse_loading
 from p3s.wire import RetryReply
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def retry_job(core: Core, row: Any, by: str) -> RetryReply:
     Conflict
         If there is nothing to retry.
     """
+    refuse_loading(core, row)
     reply = _retry(core, row.workflow_id, row.uuid, by, below=row.id)
     if not reply.jobs:
         raise Conflict(f"job {row.name} is {row.state}; only what failed, or was cancelled or skipped, is retried")

@@ -22,10 +22,12 @@ from p3s.server.transitions.spread import settle_workflow
 from p3s.server.transitions.store import (
     KnownIds,
     NewJob,
+    delete_abandoned,
     insert_workflows,
     start_some,
     store_externals,
     store_jobs,
+    touch_load,
 )
 from p3s.server.usecases.adoption import adopt_jobs, check_adoption
 from p3s.server.usecases.expansion import Source, expand_text
@@ -43,6 +45,8 @@ __all__ = ["create_jobs", "load_workflow", "start_workflow"]
 
 #: Jobs that one transaction writes; with their datasets and edges about a thousand rows.
 STEP = 250
+#: A load that wrote nothing for so long was interrupted; its batches take a second or two.
+SILENCE = 30.0
 
 
 def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
@@ -55,6 +59,8 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     Conflict
         If the same uuid is being loaded at this moment.
     """
+    # A repeat of a request whose load was interrupted loads anew.
+    core.change(owner, lambda ledger: delete_abandoned(ledger, SILENCE, body.uuid))
     known = _find_loaded(core, body, owner)
     if known is not None:
         return known
@@ -296,7 +302,12 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
     known = KnownIds(plan.datasets, externals, {}, {})
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
-        core.change(owner, lambda ledger, jobs=jobs: store_jobs(ledger, jobs, known))  # type: ignore[misc]
+
+        def store(ledger: Ledger, jobs: list[NewJob] = jobs) -> None:
+            touch_load(ledger, ident)
+            store_jobs(ledger, jobs, known)
+
+        core.change(owner, store)
 
 
 def _list_externals(plan: WorkflowPlan) -> list[Any]:

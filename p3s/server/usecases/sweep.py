@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from p3s.engine.states import Signal, WorkflowState
+from p3s.engine.states import WorkflowState
 from p3s.errors import Unavailable
 from p3s.server.models import job, ripple, workflow
 from p3s.server.transitions.deadlines import pass_deadlines, rewrite_some
@@ -23,7 +23,7 @@ from p3s.server.transitions.leases import (
 )
 from p3s.server.transitions.pauses import pause_some, resume_some
 from p3s.server.transitions.spread import continue_ripples
-from p3s.server.transitions.store import start_some
+from p3s.server.transitions.store import delete_abandoned, start_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 #: Steps of one kind in one sweep; the rest waits for the next.
 STEPS = 20
-#: A load that has written nothing for so long was abandoned: its server or its client died.
-ABANDONED = 900.0
+#: A load that has written nothing for so long was abandoned: its server died.
+ABANDONED = 60.0
 
 
 def sweep(core: Core, *, leases: bool) -> None:
@@ -54,8 +54,9 @@ def sweep(core: Core, *, leases: bool) -> None:
     rules = core.rules
     settings = core.settings
     _repeat(core, "backoff over", wake_sleepers)
-    _repeat(core, "sweeper", lambda ledger: return_unacknowledged(ledger, settings.ack, rules))
     if leases:
+        # A pilot that could not acknowledge because the server was away has its lease, too.
+        _repeat(core, "sweeper", lambda ledger: return_unacknowledged(ledger, settings.ack, rules))
         _repeat(core, "sweeper", lambda ledger: end_silent_pilots(ledger, settings.lease, rules))
         _repeat(core, "sweeper", lambda ledger: end_overdue_attempts(ledger, settings.lease, rules))
     _repeat(core, "sweeper", pass_deadlines)
@@ -86,7 +87,7 @@ def sweep(core: Core, *, leases: bool) -> None:
     for ident in pausing:
         _repeat(core, "pause in batches", partial(pause_some, workflow_id=ident))
     _repeat(core, "start in batches", start_some)
-    _repeat(core, "sweeper", _end_abandoned_loads)
+    _repeat(core, "sweeper", lambda ledger: delete_abandoned(ledger, ABANDONED))
 
 
 def _repeat(core: Core, cause: str, step: Callable[[Ledger], bool | None]) -> None:
@@ -100,16 +101,6 @@ def _repeat(core: Core, cause: str, step: Callable[[Ledger], bool | None]) -> No
 
 def _go_on_cancelling(ledger: Ledger, workflow_id: int, by: str) -> bool:
     return cancel_some(ledger, workflow_id, by)[2]
-
-
-def _end_abandoned_loads(ledger: Ledger) -> None:
-    old = ledger.connection.scalars(
-        sa.select(workflow.c.id).where(
-            workflow.c.state == WorkflowState.LOADING, workflow.c.created < ledger.now - ABANDONED
-        )
-    ).all()
-    if old:
-        ledger.move("workflow", old, Signal.FAIL, ended=ledger.now, message="its load was interrupted; load it again")
 
 
 class Sweeper(threading.Thread):

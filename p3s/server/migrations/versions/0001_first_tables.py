@@ -184,6 +184,7 @@ def upgrade() -> None:
         sa.Column("params", sa.JSON(), nullable=False),
         sa.Column("site", sa.String(length=100), nullable=False),
         sa.Column("created", sa.Double(), nullable=False),
+        sa.Column("touched", sa.Double(), nullable=False),
         sa.Column("started", sa.Double(), nullable=True),
         sa.Column("ended", sa.Double(), nullable=True),
         sa.Column("allowance", sa.Double(), nullable=True),
