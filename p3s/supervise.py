@@ -81,7 +81,9 @@ class Interrupts:
     """Turn SIGINT, SIGTERM and SIGHUP into one KeyboardInterrupt, never inside a shielded block.
 
     After the first one, or once `close` was called, further signals are only counted: what cleans up is not
-    disturbed. A signal that was ignored when the program started (``nohup``, ``&`` in a script) stays so.
+    disturbed. A signal that was ignored when the program started (``nohup``, ``&`` in a script) stays so. If one
+    came, the process is about to end, and they are ignored from the end of the block on: the last of many must not
+    take the place of the exit code.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -102,7 +104,7 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         for number, old in self._old.items():
-            signal.signal(number, old)
+            signal.signal(number, signal.SIG_IGN if self.count else old)
 
     def close(self) -> None:
         """Only count signals from now on."""

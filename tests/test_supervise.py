@@ -17,6 +17,15 @@ from p3s.supervise import ChildFailed, Interrupts, Program, Supervisor
 pytestmark = pytest.mark.processes
 
 
+@pytest.fixture(autouse=True)
+def _restore_signals():
+    """What a test leaves ignored is not ignored by the programs of the next ones."""
+    before = {number: signal.getsignal(number) for number in Interrupts.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def is_alive(pid):
     """Tell whether a process runs; one that is dead and not yet waited for does not."""
     try:
@@ -126,6 +135,18 @@ def test_a_signal_is_one_interrupt():
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
         assert interrupts.count == 2
+
+
+def test_impatience_does_not_change_how_it_ends():
+    """After an interrupted block further signals do nothing; after another one, all is as before."""
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
+    with Interrupts(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_shielded_block_is_not_interrupted():

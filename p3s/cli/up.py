@@ -109,13 +109,9 @@ def _run_system(options: Options, body: LoadBody | None, interrupts: Interrupts,
         try:
             client = _start_system(options, supervisor)
             started = True
+            _end_cut_run(client, options.home)
             if body is not None:
-                try:
-                    code = _run_workflow(client, body, supervisor, as_json=as_json)
-                except BaseException:
-                    # The next run must not begin with what this one left.
-                    _cancel_workflow(client, body.uuid)
-                    raise
+                code = _run_noted(client, body, supervisor, options.home, as_json=as_json)
             else:
                 _announce(client.url, options, as_json=as_json)
                 while True:
@@ -210,17 +206,39 @@ def _run_workflow(client: Client, body: LoadBody, supervisor: Supervisor | None 
     return 0 if found.state is WorkflowState.FINISHED else 1
 
 
-def _cancel_workflow(client: Client, uuid: str) -> None:
-    """End a workflow that nobody waits for any more, if it was loaded and the server is there."""
+def _run_noted(client: Client, body: LoadBody, supervisor: Supervisor, home: Home, *, as_json: bool) -> int:
+    """Run a workflow that ends with this process, or at the next start if this process is killed."""
+    file = _get_run_file(home)
+    file.write_text(body.uuid)
+    try:
+        code = _run_workflow(client, body, supervisor, as_json=as_json)
+    except BaseException:
+        _end_cut_run(client, home)
+        raise
+    file.unlink()
+    return code
+
+
+def _end_cut_run(client: Client, home: Home) -> None:
+    """Cancel the workflow of a run that was cut off, in this process or an earlier one.
+
+    Nobody waits for it any more, and the next run must not begin with what it left.
+    """
+    file = _get_run_file(home)
+    if not file.exists():
+        return
+    uuid = file.read_text()
     try:
         client.cancel_workflow(uuid, timeout=CANCEL_LIMIT)
-    except NotFound:
-        # It was interrupted before it was loaded.
-        return
+    except (NotFound, BadInput):
+        # It was cut off before it was loaded, or even before the file was written.
+        pass
     except P3sError as error:
-        tell(f"workflow {uuid} could not be cancelled and goes on at the next start: {error}")
+        tell(f"workflow {uuid} of the run that was cut off is not cancelled, the next `p3s up` does that: {error}")
+        return
     else:
-        tell(f"workflow {uuid} is cancelled")
+        tell(f"workflow {uuid} of the run that was cut off is cancelled")
+    file.unlink()
 
 
 def _use_running(home: Home, body: LoadBody | None, *, as_json: bool) -> int:
@@ -323,6 +341,11 @@ def _make_home() -> Home:
         message = f"cannot be made ({error.strerror}); set P3S_HOME to a folder of yours"
         raise BadInput([Problem(message, file=str(home.path))]) from error
     return home
+
+
+def _get_run_file(home: Home) -> Path:
+    """Return where the workflow's id is kept as long as `--run` waits for it."""
+    return home.path / "up.run"
 
 
 def _get_lock_file(home: Home) -> Path:

@@ -140,9 +140,22 @@ def test_an_interrupted_run_leaves_nothing(home, moment, number):
     if moment == "job runs":
         wait_until(lambda: home.is_up() and home.call("job", "list", "-q", "--state", "running"))
     process.send_signal(number)
-    process.communicate(timeout=40)
+    _, err = process.communicate(timeout=40)
     assert process.returncode == 130
     wait_until(lambda: not home.find_processes(), 10, "the end of all processes")
+    assert moment != "job runs" or "of the run that was cut off is cancelled" in err
+
+
+def test_a_killed_run_does_not_go_on_in_the_next_one(home):
+    """The next run ends the workflow of one that was killed, and works at once."""
+    process = home.start("--run", "small.yaml", "-p", "nap=300")
+    wait_until(home.read_server)
+    wait_until(lambda: home.is_up() and home.call("job", "list", "-q", "--state", "running"))
+    process.kill()
+    wait_until(lambda: not home.find_processes(), 40, "the end of all processes")
+    done = home.run("--run", "small.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "of the run that was cut off is cancelled" in done.stderr
 
 
 def test_up_stays_up_until_it_is_told(home):

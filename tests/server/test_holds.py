@@ -149,6 +149,18 @@ def test_pause_takes_back_what_nobody_claimed(core):
     assert len(ScriptedPilot(core).claim()) == 1
 
 
+def test_what_comes_back_during_a_pause_is_held_back(core):
+    """A job handed back while its workflow is paused is not given out before the resume."""
+    loaded = load_text(core, FORK)
+    pilot = ScriptedPilot(core)
+    (order,) = pilot.claim()
+    holds.pause_workflow(core, find(core, "workflow", loaded.uuid), "ann")
+    pilot.report(order, "handed-back", reason="handed-back")
+    assert pilot.claim() == []
+    holds.resume_workflow(core, find(core, "workflow", loaded.uuid), "ann")
+    assert [again.number for again in pilot.claim()] == [2]
+
+
 def test_only_running_workflows_are_paused(core):
     """A final or held workflow is neither paused nor resumed."""
     loaded = load_text(core, FORK, hold=True)

@@ -90,9 +90,9 @@ def end_attempt_badly(
     if row.job_attempt != row.number or row.job_state in FINAL_JOB:
         return True
     if signal is Signal.HAND_BACK:
-        ledger.released.update(
-            row.requirement_id for _ in ledger.move("job", [row.job_id], Signal.HAND_BACK, released=ledger.now)
-        )
+        moved = ledger.move("job", [row.job_id], Signal.HAND_BACK, released=ledger.now)
+        held = ledger.move("job", moved, Signal.PAUSE, guard=job.c.paused.is_(True)) if moved else []
+        ledger.released.update(row.requirement_id for _ in set(moved) - set(held))
         return True
     outcome = decide_outcome(
         reason,
