@@ -11,15 +11,16 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-import requests
-import requests.utils
 import urllib3
 
 from p3s.errors import Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import requests
 
 __all__ = ["Answer", "PoolTransport", "SessionTransport", "Transport", "choose_transport"]
 
@@ -82,6 +83,10 @@ class SessionTransport:
     """
 
     def __init__(self) -> None:
+        # Imported here: it takes as long as the rest of the client, and most calls do without.
+        import requests  # noqa: PLC0415
+
+        self._requests = requests
         self._local = threading.local()
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
@@ -95,7 +100,7 @@ class SessionTransport:
                 timeout=(CONNECT_TIMEOUT, timeout),
                 allow_redirects=False,
             )
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (self._requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise Unreachable(_cut_path(url), _explain(error)) from error
         names = {name.lower(): value for name, value in answer.headers.items()}
         return Answer(answer.status_code, answer.content, names)
@@ -103,7 +108,7 @@ class SessionTransport:
     def _session(self, url: str) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
+            session = self._local.session = self._requests.Session()
             # Without an auth of its own, requests would let ~/.netrc replace the token.
             session.auth = _keep_headers
         session.trust_env = not _is_loopback(url)
@@ -143,11 +148,11 @@ def choose_transport(url: str) -> Transport:
     Returns
     -------
     Transport
-        `PoolTransport` for plain HTTP without a proxy, else `SessionTransport`.
+        `PoolTransport` for plain HTTP where no proxy is set, else `SessionTransport`, which knows proxies and what
+        they are not for.
     """
     plain = urlsplit(url).scheme == "http"
-    direct = _is_loopback(url) or not requests.utils.get_environ_proxies(url)
-    return PoolTransport() if plain and direct else SessionTransport()
+    return PoolTransport() if plain and (_is_loopback(url) or not getproxies()) else SessionTransport()
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -7,11 +7,10 @@ place is a path of the document and never names a branch of a union.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from p3s.engine.problems import Source
 from p3s.engine.units import (
     Duration,
     Shorthand,
@@ -22,6 +21,10 @@ from p3s.engine.units import (
     refuse,
     to_mapping,
 )
+
+if TYPE_CHECKING:
+    # Not imported: it brings the YAML parser, which whoever only sends or takes a spec can do without.
+    from p3s.engine.problems import Source
 
 __all__ = [
     "DagSpec",

@@ -79,10 +79,10 @@ def test_groups_list_their_commands(path):
     [["--help"], ["job", "--help"], ["job", "list", "--server", "http://127.0.0.1:9", "--help"], ["job", "list"]],
 )
 def test_plain_calls_start_light(args, tmp_path):
-    """A plain call imports none of the libraries that the server, plans and progress bars need."""
+    """A plain call imports none of the libraries that the server, files, plans, proxies and progress bars need."""
     script = (
         "import sys; from p3s.cli.main import run_command; run_command(sys.argv[1:]);"
-        "print(*[name for name in ('networkx', 'sqlalchemy', 'flask', 'jinja2', 'rich', 'gunicorn')"
+        "print(*[name for name in ('networkx', 'sqlalchemy', 'flask', 'jinja2', 'rich', 'gunicorn', 'yaml', 'requests')"
         " if name in sys.modules], sep='|')"
     )
     environ = {"HOME": str(tmp_path), "P3S_HOME": str(tmp_path), "P3S_SERVER": "http://127.0.0.1:9", "PATH": "/usr/bin"}

@@ -209,6 +209,8 @@ class Model:
             invariants._check_one_success(connection)
             invariants._check_counters(connection)
             invariants._check_accepted_places(connection)
+        # What became final on the way is paused no longer.
+        self.paused &= {row.uuid for row in now.rows["workflow"].values() if row.state == "paused"}
         self.last, self.retried = now, False
         return now
 
