@@ -28,10 +28,10 @@ up: .venv/run.done  ## Start the server and two pilots, until Ctrl-C.
 	@exec $(BIN)/p3s up
 
 test: .venv/test.done  ## All tests, on SQLite and PostgreSQL, with real processes.
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: .venv/test.done  ## The tests that need neither a database server nor a browser.
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not postgres and not processes"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not postgres and not processes"
 
 check: .venv/test.done  ## Format, lint, types, architecture contracts.
 	@$(BIN)/ruff format --check .

@@ -116,7 +116,10 @@ def _tell_adoption(reply: LoadReply) -> None:
 @add_output_options
 @add_server_option
 def retry_job(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
-    """Run a job again that failed, or was cancelled or skipped, with the skipped ones that depend on it."""
+    """Run a job again that did not finish.
+
+    It failed, or was cancelled or skipped. The skipped ones that depend on it run again, too.
+    """
     _tell_retry(connect(url).retry_job(ident), as_json=as_json, quiet=quiet)
 
 

@@ -67,6 +67,9 @@ def backup(file: Path, database: str | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
 @_database_option
 def restore(file: Path, database: str | None) -> None:
-    """Fill an empty database from a backup; the server must not run on it yet."""
+    """Fill an empty database from a backup.
+
+    The server must not run on it yet.
+    """
     counts = fill_from(find_home(), find_database(database), file)
     tell(f"{counts['workflow']} workflows and {counts['job']} jobs are back; `p3s server start` goes on with them")

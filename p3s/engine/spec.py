@@ -23,8 +23,9 @@ from p3s.engine.units import (
 )
 
 if TYPE_CHECKING:
-    # Not imported: it brings the YAML parser, which whoever only sends or takes a spec can do without.
-    from p3s.engine.problems import Source
+    # It brings the YAML parser, which whoever only sends or takes a spec can do without; pydantic does not look
+    # behind the annotation of a private attribute.
+    from p3s.engine.problems import Source  # noqa: TC004
 
 __all__ = [
     "DagSpec",

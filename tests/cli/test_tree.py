@@ -15,10 +15,12 @@ from p3s.cli.main import build_cli
 from p3s.cli.tree import COMMANDS, GROUPS
 from tests.support.doctests import check_doctests
 
+#: Commands that work on the server's database themselves.
+DATABASE = {"server start", "server migrate", "server backup", "server restore"}
 #: Commands that ask no server.
-LOCAL = {"up", "completion", "workflow validate", "workflow schema", "server start", "server migrate"}
+LOCAL = {"up", "completion", "workflow validate", "workflow schema", *DATABASE}
 #: Commands that print no data of their own, or JSON alone.
-NO_JSON = {"completion", "workflow schema", "server start", "server migrate", "pilot start"}
+NO_JSON = {"completion", "workflow schema", "pilot start", *DATABASE}
 DESTRUCTIVE = {path for path in COMMANDS if path.rpartition(" ")[2] in {"cancel", "delete", "drain", "kill"}}
 
 

@@ -210,7 +210,8 @@ class Machine(RuleBasedStateMachine):
         assert reply is None or reply.created
 
     def _submit_again(self, pick: int, fuse: int | None) -> None:
-        body = [*self.loads, *self.jobs][pick % (len(self.loads) + len(self.jobs))]
+        bodies: list[LoadBody | CreateJobsBody] = [*self.loads, *self.jobs]
+        body = bodies[pick % (len(self.loads) + len(self.jobs))]
         if isinstance(body, CreateJobsBody):
             self._do(lambda: create_jobs(self.core, body, "ann"), fuse)
             return
@@ -221,10 +222,15 @@ class Machine(RuleBasedStateMachine):
     def _act_on_workflow(self, act: str, ident: str, fuse: int | None = None) -> None:
         row = self._find("workflow", ident)
         self.model.retried |= act == "retry"
+
+        def pause() -> bool:
+            holds.pause_workflow(self.core, row, "ann")
+            return True
+
         deeds: dict[str, Callable[[], Any]] = {
             "start": lambda: start_workflow(self.core, row.id, "ann"),
             "cancel": lambda: acts.cancel_workflow(self.core, row, "ann"),
-            "pause": lambda: holds.pause_workflow(self.core, row, "ann") or "acknowledged",
+            "pause": pause,
             "resume": lambda: holds.resume_workflow(self.core, row, "ann"),
             "retry": lambda: holds.retry_workflow(self.core, row, "ann"),
         }
@@ -311,9 +317,9 @@ class Machine(RuleBasedStateMachine):
     def _meet_fate(self, act: str, pick: int, fuse: int | None) -> None:
         if act in PASSING:
             self.clock.now += PASSING[act]
-        if act in {"sweep", "lease", "backoff"}:
+        if act in {"sweep", "lease", "ack", "backoff"}:
             self._do(lambda: sweep(self.core, leases=True), fuse)
-        elif act in {"sweep-young", "ack"}:
+        elif act == "sweep-young":
             self._do(lambda: sweep(self.core, leases=False), fuse)
         elif act == "restart":
             self._restart()
@@ -445,8 +451,10 @@ class Machine(RuleBasedStateMachine):
     def _run_to_the_end(self) -> None:
         """Let everything go and require that all becomes final; then retry and require that all finishes."""
         self._do(lambda: holds.resume_server(self.core, "ann"))
-        for body in self.loads:
-            self._do(lambda body=body: load_workflow(self.core, body, "ann"))  # type: ignore[misc]
+        # A client whose request was cut short asks again.
+        self.clock.now += 100
+        for position in range(len(self.loads) + len(self.jobs)):
+            self._submit_again(position, None)
         self._do(self._register)
         self._let_go()
         self._work_off()
@@ -454,8 +462,10 @@ class Machine(RuleBasedStateMachine):
             row for row in self.model.last.rows["attempt"].values() if row.state not in states.FINAL_ATTEMPT
         ]
         assert not open_attempts, f"attempts never ended: {open_attempts}"
-        for row in list(self.model.last.rows["workflow"].values()):
-            self._act_on_workflow("retry", row.uuid)
+        works = self.model.last.rows["workflow"]
+        assert {body.uuid for body in self.loads} | {body.jobs[0].uuid for body in self.jobs} == set(works), "lost"
+        for ident in list(works):
+            self._act_on_workflow("retry", ident)
         self._work_off()
         unfinished = [row for row in self.model.last.rows["job"].values() if row.state != "finished"]
         assert not unfinished, f"a retry of all did not finish all: {unfinished}"

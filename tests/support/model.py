@@ -34,7 +34,19 @@ TABLES: dict[str, Mapping[tuple[Any, Signal], Any]] = {
     "pilot": states.PILOT,
 }
 _COLUMNS = {
-    "job": ("uuid", "name", "workflow_id", "state", "attempt", "missing", "paused", "failures", "losses", "not_before"),
+    "job": (
+        "uuid",
+        "name",
+        "workflow_id",
+        "state",
+        "attempt",
+        "missing",
+        "paused",
+        "failures",
+        "losses",
+        "not_before",
+        "released",
+    ),
     "attempt": ("uuid", "job_id", "pilot_id", "number", "claim", "state"),
     "dataset": ("uuid", "workflow_id", "producer_id", "key", "state", "place"),
     "workflow": ("uuid", "state", "cancelled_by"),
@@ -236,7 +248,8 @@ class Model:
         shape = self.shapes.get(work.uuid)
         for parent, tolerant in (shape.parents[row.name] if shape else {}).items():
             before = by_name[parent]
-            done = before.state == "finished" or (tolerant and before.state in states.FINAL_JOB)
+            # What was dispatched once is not held up by a parent that it bore with and that is retried.
+            done = before.state == "finished" or (tolerant and (before.state in states.FINAL_JOB or bool(others)))
             assert done, f"{row.name} was handed out before {parent}, which is {before.state}"
 
     def predict_success(self, attempt: str) -> str:
@@ -278,7 +291,7 @@ class Model:
                 after = now.rows[noun].get(ident)
                 if after is None:
                     # What was written of an abandoned load goes.
-                    assert before.state in {"held", "expected"}, f"{noun} {before} was deleted"
+                    assert before.state in {"loading", "held", "expected"}, f"{noun} {before} was deleted"
                     continue
                 assert after.state in reached[before.state], f"{noun} {before} became {after.state}"
 
@@ -345,7 +358,8 @@ class Model:
     ) -> None:
         """Each job that is not final counts what the graph says that it misses."""
         for name, row in rows.items():
-            if row.paused or row.state in states.FINAL_JOB:
+            # What was dispatched once is not held up any more by what it bore with and what is retried now.
+            if row.paused or row.released is not None or row.state in states.FINAL_JOB:
                 continue
             left = set()
             for (noun, source), edge in graph.pred["job", name].items():
