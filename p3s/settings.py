@@ -12,13 +12,15 @@ import json
 import os
 import tempfile
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import platformdirs
+from pydantic_core import PydanticCustomError
 
+from p3s.engine.units import parse_duration
 from p3s.errors import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ __all__ = [
     "make_local_environ",
     "normalise_url",
     "read_client_settings",
+    "read_durations",
     "read_home_token",
     "read_running",
     "store_login",
@@ -111,7 +114,8 @@ class ServerSettings:
     home : Home
         Where tokens of the first start are written.
     heartbeat, lease, poll, ack, patience : float
-        What pilots are told, and how long an unacknowledged claim lasts.
+        What pilots are told, and how long an unacknowledged claim lasts. ``P3S_HEARTBEAT``, ``P3S_LEASE`` and
+        ``P3S_ACK`` in the server's environment set three of them (see `read_durations`).
     infrastructure_budget : int
         How often a job is given out again after losses that are not its own doing.
     page : int
@@ -146,6 +150,45 @@ class ClientSettings:
     token: str | None = field(repr=False)
     #: Where `url` came from, for messages.
     source: str = ""
+
+
+def read_durations(environ: Mapping[str, str] = os.environ) -> dict[str, float]:
+    """Return the durations of `ServerSettings` that the environment sets, in seconds.
+
+    A lease that is given also bounds the poll: a call must not be held past its own lease.
+
+    Raises
+    ------
+    BadInput
+        If one is no duration, or the lease does not exceed the heartbeat.
+
+    Examples
+    --------
+    >>> read_durations({"P3S_LEASE": "2m", "P3S_HEARTBEAT": "20"})
+    {'lease': 120.0, 'heartbeat': 20.0, 'poll': 50.0}
+    """
+    given = {
+        "lease": environ.get("P3S_LEASE"),
+        "heartbeat": environ.get("P3S_HEARTBEAT"),
+        "ack": environ.get("P3S_ACK"),
+    }
+    found: dict[str, float] = {}
+    for field_name, text in given.items():
+        if text is None:
+            continue
+        try:
+            found[field_name] = parse_duration(text)
+        except PydanticCustomError as error:
+            raise BadInput([f"P3S_{field_name.upper()}: {error.message()}"]) from error
+        if found[field_name] <= 0:
+            raise BadInput([f"P3S_{field_name.upper()} is {text}; give more than 0 seconds"])
+    usual: dict[str, Any] = {entry.name: entry.default for entry in fields(ServerSettings)} | found
+    lease, heartbeat = usual["lease"], usual["heartbeat"]
+    if lease <= heartbeat:
+        raise BadInput([f"P3S_LEASE: {lease:g} s end before the next heartbeat, at {heartbeat:g} s; give more"])
+    if "lease" in found:
+        found["poll"] = min(usual["poll"], lease * 5 / 6)
+    return found
 
 
 def normalise_url(text: str) -> str:

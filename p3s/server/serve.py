@@ -21,7 +21,7 @@ from p3s.server.migrations import apply_migrations, find_pending
 from p3s.server.usecases.backup import backup_database, restore_database
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.sweep import Sweeper
-from p3s.settings import ServerSettings
+from p3s.settings import ServerSettings, read_durations
 
 if TYPE_CHECKING:
     from p3s.settings import Home
@@ -102,17 +102,19 @@ def serve(
     workers, threads : int
         Processes, and threads of each. SQLite has exactly one process.
     **given
-        Further fields of `ServerSettings`.
+        Further fields of `ServerSettings`; they win over those of the environment.
 
     Raises
     ------
     BadInput
-        If the database and the number of workers do not fit, or the database has an older version.
+        If the database and the number of workers do not fit, a duration of the environment is none, or
+        the database has an older version.
     Conflict
         If another server runs on this embedded database.
     """
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    settings = ServerSettings(database=database or f"sqlite:///{home.database}", home=home, **given)
+    durations = read_durations() | given
+    settings = ServerSettings(database=database or f"sqlite:///{home.database}", home=home, **durations)
     db = Database(settings.database)
     if db.is_sqlite and workers != 1:
         raise BadInput([f"SQLite is served by exactly one process, not {workers}; use PostgreSQL for more"])
