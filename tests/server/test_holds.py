@@ -193,6 +193,31 @@ def test_a_parent_borne_with_may_be_retried(core):
     assert read_workflow_state(core, loaded.uuid) == "finished"
 
 
+def test_a_retried_parent_is_waited_for_again(core):
+    """A child that bears with any end, and that nobody runs yet, waits again for a parent that is retried."""
+    text = """\
+name: again
+jobs:
+  report: {run: x}
+  slow: {run: x}
+  cleanup: {needs: {report: done, slow: done}, run: x}
+  alone: {needs: {report: done}, run: x}
+"""
+    loaded = load_text(core, text)
+    pilot = ScriptedPilot(core, slots=2)
+    orders = {order.job_name: order for order in pilot.claim()}
+    pilot.fail(orders["report"])
+    assert read_states(core, loaded.uuid)["alone"] == "defined"
+    holds.retry_job(core, find(core, "job", f"{loaded.uuid}/report"), "ann")
+    assert read_states(core, loaded.uuid)["alone"] == "waiting"
+    (again,) = pilot.claim()
+    assert again.job_name == "report"
+    pilot.succeed(again)
+    assert [order.job_name for order in pilot.claim()] == ["alone"]
+    pilot.succeed(orders["slow"])
+    assert [order.job_name for order in pilot.claim()] == ["cleanup"]
+
+
 @pytest.mark.parametrize("hold", [True, False])
 def test_a_workflow_all_of_whose_jobs_were_cancelled_is_cancelled(core, hold):
     """Cancelling the last open job of a workflow ends it as `cancelled`, started or not."""

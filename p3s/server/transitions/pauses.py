@@ -125,6 +125,7 @@ def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
         return 0
     made = list(ledger.connection.scalars(sa.select(dataset.c.id).where(dataset.c.producer_id.in_(moved))))
     ledger.move("dataset", made, Signal.RETRY)
+    _recount_below(ledger, moved, made)
     ledger.connection.execute(
         sa.update(workflow)
         .where(workflow.c.id == workflow_id)
@@ -136,6 +137,26 @@ def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
     )
     ledger.move("workflow", [workflow_id], Signal.RETRY, ended=None)
     return len(moved)
+
+
+def _recount_below(ledger: Ledger, parents: Sequence[int], made: Sequence[int]) -> None:
+    """Have the successors that nobody runs yet counted anew: what they bore with is not final any more."""
+    by_need = sa.select(job_need.c.job_id).where(job_need.c.parent_id.in_(parents))
+    by_data = sa.select(job_input.c.job_id).where(job_input.c.dataset_id.in_(made))
+    below = ledger.connection.scalars(
+        lock_rows(
+            sa.select(job.c.id)
+            .where(
+                sa.or_(job.c.id.in_(by_need), job.c.id.in_(by_data)),
+                job.c.state.in_((JobState.HELD, JobState.WAITING, JobState.DEFINED)),
+            )
+            .order_by(job.c.id)
+        )
+    ).all()
+    for batch in split_batches(below):
+        ledger.connection.execute(sa.update(job).where(job.c.id.in_(batch)).values(paused=True, released=None))
+    if below:
+        ledger.move("job", below, Signal.PAUSE)
 
 
 def resume_some(ledger: Ledger, workflow_id: int) -> bool:
