@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from p3s.server.usecases.core import Core
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A test run started in the background inherits an ignored SIGINT, and would hand it on to the processes it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BOTH = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
 

@@ -215,7 +215,7 @@ def test_a_pilot_is_drained(farm):
 
 def test_watching_is_interrupted(farm):
     """Ctrl-C ends watching with exit code 130 and without a traceback; the workflow goes on."""
-    ident = farm.run("job", "create", "standalone", "-q", "--run", "sleep 3").stdout.strip()
+    ident = farm.run("job", "create", "standalone", "-q", "--run", "sleep 60").stdout.strip()
     process = subprocess.Popen(
         [*P3S, "workflow", "watch", ident],
         env=farm.env,
@@ -229,4 +229,5 @@ def test_watching_is_interrupted(farm):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in err
-    farm.run("workflow", "watch", ident)
+    assert "running" in farm.run("workflow", "show", ident).stdout
+    farm.run("job", "cancel", ident, "--yes")
