@@ -102,6 +102,8 @@ def test_late_success_counts_if_nobody_else_began(core):
     assert read_job(core, ident).state == "waiting"
     assert pilot.report(order, "succeeded").verdict == "accepted"
     assert read_job(core, ident).state == "finished"
+    with core.db.read() as connection:
+        assert connection.execute(sa.select(attempt.c.state, attempt.c.reason)).one() == ("succeeded", None)
 
 
 def test_outputs_outside_the_fence_are_refused(core):

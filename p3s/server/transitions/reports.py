@@ -189,7 +189,7 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules
         return _supersede(ledger, row, report)
     signal = Signal.LATE_SUCCESS if late else Signal.SUCCEED
     expected_state = AttemptState(row.state)
-    if not ledger.move("attempt", [row.id], signal, expected=expected_state, **_measured(ledger, report)):
+    if not ledger.move("attempt", [row.id], signal, expected=expected_state, reason=None, **_measured(ledger, report)):
         return _supersede(ledger, row, report)
     started = sa.func.coalesce(job.c.started, ledger.now - (report.wall or 0.0))
     ending: dict[str, Any] = {"started": started, "ended": ledger.now, "reason": None, "message": ""}
