@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -52,6 +53,9 @@ class Reaper:
 
     def __init__(self, tell: Callable[[Exit], None]) -> None:
         self._tell = tell
+        # Each new Popen would else wait for pids of forgotten ones, and a pid that was given anew may be a payload's:
+        # its exit would be taken from here, and the payload would seem to run for ever.
+        subprocess._active = None  # type: ignore[attr-defined]  # noqa: SLF001 - the module's own off switch
         self._leaders: set[int] = set()
         self._closed = False
         self._born = threading.Event()
