@@ -499,6 +499,8 @@ def run_machine(make_database: Callable[[Machine], str], examples: int, steps: i
         kind,
         settings=settings(
             max_examples=examples * TIMES,
+            # The same examples at each run of the suite; more of them, by TIMES, are drawn at random.
+            derandomize=TIMES == 1,
             stateful_step_count=steps,
             deadline=None,
             database=None,
