@@ -119,7 +119,7 @@ def _find_model(part: dict[str, Any]) -> str:
 
 def _list_models() -> list[type[BaseModel]]:
     """Return all bodies, and the parts of bodies, in the order of `p3s.wire`."""
-    own = [one for one in vars(wire).values() if isinstance(one, type) and one.__module__ == wire.__name__]
+    own = [one for one in vars(wire).values() if isinstance(one, type) and one.__module__.startswith(wire.__name__)]
     return [one for one in own if issubclass(one, BaseModel) and one.model_fields]
 
 

@@ -1,0 +1,52 @@
+"""What all bodies share: strictness, ids, and the one shape of errors."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+#: A uuid in its canonical text form, made by whoever submits.
+Uuid = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"),
+]
+#: A SHA-256 as 64 hexadecimal characters.
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Request(BaseModel):
+    """A body that a client sends; bytes travel as base64."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class Reply(BaseModel):
+    """A body that the server answers."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class ProblemView(Reply):
+    """One thing that is wrong with an input, and where (see `p3s.errors.Problem`)."""
+
+    message: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    where: str = ""
+
+
+class ErrorView(Reply):
+    """What went wrong; `kind` names the class in `p3s.errors`."""
+
+    kind: str
+    message: str
+    problems: list[ProblemView] = []
+    request_id: str = ""
+
+
+class ErrorReply(Reply):
+    """The one shape of every error."""
+
+    error: ErrorView
