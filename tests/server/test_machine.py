@@ -36,7 +36,7 @@ from p3s.server.usecases.sweep import sweep
 from p3s.settings import Home, ServerSettings
 from p3s.wire import Claim, CreateJobsBody, LoadBody, RegisterDatasetBody, StandaloneJob
 from tests.support.databases import copy_sqlite
-from tests.support.model import DIAMOND, SHAPES, Model
+from tests.support.model import DIAMOND, FORGED, SHAPES, Model
 from tests.support.pilots import ScriptedPilot
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ PICK = st.integers(0, 30)
 FUSE = st.sampled_from([None] * 9 + [0, 1, 2, 3, 5])
 RARELY = st.sampled_from([False, False, False, True])
 REASONS = (Reason.EXIT_CODE, Reason.SIGNAL, Reason.MISSING_OUTPUT, Reason.NONSTARTER, Reason.STAGING, Reason.REFUSED)
-FORGED = "0" * 64
 
 REPORTS = ("started", "both", "succeeded", "failed", "handed-back", "elsewhere")
 PILOT_ACTS = (
@@ -420,6 +419,7 @@ class Machine(RuleBasedStateMachine):
         assert [verdict.attempt for verdict in reply.verdicts] == [report.attempt for report in reports]
         if predicted is not None:
             assert reply.verdicts[0].verdict == predicted, f"{reply.verdicts[0]}, and it should be {predicted}"
+        self.model.check_verdicts(reports, reply.verdicts)
         refused = {verdict.verdict for verdict in reply.verdicts} <= {"superseded", "repeated"}
         if reports and refused and not claim and not heartbeat and state == "working":
             assert self.model.check_step().tell_work() == before.tell_work(), f"{reply.verdicts} changed something"

@@ -19,12 +19,12 @@ from p3s.wire import ExternalMember
 from tests.support import invariants
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import networkx as nx
 
     from p3s.server.db import Database
-    from p3s.wire import JobOrder
+    from p3s.wire import AttemptReport, JobOrder, Verdict
 
 TABLES: dict[str, Mapping[tuple[Any, Signal], Any]] = {
     "job": states.JOB,
@@ -52,6 +52,8 @@ _COLUMNS = {
     "workflow": ("uuid", "state", "cancelled_by"),
     "pilot": ("uuid", "state", "status", "claim", "acked"),
 }
+#: A token that is nobody's.
+FORGED = "0" * 64
 _OPEN = ("dispatched", "running", "stopping")
 
 
@@ -251,6 +253,14 @@ class Model:
             # What was dispatched once is not held up by a parent that it bore with and that is retried.
             done = before.state == "finished" or (tolerant and (before.state in states.FINAL_JOB or bool(others)))
             assert done, f"{row.name} was handed out before {parent}, which is {before.state}"
+
+    def check_verdicts(self, reports: Sequence[AttemptReport], verdicts: Sequence[Verdict]) -> None:
+        """Assert that nobody is told to drop what was accepted: its outputs would go with it."""
+        accepted = set(self.accepted.values())
+        for report, verdict in zip(reports, verdicts, strict=True):
+            if report.attempt in accepted and report.token != FORGED:
+                told = f"{report.kind} of an accepted attempt was answered {verdict.verdict}: {verdict.message}"
+                assert verdict.verdict in {"accepted", "repeated"}, told
 
     def predict_success(self, attempt: str) -> str:
         """Return the verdict that a success reported now must get."""

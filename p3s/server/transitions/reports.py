@@ -157,7 +157,8 @@ def _take(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -
                 return _fail(ledger, row, report, rules)
     if report.kind == "started" and row.state == AttemptState.RUNNING:
         return _answer(report, "repeated")
-    if report.kind == "succeeded" and row.state == AttemptState.SUCCEEDED:
+    if report.kind in {"started", "succeeded"} and row.state == AttemptState.SUCCEEDED:
+        # A start may arrive after the success that it came before; "superseded" would drop what was accepted.
         return _answer(report, "repeated")
     if report.kind == "succeeded" and row.state == AttemptState.LOST and current:
         return _succeed(ledger, row, report, rules)
