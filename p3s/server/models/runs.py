@@ -1,0 +1,89 @@
+"""Who runs the work: pilots, hosts, and each execution."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from p3s.server.models.base import Clock, Ident, State, make_id, make_ref, make_table
+
+#: Agents. `claim` is the newest claim's number, `acked` the newest whose answer is known to have arrived.
+pilot = make_table(
+    "pilot",
+    make_id(),
+    sa.Column("uuid", Ident, nullable=False, unique=True),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("site", sa.String(100), nullable=False),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("version", sa.String(40), nullable=False),
+    sa.Column("state", State, nullable=False),
+    sa.Column("status", State, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("cpus", sa.Integer, nullable=False),
+    sa.Column("memory", sa.BigInteger, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("accepts", sa.JSON, nullable=False),
+    sa.Column("lifetime", sa.Double),
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("seen", Clock, nullable=False),
+    sa.Column("claim", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("acked", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("done", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("created", Clock, nullable=False),
+    sa.Index("ix_pilot_state_seen", "state", "seen"),
+    sa.Index("ix_pilot_hash", "hash"),
+)
+
+#: Machines that pilots run on, where there is something to say of one. `burnt` has the jobs that could not be started
+#: there in a row, `since` is when the row began.
+host = make_table(
+    "host",
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("banned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("burnt", sa.JSON, nullable=False),
+    sa.Column("since", Clock, nullable=False),
+)
+
+#: Executions. The token is derived from the uuid and the server's secret, so that a repeated claim can be answered.
+attempt = make_table(
+    "attempt",
+    make_id(),
+    sa.Column("uuid", Ident, nullable=False, unique=True),
+    make_ref("job_id", "job"),
+    make_ref("pilot_id", "pilot"),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("claim", sa.Integer, nullable=False),
+    sa.Column("state", State, nullable=False),
+    sa.Column("reason", State),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("created", Clock, nullable=False),
+    sa.Column("started", Clock),
+    sa.Column("ended", Clock),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("signal", sa.Integer),
+    sa.Column("wall", sa.Double),
+    sa.Column("cpu_time", sa.Double),
+    sa.Column("peak_memory", sa.BigInteger),
+    sa.Column("watched", Clock, nullable=False, server_default="0"),
+    sa.UniqueConstraint("job_id", "number"),
+)
+_OPEN = ("dispatched", "running", "stopping")
+sa.Index(
+    "ix_attempt_open",
+    attempt.c.pilot_id,
+    sqlite_where=attempt.c.state.in_(_OPEN),
+    postgresql_where=attempt.c.state.in_(_OPEN),
+)
+
+#: The last part of what a payload printed; `start` is the offset of its first byte in the whole.
+attempt_log = make_table(
+    "attempt_log",
+    make_ref("attempt_id", "attempt", primary_key=True),
+    sa.Column("stream", sa.String(8), primary_key=True),
+    sa.Column("start", sa.BigInteger, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)

@@ -1,0 +1,187 @@
+"""The graphs: workflows, jobs, datasets, and the edges between them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
+
+#: Instances. `remaining` counts jobs not yet final, `failures` the failed ones that are not tolerated; `touched` is
+#: when a load last wrote something.
+workflow = make_table(
+    "workflow",
+    make_id(),
+    sa.Column("uuid", Ident, nullable=False, unique=True),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("dag_id", BigId, sa.ForeignKey("dag.id")),
+    sa.Column("bundle_id", BigId, sa.ForeignKey("bundle.id")),
+    sa.Column("key", sa.String(200)),
+    sa.Column("state", State, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("site", sa.String(100), nullable=False),
+    sa.Column("created", Clock, nullable=False),
+    sa.Column("touched", Clock, nullable=False),
+    sa.Column("started", Clock),
+    sa.Column("ended", Clock),
+    sa.Column("allowance", Clock),
+    sa.Column("on_deadline", State, nullable=False),
+    sa.Column("deadline", Clock),
+    sa.Column("late", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("critical_path", sa.Double, nullable=False),
+    sa.Column("jobs", sa.Integer, nullable=False),
+    sa.Column("remaining", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("cancelled_by", sa.String(100)),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.UniqueConstraint("owner", "key"),
+    sa.Index("ix_workflow_state_id", "state", "id"),
+)
+
+# Workflows whose deadline may still pass: the sweeper's list.
+_TIMELY = sa.and_(workflow.c.state == "running", workflow.c.late.is_(False))
+sa.Index("ix_workflow_deadline", workflow.c.deadline, sqlite_where=_TIMELY, postgresql_where=_TIMELY)
+
+#: What jobs ask of a pilot, once per distinct wish; rows never change. Matching looks at these, not at jobs.
+requirement = make_table(
+    "requirement",
+    make_id(),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("jobtype", sa.String(100), nullable=False),
+    sa.Column("site", sa.String(100), nullable=False),
+    sa.Column("cpus", sa.Integer, nullable=False),
+    sa.Column("memory", sa.BigInteger, nullable=False),
+    sa.Column("timelimit", sa.Double, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False),
+)
+
+#: Nodes of work. `missing` counts predecessors not yet done, `paused` holds a release back, `attempt` is the number
+#: of the newest attempt.
+job = make_table(
+    "job",
+    make_id(),
+    sa.Column("uuid", Ident, nullable=False, unique=True),
+    make_ref("workflow_id", "workflow"),
+    make_ref("requirement_id", "requirement"),
+    sa.Column("name", sa.String(300), nullable=False),
+    sa.Column("family", sa.String(200), nullable=False),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("jobtype", sa.String(100), nullable=False),
+    sa.Column("state", State, nullable=False),
+    sa.Column("reason", State),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("timelimit", sa.Double, nullable=False),
+    sa.Column("missing", sa.Integer, nullable=False),
+    sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("due", Clock, nullable=False),
+    sa.Column("rank", sa.Double, nullable=False),
+    sa.Column("not_before", Clock, nullable=False, server_default="0"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("losses", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("tolerated", sa.Boolean, nullable=False),
+    sa.Column("noop", sa.Boolean, nullable=False),
+    sa.Column("created", Clock, nullable=False),
+    sa.Column("released", Clock),
+    sa.Column("started", Clock),
+    sa.Column("ended", Clock),
+    sa.UniqueConstraint("workflow_id", "name"),
+    sa.Index("ix_job_state_id", "state", "id"),
+)
+# The order of work (docs/design.md, section 5) within one requirement: a claim reads its first rows only.
+sa.Index(
+    "ix_job_claim",
+    job.c.requirement_id,
+    job.c.priority.desc(),
+    job.c.due,
+    job.c.rank.desc(),
+    job.c.id,
+    sqlite_where=job.c.state == "defined",
+    postgresql_where=job.c.state == "defined",
+)
+# Jobs that only time, or an interrupted release, holds back: the sweeper's list.
+sa.Index(
+    "ix_job_ready",
+    job.c.not_before,
+    sqlite_where=sa.and_(job.c.state == "waiting", job.c.missing == 0, job.c.paused.is_(False)),
+    postgresql_where=sa.and_(job.c.state == "waiting", job.c.missing == 0, job.c.paused.is_(False)),
+)
+
+# Jobs held back by a pause, or by a retry or resume that is not done yet.
+sa.Index(
+    "ix_job_paused", job.c.workflow_id, sqlite_where=job.c.paused.is_(True), postgresql_where=job.c.paused.is_(True)
+)
+
+#: The wide and cold half of a job: what a pilot needs to run it.
+job_spec = make_table(
+    "job_spec",
+    make_ref("job_id", "job", primary_key=True),
+    sa.Column("body", sa.JSON, nullable=False),
+)
+
+#: Units of data. External ones have no workflow and are one per site and place.
+dataset = make_table(
+    "dataset",
+    make_id(),
+    sa.Column("uuid", Ident, nullable=False, unique=True),
+    make_ref("workflow_id", "workflow", nullable=True),
+    make_ref("producer_id", "job", nullable=True),
+    sa.Column("key", sa.String(300), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("state", State, nullable=False),
+    sa.Column("place", sa.Text),
+    sa.Column("site", sa.String(100), nullable=False, server_default=""),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("checksum", sa.String(100), nullable=False, server_default=""),
+    sa.Column("datatype", sa.String(100), nullable=False, server_default=""),
+    sa.Column("comment", sa.Text, nullable=False, server_default=""),
+    sa.Column("result", sa.Boolean, nullable=False),
+    sa.Column("digest", sa.String(64), sa.ForeignKey("blob.digest")),
+    sa.Column("created", Clock, nullable=False),
+    sa.UniqueConstraint("workflow_id", "key"),
+    sa.Index("ix_dataset_producer_id", "producer_id"),
+    sa.Index("ix_dataset_state_id", "state", "id"),
+)
+sa.Index(
+    "uq_dataset_external",
+    dataset.c.site,
+    dataset.c.place,
+    unique=True,
+    sqlite_where=dataset.c.workflow_id.is_(None),
+    postgresql_where=dataset.c.workflow_id.is_(None),
+)
+
+#: Edges from a dataset to a job. `partial`: final is enough, however it ended.
+job_input = make_table(
+    "job_input",
+    make_id(),
+    make_ref("job_id", "job"),
+    make_ref("dataset_id", "dataset"),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("key", sa.String(300), nullable=False),
+    sa.Column("partial", sa.Boolean, nullable=False),
+    sa.Index("ix_job_input_dataset_id_id", "dataset_id", "id"),
+    sa.Index("ix_job_input_job_id", "job_id"),
+)
+
+#: Control edges from a parent to a job. `done`: final is enough, however it ended.
+job_need = make_table(
+    "job_need",
+    make_id(),
+    make_ref("job_id", "job"),
+    make_ref("parent_id", "job"),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Index("ix_job_need_parent_id_id", "parent_id", "id"),
+    sa.Index("ix_job_need_job_id", "job_id"),
+)
+
+#: What ended and whose successors are not all told yet; `after` is the last edge crossed.
+ripple = make_table(
+    "ripple",
+    make_id(),
+    sa.Column("noun", State, nullable=False),
+    sa.Column("source_id", BigId, nullable=False),
+    sa.Column("after", BigId, nullable=False),
+)
