@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run up test quick check fix docs clean help
+.PHONY: run up test quick chaos check fix docs clean help
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ test: .venv/test.done  ## All tests, on SQLite and PostgreSQL, with real process
 
 quick: .venv/test.done  ## The tests that need neither a database server nor a browser.
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not postgres and not processes"
+
+chaos: .venv/test.done  ## 300 jobs while servers, pilots, PostgreSQL and the network are killed and cut; about 5 minutes.
+	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python -m tests.chaos --database sqlite --jobs 100 --storm 60
 
 check: .venv/test.done  ## Format, lint, types, architecture contracts.
 	@$(BIN)/ruff format --check .

@@ -57,8 +57,8 @@ def core(address: str, tmp_path: Path) -> Iterator[Core]:
     db.close()
 
 
-def _run_system(folder: Path, database: str | None) -> Iterator[System]:
-    system = System(folder, database)
+def _run_system(folder: Path, database: str | None, **settings: str) -> Iterator[System]:
+    system = System(folder, database, settings=settings)
     system.start_server()
     yield system
     system.stop()
@@ -80,8 +80,15 @@ def both_systems(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sys
     yield from _run_system(tmp_path, database)
 
 
+@pytest.fixture(params=BOTH)
+def hasty_systems(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
+    """As `both_systems`, with leases of 4 s in place of 60."""
+    database = None if request.param == "sqlite" else str(request.getfixturevalue("postgres").copy())
+    yield from _run_system(tmp_path, database, P3S_LEASE="4", P3S_HEARTBEAT="0.5", P3S_ACK="2")
+
+
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Mark what starts processes, so that `make quick` can leave it out."""
     for item in items:
-        if {"system", "both_systems"} & set(getattr(item, "fixturenames", ())):
+        if {"system", "both_systems", "hasty_systems"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.processes)

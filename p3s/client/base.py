@@ -38,10 +38,17 @@ class BaseClient:
         return self._sender.decode(answer, model)
 
     def _post(
-        self, path: str, body: BaseModel | None, model: type[Model], *, tries: int = TRIES, timeout: float = TIMEOUT
+        self,
+        path: str,
+        body: BaseModel | None,
+        model: type[Model],
+        *,
+        tries: int = TRIES,
+        timeout: float = TIMEOUT,
+        token: str | None = None,
     ) -> Model:
         content = b"{}" if body is None else encode_body(body)
-        answer = self._sender.send("POST", complete_path(path), content, timeout=timeout, tries=tries)
+        answer = self._sender.send("POST", complete_path(path), content, timeout=timeout, tries=tries, token=token)
         return self._sender.decode(answer, model)
 
     def _delete(self, path: str, query: dict[str, Any] | None = None) -> None:

@@ -265,6 +265,11 @@ class Client(HoldCalls):
         """Make a pilot known and return its secret; the pilot itself tries again, with growing pauses."""
         return self._post("pilots", body, wire.RegisterReply, tries=1)
 
+    def find_leftovers(self, attempts: list[str], *, secret: str) -> list[wire.Leftover]:
+        """Return those of the attempts that nothing can come of any more; `secret` is a pilot's own."""
+        body = wire.LeftoversBody(attempts=attempts)
+        return self._post("leftovers", body, wire.LeftoversReply, tries=1, token=secret).items
+
     def exchange(self, uuid: str, secret: str, body: wire.ExchangeBody) -> wire.ExchangeReply:
         """Report, acknowledge and ask in one call.
 

@@ -61,6 +61,7 @@ class Agent:
         self._queue: SimpleQueue[Message] = SimpleQueue()
         self._outbox = Outbox(options.work, options.uuid)
         self._brain = Brain(options, time.monotonic(), random.Random())  # noqa: S311 - spreads pauses, no secret
+        self._client = client
         self._callers = Callers(client, body, self._queue.put)
         blobs = BlobStore(
             lambda digest: client.fetch_blob(digest, secret=self._callers.secret),
@@ -104,6 +105,7 @@ class Agent:
         if now >= self._orphans_at:
             self._orphans_at = now + ORPHAN_PAUSE
             self._todo.extend(self._hands.take_over())
+            self._tidy()
         while self._todo:
             for event in self._translate(self._todo.popleft()):
                 self._perform(self._brain.handle(event, time.monotonic()))
@@ -112,6 +114,10 @@ class Agent:
         if leave is None and not self._todo:
             self._wait(now)
         return leave
+
+    def _tidy(self) -> None:
+        if secret := self._callers.secret:
+            self._hands.tidy(lambda attempts: self._client.find_leftovers(attempts, secret=secret))
 
     def _wait(self, now: float) -> None:
         times = [self._brain.find_next_time(now), self._orphans_at, self._watcher.find_next_time()]
@@ -133,6 +139,8 @@ class Agent:
             return self._hands.note_exit(message)
         if isinstance(message, Staged):
             return self._hands.start(message, self._reaper)
+        if isinstance(message, events.Registered):
+            self._tidy()
         return [message]
 
     def _perform(self, instructions: list[events.Instruction]) -> events.Leave | None:

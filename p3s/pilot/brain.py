@@ -71,9 +71,8 @@ class Brain(Planner):
             case events.Answered():
                 return self._take_answer(event, now)
             case events.Exited():
-                held = self.roster.held[event.attempt]
-                held.exited, held.kill_at, self._activity = True, float("inf"), now
-                return [events.Settle(event.attempt, look=held.end is None)]
+                self._activity = now
+                return [events.Settle(event.attempt, look=self.roster.note_exit(event.attempt, now, self._lease_end))]
             case events.Ended():
                 return self._take_end(event, now)
             case events.Began():

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 __all__ = ["Guard"]
@@ -25,6 +26,7 @@ class Guard:
     def __init__(self, pilot: str) -> None:
         self._mark = f"P3S_PILOT_UUID={pilot}"
         self._payloads: dict[int, bool] = {}
+        self._lease_end = float("inf")
         self._process = self._start()
 
     @property
@@ -36,6 +38,7 @@ class Guard:
         """Tell of a payload that runs."""
         self._payloads[pid] = exclusive
         self._write(f"+ {pid} {int(exclusive)}\n")
+        self._tell_lease()
 
     def remove(self, pid: int) -> None:
         """Tell that a payload ended."""
@@ -44,8 +47,8 @@ class Guard:
 
     def renew(self, seconds: float) -> None:
         """Tell for how long the lease holds; only exclusive payloads hang on it."""
-        if any(self._payloads.values()):
-            self._write(f"r {seconds}\n")
+        self._lease_end = time.monotonic() + seconds
+        self._tell_lease()
 
     def restart(self) -> None:
         """Start another keeper in place of one that ended."""
@@ -53,6 +56,7 @@ class Guard:
         self._process = self._start()
         for pid, exclusive in self._payloads.items():
             self._write(f"+ {pid} {int(exclusive)}\n")
+        self._tell_lease()
 
     def close(self) -> None:
         """Let the keeper look once more and go."""
@@ -72,6 +76,10 @@ class Guard:
             bufsize=0,
             start_new_session=True,
         )
+
+    def _tell_lease(self) -> None:
+        if any(self._payloads.values()) and self._lease_end != float("inf"):
+            self._write(f"r {self._lease_end - time.monotonic()}\n")
 
     def _write(self, line: str) -> None:
         assert self._process.stdin is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from p3s.pilot import events
 from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.pilot.kill import kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
+from p3s.pilot.leftovers import delete_folders, delete_rivals, tidy_sandboxes
 from p3s.pilot.processes import read_process
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from p3s.pilot.options import PilotOptions
     from p3s.pilot.outbox import Outbox
     from p3s.pilot.reaper import Exit, Reaper
-    from p3s.wire import JobOrder
+    from p3s.wire import JobOrder, Leftover
 
 __all__ = ["BlobStore", "Hands", "Staged"]
 
@@ -226,6 +226,20 @@ class Hands:
             found.append(events.Recovered(record.report, uploads, publishes, record.accepted))
         return found
 
+    def tidy(self, ask: Callable[[list[str]], list[Leftover]]) -> None:
+        """Delete what dead pilots left in the same work folder and nobody needs, in the pool."""
+        if not self._options.keep:
+            self._pool.submit(self._tidy, ask)
+
+    def _tidy(self, ask: Callable[[list[str]], list[Leftover]]) -> None:
+        try:
+            number = tidy_sandboxes(self._outbox.find_abandoned(), self._options.data, ask)
+        except (OSError, P3sError) as error:
+            self._note(f"folders of dead pilots are not cleared away yet: {error}")
+            return
+        if number:
+            self._note(f"cleared away folders of {number} attempts whose pilots had died")
+
     def find_work(self, attempt: str) -> Work | None:
         """Return an attempt that is in hand."""
         return self._works.get(attempt)
@@ -283,15 +297,21 @@ class Hands:
     def _clean_up(self, attempt: str, *, outputs: bool) -> None:
         work = self._works.pop(attempt, None)
         folders: list[Path] = []
+        rivals: Path | None = None
         if work is not None:
+            if not outputs and work.order.outputs and work.order.number > 1:
+                rivals = work.sandbox.folder
             folders = [work.sandbox.path] * (not self._options.keep)
             if outputs and work.order.outputs:
                 folders.append(work.sandbox.folder)
         elif (record := self._outbox.read(attempt)) is not None:
             folders = [record.sandbox] * (not self._options.keep) + [record.folder] * outputs
+            rivals = None if outputs else record.folder
         self._outbox.delete(attempt)
         if folders:
-            self._pool.submit(_delete, folders)
+            self._pool.submit(delete_folders, folders)
+        if rivals is not None:
+            self._pool.submit(delete_rivals, rivals)
 
 
 def _make_failure(work: Work, failure: AttemptFailed) -> AttemptReport:
@@ -302,9 +322,3 @@ def _make_failure(work: Work, failure: AttemptFailed) -> AttemptReport:
         reason=failure.reason,
         message=str(failure)[:4000],
     )
-
-
-def _delete(folders: list[Path]) -> None:
-    for folder in folders:
-        # A payload may have taken away its own permissions; what cannot be deleted stays, and harms nobody.
-        shutil.rmtree(folder, ignore_errors=True)

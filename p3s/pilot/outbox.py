@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from p3s.pilot.leftovers import is_uuid
 from p3s.pilot.outputs import sync_folder
 from p3s.wire import AttemptReport
 
@@ -132,8 +133,6 @@ class Outbox:
                 continue
             records = sorted(folder.glob("*.json"))
             if not records:
-                # Its owner left nothing; sandboxes of payloads that died with it are of no use to anybody.
-                shutil.rmtree(self._work / folder.name, ignore_errors=True)
                 if not any(folder.glob("*.damaged")):
                     shutil.rmtree(folder, ignore_errors=True)
                 os.close(lock)
@@ -149,6 +148,20 @@ class Outbox:
                     continue
                 self._places[record.report.attempt] = path
                 yield record
+
+    def find_abandoned(self) -> list[Path]:
+        """Return the sandboxes of attempts that died with their pilots and left no record."""
+        return [
+            sandbox
+            for owner in self._work.iterdir()
+            if is_uuid(owner.name) and self._is_dead(owner.name)
+            for sandbox in owner.iterdir()
+            if sandbox.name not in self._places
+        ]
+
+    def _is_dead(self, pilot: str) -> bool:
+        folder = self._own.parent / pilot
+        return folder != self._own and (folder in self._locks or not folder.exists())
 
     def close(self) -> None:
         """Let go of all folders; those without records are deleted."""

@@ -20,6 +20,7 @@ __all__ = ["End", "Held", "Roster"]
 End: TypeAlias = Literal["timelimit", "stopped", "handed-back"]
 
 _NEVER = float("inf")
+LEASE_OVER = "exclusive, and the lease is over"
 
 
 @dataclass(slots=True)
@@ -162,7 +163,7 @@ class Roster:
         decisions: list[Instruction] = []
         for attempt, held in self.held.items():
             if held.order.exclusive and held.end is None and now >= lease_end:
-                decisions += self.end(attempt, "handed-back", "exclusive, and the lease is over", now, force=True)
+                decisions += self.end(attempt, "handed-back", LEASE_OVER, now, force=True)
             elif now >= held.due and held.end is None:
                 message = f"the time limit of {held.order.timelimit:g} s is over"
                 decisions += [Note(f"attempt {attempt}: {message}"), *self.end(attempt, "timelimit", message, now)]
@@ -170,6 +171,30 @@ class Roster:
                 held.kill_at = _NEVER
                 decisions.append(Stop(attempt, force=True, reason=held.message))
         return decisions
+
+    def note_exit(self, attempt: str, now: float, lease_end: float) -> bool:
+        """Take in that a payload's first process ended.
+
+        Parameters
+        ----------
+        attempt : str
+            Which.
+        now : float
+            The time.
+        lease_end : float
+            When the keeper began to kill exclusive payloads.
+
+        Returns
+        -------
+        bool
+            Whether its outputs may count: it was not ended, or succeeded before its hand-back took hold.
+        """
+        held = self.held[attempt]
+        if held.order.exclusive and held.end is None and now >= lease_end:
+            # The keeper was quicker than this pilot, which was cut off or frozen: no fault of the payload.
+            held.end, held.message = "handed-back", LEASE_OVER
+        held.exited, held.kill_at = True, _NEVER
+        return held.end in {None, "handed-back"}
 
     def find_next_time(self, lease_end: float) -> float:
         """Return when `watch_clock` has something to do; infinity for never."""

@@ -104,6 +104,7 @@ NEEDS: dict[str, frozenset[Role]] = {
     "api.store_blob": frozenset({Role.SELF}),
     "api.register_pilot": frozenset({Role.PILOT, Role.ADMIN}),
     "api.exchange": frozenset({Role.SELF}),
+    "api.find_leftovers": frozenset({Role.SELF}),
 }
 
 

@@ -136,6 +136,27 @@ class ExchangeBody(Request):
     lifetime: float | None = Field(default=None, ge=0)
 
 
+class LeftoversBody(Request):
+    """Ask what became of attempts that dead pilots left folders of."""
+
+    attempts: list[Uuid] = Field(max_length=1000)
+
+
+class Leftover(Reply):
+    """An attempt that is over for good: its sandbox may go and, if it was `rejected`, its outputs."""
+
+    attempt: str
+    workflow: str
+    job_name: str
+    rejected: bool
+
+
+class LeftoversReply(Reply):
+    """Those of the attempts that nothing can come of any more."""
+
+    items: list[Leftover]
+
+
 class BundleEntry(Reply):
     """A file to be unpacked into the sandbox; fetch its content by digest."""
 

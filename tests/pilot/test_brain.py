@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -264,6 +265,26 @@ def test_time_limit() -> None:
     assert [(report.kind, report.reason, report.signal) for report in reports] == [("failed", Reason.TIMELIMIT, 9)]
 
 
+def test_exclusive_ended_by_the_keeper() -> None:
+    """What the keeper killed at the lease's end is handed back, even if its end is heard before the clock is read."""
+    brain, order = make_brain(slots=1), make_order(exclusive=True)
+    take(brain, order)
+    brain.handle(events.Exited(order.attempt), 61.0)
+    brain.handle(make_end(order, kind="failed", reason=Reason.SIGNAL, signal=9), 61.0)
+    assert [(report.kind, report.reason) for report in brain.ledger.take()] == [("handed-back", None)]
+
+
+def test_success_outlives_its_hand_back() -> None:
+    """A payload that succeeds while it is being handed back keeps its outputs and counts."""
+    brain, order = make_brain(slots=1), make_order()
+    take(brain, order)
+    brain.handle(events.Interrupted(), 1.0)
+    brain.handle(events.Interrupted(), 1.0)
+    assert brain.handle(events.Exited(order.attempt), 1.1) == [events.Settle(order.attempt, look=True)]
+    brain.handle(make_end(order), 1.1)
+    assert [report.kind for report in brain.ledger.take()][-1] == "succeeded"
+
+
 def fail_to_start(brain: Brain, order: JobOrder, now: float) -> None:
     """Let a job's payload not start, and have that reported."""
     answer(brain, find_call(brain.plan(now)), now, jobs=[order])
@@ -325,6 +346,47 @@ def test_exclusive_dies_with_the_lease() -> None:
     brain.handle(events.CallFailed(call.channel, call.body, "away", "lost"), 1.0)
     stops = [one for one in brain.plan(60.0) if isinstance(one, events.Stop)]
     assert [(stop.attempt, stop.force) for stop in stops] == [(orders[0].attempt, True)]
+
+
+def test_ten_minutes_without_a_server() -> None:
+    """At default settings an outage of ten minutes ends no payload but exclusive ones; results are told afterwards."""
+    brain, end, now = make_brain(slots=4), 600.0, 0.0
+    orders = [make_order(timelimit=3600.0) for _ in range(3)] + [make_order(timelimit=3600.0, exclusive=True)]
+    short, *others, exclusive = orders
+    answer(brain, find_call(brain.plan(0.0)), 0.0, jobs=orders)
+    for order in orders:
+        brain.handle(events.Began(order.attempt), 0.0)
+    told: list[AttemptReport] = []
+    stops: list[tuple[str, float]] = []
+    calls: list[float] = []
+    while now < end + 60 and not told:
+        for one in brain.plan(now):
+            match one:
+                case events.Call(channel, body) if now < end:
+                    calls.append(now)
+                    brain.handle(events.CallFailed(channel, body, "away", "refused"), now)
+                case events.Call(body=body):
+                    told += [report for report in body.reports if report.kind == "succeeded"]
+                    answer(brain, one, now)
+                case events.Stop(attempt):
+                    stops.append((attempt, now))
+                    brain.handle(events.Exited(attempt), now)
+                    brain.handle(make_end(exclusive, kind="failed", reason=Reason.SIGNAL, signal=9), now)
+                case events.Leave():
+                    raise AssertionError(one)
+                case _:
+                    pass
+        if now < 100 <= brain.find_next_time(now):
+            brain.handle(events.Exited(short.attempt), 100.0)
+            brain.handle(make_end(short), 100.0)
+        now = brain.find_next_time(now)
+    assert stops == [(exclusive.attempt, 60.0)]
+    assert [report.attempt for report in told] == [short.attempt]
+    assert now <= end + 40
+    assert all(order.attempt in brain.roster for order in others)
+    # Pauses grow to half a minute, and no two are of the same length.
+    pauses = [later - earlier for earlier, later in pairwise(calls) if later > 120]
+    assert 20 < min(pauses) < max(pauses) < 40
 
 
 def test_cycles() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from p3s.pilot.options import PilotOptions
 from p3s.pilot.outbox import Outbox, Publication, Record
 from p3s.pilot.processes import list_processes
 from p3s.pilot.publish import publish_file
-from p3s.wire import AttemptReport
+from p3s.wire import AttemptReport, Leftover, OutputOrder
 from tests.faults import Fault, FaultyTransport
 from tests.support.agents import run_agent, start_agent
 from tests.support.fake_server import FakeServer, make_order
@@ -101,6 +102,34 @@ def test_damaged_record(tmp_path: Path) -> None:
     assert run_agent(tmp_path, server) == 0
     assert server.count_finals() == 1
     assert [path.name for path in folder.glob("half*")] == ["half.damaged"]
+
+
+def test_folders_of_dead_pilots_are_cleared_away(tmp_path: Path) -> None:
+    """Of what dead pilots left, what was rejected goes; what may still count stays, and so does what was accepted."""
+    dead, workflow = str(uuid.uuid4()), str(uuid.uuid4())
+    rejected, accepted, open_one = (str(uuid.uuid4()) for _ in range(3))
+    outputs = {attempt: tmp_path / "data" / workflow / "job" / attempt for attempt in (rejected, accepted, open_one)}
+    sandboxes = {attempt: tmp_path / "work" / dead / attempt for attempt in outputs}
+    for folder in [*outputs.values(), *sandboxes.values()]:
+        folder.mkdir(parents=True)
+    server = FakeServer()
+    for attempt in (rejected, accepted):
+        server.leftovers[attempt] = Leftover(
+            attempt=attempt, workflow=workflow, job_name="job", rejected=attempt == rejected
+        )
+    assert run_agent(tmp_path, server) == 0
+    assert [attempt for attempt, folder in outputs.items() if folder.exists()] == [accepted, open_one]
+    assert [attempt for attempt, folder in sandboxes.items() if folder.exists()] == [open_one]
+
+
+def test_acceptance_clears_the_folders_of_other_attempts(tmp_path: Path) -> None:
+    """When a later attempt is accepted, what earlier ones of the job wrote is deleted, whoever their pilots were."""
+    output = OutputOrder(name="out", key="out", path="out", result=False)
+    order = make_order(run='echo new > "$out"', outputs=[output], number=2)
+    folder = tmp_path / "data" / order.workflow / order.job_name
+    (folder / str(uuid.uuid4())).mkdir(parents=True)
+    assert run_agent(tmp_path, FakeServer(orders=[order])) == 0
+    assert [path.name for path in folder.iterdir()] == [order.attempt]
 
 
 def test_same_pilot_twice(tmp_path: Path) -> None:

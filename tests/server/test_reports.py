@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from p3s.clock import read_clock
 from p3s.server.models import attempt, dataset, event, job
 from p3s.server.queries.jobs import show_job
+from p3s.server.queries.orders import find_leftovers
 from p3s.server.transitions.leases import end_silent_pilots
 from p3s.server.usecases.acts import store_blob
 from p3s.server.usecases.sweep import sweep
@@ -104,6 +105,34 @@ def test_late_success_counts_if_nobody_else_began(core):
     assert read_job(core, ident).state == "finished"
     with core.db.read() as connection:
         assert connection.execute(sa.select(attempt.c.state, attempt.c.reason)).one() == ("succeeded", None)
+
+
+def test_leftovers_are_told_once_nothing_can_come_of_them(core):
+    """A lost attempt may still succeed late, so its folder may go only when another one was made of its job."""
+    loaded = load_text(core, DIAMOND, externals=THERE)
+    gone, other = ScriptedPilot(core), ScriptedPilot(core)
+    (old,) = gone.claim()
+    asked = [old.attempt, "00000000-0000-0000-0000-000000000000"]
+
+    def ask():
+        with core.db.read() as connection:
+            return [
+                (one.attempt, one.workflow, one.job_name, one.rejected) for one in find_leftovers(connection, asked)
+            ]
+
+    assert ask() == []
+    lose(core, gone)
+    assert ask() == []
+    core.db.write(lambda connection: connection.execute(sa.update(job).values(not_before=0)))
+    sweep(core, leases=False)
+    (new,) = other.claim()
+    assert ask() == [(old.attempt, loaded.uuid, "reduce", True)]
+    other.succeed(new)
+    asked[1] = new.attempt
+    assert sorted(ask(), key=lambda one: one[3]) == [
+        (new.attempt, loaded.uuid, "reduce", False),
+        (old.attempt, loaded.uuid, "reduce", True),
+    ]
 
 
 def test_outputs_outside_the_fence_are_refused(core):

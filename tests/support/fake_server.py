@@ -18,6 +18,9 @@ from p3s.wire import (
     ExchangeBody,
     ExchangeReply,
     JobOrder,
+    Leftover,
+    LeftoversBody,
+    LeftoversReply,
     LogChunk,
     RegisterBody,
     RegisterReply,
@@ -63,6 +66,7 @@ class FakeServer:
     bodies: list[ExchangeBody] = field(default_factory=list)
     registrations: list[RegisterBody] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    leftovers: dict[str, Leftover] = field(default_factory=dict)
     superseded: set[str] = field(default_factory=set)
     stops: set[str] = field(default_factory=set)
     watched: set[str] = field(default_factory=set)
@@ -111,6 +115,10 @@ class FakeServer:
                 self.blobs[digest] = body or b""
                 return Answer(204)
             return Answer(200, self.blobs[digest])
+        if path == "leftovers":
+            asked = LeftoversBody.model_validate_json(body or b"").attempts
+            items = [self.leftovers[attempt] for attempt in asked if attempt in self.leftovers]
+            return Answer(200, LeftoversReply(items=items).model_dump_json().encode())
         reply = self._exchange(ExchangeBody.model_validate_json(body or b""))
         return Answer(200, reply.model_dump_json().encode())
 

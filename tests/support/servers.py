@@ -48,6 +48,8 @@ class System:
     port: int = field(default_factory=find_port)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     server: subprocess.Popen[bytes] | None = None
+    #: Settings of all processes, as environment variables.
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -64,13 +66,14 @@ class System:
     @property
     def env(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
-        return kept | {
+        own = {
             "HOME": str(self.folder),
             "P3S_HOME": str(self.home),
             "P3S_SERVER": self.url,
             "PYTHONUNBUFFERED": "1",
             "COVERAGE_PROCESS_START": os.environ.get("COVERAGE_PROCESS_START", ""),
         }
+        return kept | own | self.settings
 
     @property
     def client(self) -> Client:

@@ -9,6 +9,7 @@ from p3s.engine.states import PilotStatus
 from p3s.errors import NotFound
 from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.queries.find import find_row
+from p3s.server.queries.orders import find_leftovers as query_leftovers
 from p3s.server.queries.pilots import list_hosts as query_hosts
 from p3s.server.queries.pilots import list_pilots as query_pilots
 from p3s.server.queries.pilots import view_pilot
@@ -21,6 +22,8 @@ from p3s.wire import (
     ExchangeBody,
     ExchangeReply,
     HostList,
+    LeftoversBody,
+    LeftoversReply,
     PilotList,
     PilotView,
     RegisterBody,
@@ -109,6 +112,13 @@ def register_pilot(body: RegisterBody) -> RegisterReply:
 def exchange(ident: str, body: ExchangeBody) -> ExchangeReply:
     """Report, acknowledge and ask: the one call of a pilot."""
     return calls.exchange(core(), ident, g.secret, body)
+
+
+@endpoint("POST", "/leftovers", takes=LeftoversBody, gives=LeftoversReply)
+def find_leftovers(body: LeftoversBody) -> LeftoversReply:
+    """Tell which of the attempts, left behind by dead pilots, nothing can come of any more."""
+    with core().db.read() as connection:
+        return LeftoversReply(items=query_leftovers(connection, body.attempts))
 
 
 @endpoint("GET", "/blobs/<digest>")

@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.states import AttemptState, DatasetState
+from p3s.engine.states import FINAL_ATTEMPT, FINAL_JOB, AttemptState, DatasetState
 from p3s.server.models import attempt, bundle_file, dataset, job, job_input, job_spec, workflow
 from p3s.server.secrets import derive_attempt_token
-from p3s.wire import BundleEntry, InputOrder, JobOrder, OutputOrder
+from p3s.wire import BundleEntry, InputOrder, JobOrder, Leftover, OutputOrder
 
-__all__ = ["read_orders"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["find_leftovers", "read_orders"]
+
+
+def find_leftovers(connection: sa.Connection, attempts: Sequence[str]) -> list[Leftover]:
+    """Return those of the attempts that nothing can come of any more.
+
+    An attempt that was lost may still succeed late as long as no other was made of its job, so it is not among them.
+    """
+    rows = connection.execute(
+        sa.select(
+            attempt.c.uuid,
+            attempt.c.state,
+            workflow.c.uuid.label("workflow_uuid"),
+            job.c.name,
+        )
+        .join(job, job.c.id == attempt.c.job_id)
+        .join(workflow, workflow.c.id == job.c.workflow_id)
+        .where(
+            attempt.c.uuid.in_(attempts),
+            attempt.c.state.in_(FINAL_ATTEMPT),
+            sa.or_(
+                attempt.c.state != AttemptState.LOST,
+                attempt.c.number < job.c.attempt,
+                job.c.state.in_(FINAL_JOB),
+            ),
+        )
+    )
+    return [
+        Leftover(
+            attempt=row.uuid,
+            workflow=row.workflow_uuid,
+            job_name=row.name,
+            rejected=row.state != AttemptState.SUCCEEDED,
+        )
+        for row in rows
+    ]
 
 
 def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: str) -> list[JobOrder]:

@@ -1,0 +1,76 @@
+"""Folders of attempts whose pilot died: deleted when the server says that nothing can come of them any more."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from p3s.wire import Leftover
+
+__all__ = ["delete_folders", "delete_rivals", "is_uuid", "tidy_sandboxes"]
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: Attempts in one question.
+BATCH = 1000
+
+
+def tidy_sandboxes(sandboxes: Sequence[Path], data: Path, ask: Callable[[list[str]], list[Leftover]]) -> int:
+    """Delete sandboxes that dead pilots left, and the outputs of those attempts that were not accepted.
+
+    Parameters
+    ----------
+    sandboxes : sequence of Path
+        ``<work>/<pilot>/<attempt>``.
+    data : Path
+        The folder of outputs, ``<data>/<workflow>/<job>/<attempt>``.
+    ask : callable
+        Asks the server which of the attempts nothing can come of any more.
+
+    Returns
+    -------
+    int
+        How many attempts were cleared away; the others are for a later time.
+    """
+    paths = {path.name: path for path in sandboxes[:BATCH]}
+    found = ask(list(paths)) if paths else []
+    for one in found:
+        sandbox = paths[one.attempt]
+        # Outputs first: after a crash in between, the sandbox still asks for them.
+        if one.rejected:
+            delete_folders([data / one.workflow / one.job_name / one.attempt])
+        delete_folders([sandbox])
+        with contextlib.suppress(OSError):
+            sandbox.parent.rmdir()
+    return len(found)
+
+
+def delete_rivals(folder: Path) -> None:
+    """Delete the outputs of all other attempts of a job one of whose attempts was accepted.
+
+    Parameters
+    ----------
+    folder : Path
+        The accepted attempt's folder. A job is accepted once, so nothing beside it can ever count.
+    """
+    with contextlib.suppress(OSError):
+        delete_folders([other for other in folder.parent.iterdir() if other != folder and is_uuid(other.name)])
+
+
+def is_uuid(name: str) -> bool:
+    """Tell whether a folder's name is that of a pilot or an attempt."""
+    return _UUID.fullmatch(name) is not None
+
+
+def delete_folders(folders: Iterable[Path]) -> None:
+    """Delete folders with all that is in them.
+
+    A payload may have taken away its own permissions; what cannot be deleted stays, and harms nobody.
+    """
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
