@@ -146,6 +146,13 @@ def test_files_named_in_texts_exist():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_tests_named_in_texts_exist():
+    """Every test that a text names is there."""
+    for page in TEXTS:
+        for name, test in re.findall(r"(tests/[\w/]+\.py)::(\w+)", page.read_text()):
+            assert f"def {test}(" in (ROOT / name).read_text(), f"{page.name} names {name}::{test}"
+
+
 def test_commands_named_in_texts_exist():
     """Whatever a text calls `p3s WORD ...` is a command or a group of commands."""
     for page in TEXTS:
