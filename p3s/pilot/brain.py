@@ -84,7 +84,7 @@ class Brain(Planner):
                 self._registering = False
                 self._idle_since = now
                 self.link.accept_terms(event.reply, now)
-                return [events.Refresh(now, self.link.lease)]
+                return [events.Refresh(self.link.heard, self.link.lease)]
             case events.RegisterFailed():
                 return self._take_refusal(event, now)
             case events.Uploaded():
@@ -120,7 +120,8 @@ class Brain(Planner):
         self._nonsense = 0
         is_newest = event.body.claim == self.link.claim
         fits = self.link.note_answer(event, now)
-        decisions: list[Instruction] = [events.Refresh(event.sent, self.link.lease)]
+        # A call that the server held may be answered after later ones: it renews nothing.
+        decisions: list[Instruction] = [events.Refresh(self.link.heard, self.link.lease)]
         self.ledger.suspicious = False
         for instruction in self.ledger.note_verdicts(event.body.reports, reply.verdicts):
             decisions += self._stop_or(instruction, now)

@@ -348,6 +348,20 @@ def test_exclusive_dies_with_the_lease() -> None:
     assert [(stop.attempt, stop.force) for stop in stops] == [(orders[0].attempt, True)]
 
 
+def test_late_answer_of_a_held_call_shortens_no_lease() -> None:
+    """The keeper is told of the newest call that was answered, in whatever order the answers come."""
+    brain, order = make_brain(slots=2), make_order(exclusive=True)
+    held = find_call(brain.plan(0.0))
+    answer(brain, held, 0.0, jobs=[order])
+    brain.handle(events.Began(order.attempt), 0.0)
+    answer(brain, find_call(brain.plan(0.1)), 0.1)
+    held = find_call(brain.plan(0.2))
+    assert held.body.wait > 0
+    quick = find_call(brain.plan(10.3))
+    assert events.Refresh(10.3, 60) in answer(brain, quick, 10.4, sent=10.3)
+    assert events.Refresh(10.3, 60) in answer(brain, held, 10.5, sent=0.2)
+
+
 def test_ten_minutes_without_a_server() -> None:
     """At default settings an outage of ten minutes ends no payload but exclusive ones; results are told afterwards."""
     brain, end, now = make_brain(slots=4), 600.0, 0.0
