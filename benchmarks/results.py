@@ -95,7 +95,12 @@ def make_tables(results: Iterable[Result]) -> str:
     for (case, unit), rows in by_case.items():
         is_rate = unit.endswith("/s")
         rows.sort(key=lambda row: -row.median if is_rate else row.median)
-        lines = [f"### {case} ({unit})", "", "| system | median | min | max | n | repeats |", "|---|---|---|---|---|---|"]
+        lines = [
+            f"### {case} ({unit})",
+            "",
+            "| system | median | min | max | n | repeats |",
+            "|---|---|---|---|---|---|",
+        ]
         lines += [
             f"| {row.system} | {_show(row.median)} | {_show(row.min)} | {_show(row.max)} | {row.n} | {row.repeats} |"
             for row in rows

@@ -8,10 +8,42 @@ import sqlalchemy as sa
 
 from p3s.engine.states import AttemptState, DatasetState
 from p3s.server.models import attempt, bundle_file, dataset, job, job_input, job_spec, workflow
+from p3s.server.prepared import Prepared, among, param
 from p3s.server.secrets import derive_attempt_token
 from p3s.wire import BundleEntry, InputOrder, JobOrder, OutputOrder
 
 __all__ = ["read_orders"]
+
+
+_ORDERS = Prepared(
+    sa.select(
+        attempt.c.uuid,
+        attempt.c.number,
+        job.c.id.label("job_id"),
+        job.c.uuid.label("job_uuid"),
+        job.c.name,
+        job.c.owner,
+        job.c.jobtype,
+        job.c.timelimit,
+        job_spec.c.body,
+        workflow.c.uuid.label("workflow_uuid"),
+        workflow.c.name.label("workflow_name"),
+        workflow.c.params,
+        workflow.c.bundle_id,
+    )
+    .join(job, job.c.id == attempt.c.job_id)
+    .join(job_spec, job_spec.c.job_id == job.c.id)
+    .join(workflow, workflow.c.id == job.c.workflow_id)
+    .where(
+        attempt.c.pilot_id == param("pilot", sa.BigInteger),
+        attempt.c.claim == param("claim", sa.Integer),
+        # Written out, so that the index of open attempts is used whatever the parameters.
+        attempt.c.state.in_(
+            sa.literal_column(f"'{state}'") for state in (AttemptState.DISPATCHED, AttemptState.RUNNING)
+        ),
+    )
+    .order_by(attempt.c.id)
+)
 
 
 def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: str) -> list[JobOrder]:
@@ -26,32 +58,7 @@ def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: st
     secret : str
         The server's secret, from which attempt tokens are derived.
     """
-    rows = connection.execute(
-        sa.select(
-            attempt.c.uuid,
-            attempt.c.number,
-            job.c.id.label("job_id"),
-            job.c.uuid.label("job_uuid"),
-            job.c.name,
-            job.c.owner,
-            job.c.jobtype,
-            job.c.timelimit,
-            job_spec.c.body,
-            workflow.c.uuid.label("workflow_uuid"),
-            workflow.c.name.label("workflow_name"),
-            workflow.c.params,
-            workflow.c.bundle_id,
-        )
-        .join(job, job.c.id == attempt.c.job_id)
-        .join(job_spec, job_spec.c.job_id == job.c.id)
-        .join(workflow, workflow.c.id == job.c.workflow_id)
-        .where(
-            attempt.c.pilot_id == pilot_id,
-            attempt.c.claim == claim,
-            attempt.c.state.in_((AttemptState.DISPATCHED, AttemptState.RUNNING)),
-        )
-        .order_by(attempt.c.id)
-    ).all()
+    rows = _ORDERS.run(connection, pilot=pilot_id, claim=claim)
     inputs = _read_inputs(connection, [row.job_id for row in rows if row.body.get("inputs")])
     outputs = _read_results(connection, [row.job_id for row in rows if row.body.get("outputs")])
     bundles = _read_bundles(connection, {row.bundle_id for row in rows if row.bundle_id is not None})
@@ -122,40 +129,49 @@ def _build_order(
     )
 
 
+_INPUTS = Prepared(
+    sa.select(
+        job_input.c.job_id,
+        job_input.c.name,
+        job_input.c.key,
+        dataset.c.state,
+        dataset.c.place,
+        dataset.c.size,
+        dataset.c.checksum,
+    )
+    .join(dataset, dataset.c.id == job_input.c.dataset_id)
+    .where(among(job_input.c.job_id, "jobs"))
+    .order_by(job_input.c.id)
+)
+
+
 def _read_inputs(connection: sa.Connection, jobs: list[int]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {}
     if jobs:
-        statement = (
-            sa.select(
-                job_input.c.job_id,
-                job_input.c.name,
-                job_input.c.key,
-                dataset.c.state,
-                dataset.c.place,
-                dataset.c.size,
-                dataset.c.checksum,
-            )
-            .join(dataset, dataset.c.id == job_input.c.dataset_id)
-            .where(job_input.c.job_id.in_(jobs))
-            .order_by(job_input.c.id)
-        )
-        for row in connection.execute(statement):
+        for row in _INPUTS.run(connection, jobs=jobs):
             found.setdefault(row.job_id, []).append(row)
     return found
 
 
+_RESULTS = Prepared(
+    sa.select(dataset.c.producer_id, dataset.c.key).where(among(dataset.c.producer_id, "jobs"), dataset.c.result)
+)
+
+
 def _read_results(connection: sa.Connection, jobs: list[int]) -> set[tuple[int, str]]:
-    if not jobs:
-        return set()
-    statement = sa.select(dataset.c.producer_id, dataset.c.key).where(dataset.c.producer_id.in_(jobs), dataset.c.result)
-    return {(row.producer_id, row.key) for row in connection.execute(statement)}
+    rows = _RESULTS.run(connection, jobs=jobs) if jobs else []
+    return {(row.producer_id, row.key) for row in rows}
+
+
+_BUNDLES = Prepared(
+    sa.select(bundle_file).where(among(bundle_file.c.bundle_id, "bundles")).order_by(bundle_file.c.path)
+)
 
 
 def _read_bundles(connection: sa.Connection, bundles: set[int]) -> dict[int, list[BundleEntry]]:
     found: dict[int, list[BundleEntry]] = {}
     if bundles:
-        statement = sa.select(bundle_file).where(bundle_file.c.bundle_id.in_(bundles)).order_by(bundle_file.c.path)
-        for row in connection.execute(statement):
+        for row in _BUNDLES.run(connection, bundles=sorted(bundles)):
             entry = BundleEntry(path=row.path, digest=row.digest, executable=row.executable)
             found.setdefault(row.bundle_id, []).append(entry)
     return found
