@@ -26,6 +26,8 @@ class _Among(sa.ColumnElement[bool]):
     """A column's value is one of a list given at each run, in a text that does not depend on the list's length."""
 
     inherit_cache = True
+    #: Else SQLAlchemy would write "= 1" behind it, and SQLite would read the whole table.
+    _is_implicitly_boolean = True
 
     def __init__(self, column: sa.ColumnElement[Any], name: str) -> None:
         self.type = sa.Boolean()

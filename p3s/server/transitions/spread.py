@@ -263,7 +263,10 @@ _SETTLE = Prepared(
         workflow.c.failures,
         workflow.c.cancelled_by,
         sa.exists()
-        .where(job.c.workflow_id == workflow.c.id, job.c.state == JobState.CANCELLED, job.c.tolerated.is_(False))
+        # Not by the index of states: that would read the cancelled jobs of all workflows.
+        .where(
+            job.c.workflow_id == workflow.c.id, job.c.state.concat("") == JobState.CANCELLED, job.c.tolerated.is_(False)
+        )
         .label("cancelled"),
     ).where(among(workflow.c.id, "ids"), workflow.c.remaining == 0, workflow.c.state != WorkflowState.LOADING)
 )
