@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from p3s.errors import BadInput, Unavailable
@@ -25,6 +25,8 @@ Result = TypeVar("Result")
 
 #: A transaction that met a deadlock or a serialisation failure is run again this often.
 TRIES = 6
+#: Seconds after which a connection of PostgreSQL that nobody used is asked whether it is still there.
+IDLE = 1.0
 #: One number for all p3s servers on a PostgreSQL database: who holds it, sweeps.
 SWEEPER_LOCK = 0x703373
 
@@ -81,8 +83,6 @@ class Database:
             options["connect_args"] = {"check_same_thread": False, "timeout": 30}
             # A QueuePool would keep a memory database apart per connection; only files are supported.
             options["poolclass"] = sa.QueuePool
-        else:
-            options["pool_pre_ping"] = True
         try:
             self.engine = sa.create_engine(self.address, **options)
         except ModuleNotFoundError as error:
@@ -94,6 +94,9 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "checkin", _note_use)
+            event.listen(self.engine, "checkout", _check_idle)
         self._writes = self.engine.execution_options(p3s_write=True)
 
     @property
@@ -181,6 +184,22 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     write = connection.get_execution_options().get("p3s_write", False)
     # A deferred transaction that reads and then writes fails at once when another wrote between.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _note_use(_connection: object, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _check_idle(connection: Any, record: Any, _proxy: object) -> None:
+    # SQLAlchemy's own ping asks at each use, which costs as much as a statement. A connection that breaks within a
+    # second of its last use fails like one that breaks during it: a write is tried again, a reader is told to.
+    if time.monotonic() - record.info.get("used", time.monotonic()) < IDLE:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except Exception as error:
+        raise InvalidatePoolError("the connection has gone") from error
 
 
 #: PostgreSQL: serialisation failure, deadlock, lost connections and the shutdown classes.

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from p3s.engine.states import FINAL_ATTEMPT, FINAL_JOB, AttemptState, DatasetState
 from p3s.server.models import attempt, bundle_file, dataset, job, job_input, job_spec, workflow
+from p3s.server.prepared import Prepared, among, param
 from p3s.server.secrets import derive_attempt_token
 from p3s.wire import BundleEntry, InputOrder, JobOrder, Leftover, OutputOrder
 
@@ -52,6 +53,37 @@ def find_leftovers(connection: sa.Connection, attempts: Sequence[str]) -> list[L
     ]
 
 
+_ORDERS = Prepared(
+    sa.select(
+        attempt.c.uuid,
+        attempt.c.number,
+        job.c.id.label("job_id"),
+        job.c.uuid.label("job_uuid"),
+        job.c.name,
+        job.c.owner,
+        job.c.jobtype,
+        job.c.timelimit,
+        job_spec.c.body,
+        workflow.c.uuid.label("workflow_uuid"),
+        workflow.c.name.label("workflow_name"),
+        workflow.c.params,
+        workflow.c.bundle_id,
+    )
+    .join(job, job.c.id == attempt.c.job_id)
+    .join(job_spec, job_spec.c.job_id == job.c.id)
+    .join(workflow, workflow.c.id == job.c.workflow_id)
+    .where(
+        attempt.c.pilot_id == param("pilot", sa.BigInteger),
+        attempt.c.claim == param("claim", sa.Integer),
+        # Written out, so that the index of open attempts is used whatever the parameters.
+        attempt.c.state.in_(
+            sa.literal_column(f"'{state}'") for state in (AttemptState.DISPATCHED, AttemptState.RUNNING)
+        ),
+    )
+    .order_by(attempt.c.id)
+)
+
+
 def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: str) -> list[JobOrder]:
     """Return the orders of one claim whose attempts are still open, in the order of work.
 
@@ -64,32 +96,7 @@ def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: st
     secret : str
         The server's secret, from which attempt tokens are derived.
     """
-    rows = connection.execute(
-        sa.select(
-            attempt.c.uuid,
-            attempt.c.number,
-            job.c.id.label("job_id"),
-            job.c.uuid.label("job_uuid"),
-            job.c.name,
-            job.c.owner,
-            job.c.jobtype,
-            job.c.timelimit,
-            job_spec.c.body,
-            workflow.c.uuid.label("workflow_uuid"),
-            workflow.c.name.label("workflow_name"),
-            workflow.c.params,
-            workflow.c.bundle_id,
-        )
-        .join(job, job.c.id == attempt.c.job_id)
-        .join(job_spec, job_spec.c.job_id == job.c.id)
-        .join(workflow, workflow.c.id == job.c.workflow_id)
-        .where(
-            attempt.c.pilot_id == pilot_id,
-            attempt.c.claim == claim,
-            attempt.c.state.in_((AttemptState.DISPATCHED, AttemptState.RUNNING)),
-        )
-        .order_by(attempt.c.id)
-    ).all()
+    rows = _ORDERS.run(connection, pilot=pilot_id, claim=claim)
     inputs = _read_inputs(connection, [row.job_id for row in rows if row.body.get("inputs")])
     outputs = _read_results(connection, [row.job_id for row in rows if row.body.get("outputs")])
     bundles = _read_bundles(connection, {row.bundle_id for row in rows if row.bundle_id is not None})
@@ -160,40 +167,49 @@ def _build_order(
     )
 
 
+_INPUTS = Prepared(
+    sa.select(
+        job_input.c.job_id,
+        job_input.c.name,
+        job_input.c.key,
+        dataset.c.state,
+        dataset.c.place,
+        dataset.c.size,
+        dataset.c.checksum,
+    )
+    .join(dataset, dataset.c.id == job_input.c.dataset_id)
+    .where(among(job_input.c.job_id, "jobs"))
+    .order_by(job_input.c.id)
+)
+
+
 def _read_inputs(connection: sa.Connection, jobs: list[int]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {}
     if jobs:
-        statement = (
-            sa.select(
-                job_input.c.job_id,
-                job_input.c.name,
-                job_input.c.key,
-                dataset.c.state,
-                dataset.c.place,
-                dataset.c.size,
-                dataset.c.checksum,
-            )
-            .join(dataset, dataset.c.id == job_input.c.dataset_id)
-            .where(job_input.c.job_id.in_(jobs))
-            .order_by(job_input.c.id)
-        )
-        for row in connection.execute(statement):
+        for row in _INPUTS.run(connection, jobs=jobs):
             found.setdefault(row.job_id, []).append(row)
     return found
 
 
+_RESULTS = Prepared(
+    sa.select(dataset.c.producer_id, dataset.c.key).where(among(dataset.c.producer_id, "jobs"), dataset.c.result)
+)
+
+
 def _read_results(connection: sa.Connection, jobs: list[int]) -> set[tuple[int, str]]:
-    if not jobs:
-        return set()
-    statement = sa.select(dataset.c.producer_id, dataset.c.key).where(dataset.c.producer_id.in_(jobs), dataset.c.result)
-    return {(row.producer_id, row.key) for row in connection.execute(statement)}
+    rows = _RESULTS.run(connection, jobs=jobs) if jobs else []
+    return {(row.producer_id, row.key) for row in rows}
+
+
+_BUNDLES = Prepared(
+    sa.select(bundle_file).where(among(bundle_file.c.bundle_id, "bundles")).order_by(bundle_file.c.path)
+)
 
 
 def _read_bundles(connection: sa.Connection, bundles: set[int]) -> dict[int, list[BundleEntry]]:
     found: dict[int, list[BundleEntry]] = {}
     if bundles:
-        statement = sa.select(bundle_file).where(bundle_file.c.bundle_id.in_(bundles)).order_by(bundle_file.c.path)
-        for row in connection.execute(statement):
+        for row in _BUNDLES.run(connection, bundles=sorted(bundles)):
             entry = BundleEntry(path=row.path, digest=row.digest, executable=row.executable)
             found.setdefault(row.bundle_id, []).append(entry)
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -16,9 +17,11 @@ import sqlalchemy as sa
 from p3s.engine.states import AttemptState, JobState, Signal
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import attempt, job
+from p3s.server.prepared import InsertRows, Prepared, among, param
+from p3s.server.transitions.ledger import Preset
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
@@ -27,7 +30,7 @@ __all__ = ["Wish", "claim_jobs"]
 #: How often a claim looks again when others were quicker at what it found.
 LOOKS = 5
 #: Requirements looked through in one statement.
-GROUPS = 100
+GROUPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,52 +52,69 @@ class Wish:
     fits: dict[int, tuple[int, int]]
 
 
+#: Taken by one statement, so that nobody waits for rows that another claim holds.
+_FREE = sa.select(job.c.id).where(among(job.c.id, "ids"), job.c.state == JobState.DEFINED)
+_CLAIMED = Preset(
+    guard=job.c.id.in_(lock_rows(_FREE.correlate(None), skip_locked=True)),
+    attempt=job.c.attempt + 1,
+    started=sa.null(),
+    reason=sa.null(),
+    message="",
+)
+_MINT = InsertRows(attempt, ("uuid", "job_id", "pilot_id", "number", "claim", "state", "created"))
+
+
 def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> int:
     """Dispatch up to ``wish.want`` jobs to the pilot and return their number."""
     chosen: list[Any] = []
-    tried: set[int] = set()
+    tried: list[int] = []
     for _ in range(LOOKS):
         found = _choose(_find_candidates(ledger.connection, wish, tried), wish, chosen)
         if not found:
             break
-        tried.update(row.id for row in found)
-        locked = set(
-            ledger.connection.scalars(
-                lock_rows(
-                    sa.select(job.c.id).where(job.c.id.in_([row.id for row in found]), job.c.state == JobState.DEFINED),
-                    skip_locked=True,
-                )
-            )
-        )
-        chosen += [row for row in found if row.id in locked]
-        if len(locked) == len(found):
+        tried += [row.id for row in found]
+        moved = set(ledger.move("job", [row.id for row in found], Signal.CLAIM, preset=_CLAIMED))
+        chosen += [row for row in found if row.id in moved]
+        if len(moved) == len(found):
             break
-    return _mint(ledger, pilot_id, wish.number, chosen)
+    _mint(ledger, pilot_id, wish.number, chosen)
+    return len(chosen)
 
 
-def _find_candidates(connection: sa.Connection, wish: Wish, tried: Collection[int]) -> list[Any]:
+@cache
+def _prepare_candidates(groups: int) -> Prepared:
+    """Return a look at the first few jobs of each of so many requirements, in the order of work."""
+    parts = []
+    for place in range(groups):
+        first = (
+            sa.select(
+                job.c.id,
+                job.c.uuid,
+                job.c.requirement_id,
+                job.c.priority,
+                job.c.due,
+                job.c.rank,
+                job.c.attempt,
+            )
+            .where(
+                job.c.requirement_id == param(f"group{place}", sa.BigInteger),
+                job.c.state == sa.literal_column("'defined'"),
+                sa.not_(among(job.c.id, "tried")),
+            )
+            .order_by(job.c.priority.desc(), job.c.due, job.c.rank.desc(), job.c.id)
+            .limit(param("want", sa.Integer))
+        )
+        parts.append(sa.select(first.subquery()))
+    return Prepared(sa.union_all(*parts) if len(parts) > 1 else parts[0])
+
+
+def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int]) -> list[Any]:
     rows: list[Any] = []
     for group in split_batches(sorted(wish.fits), GROUPS):
-        parts = []
-        for ident in group:
-            first = (
-                sa.select(
-                    job.c.id,
-                    job.c.uuid,
-                    job.c.requirement_id,
-                    job.c.priority,
-                    job.c.due,
-                    job.c.rank,
-                    job.c.attempt,
-                )
-                .where(job.c.requirement_id == ident, job.c.state == sa.literal_column("'defined'"))
-                .order_by(job.c.priority.desc(), job.c.due, job.c.rank.desc(), job.c.id)
-                .limit(wish.want)
-            )
-            if tried:
-                first = first.where(job.c.id.not_in(tried))
-            parts.append(sa.select(first.subquery()))
-        rows += connection.execute(sa.union_all(*parts) if len(parts) > 1 else parts[0]).all()
+        # A few lengths, filled up with a requirement that no job has, serve all: each is compiled once.
+        size = 1 << (len(group) - 1).bit_length()
+        idents = {f"group{place}": ident for place, ident in enumerate([*group, *[0] * (size - len(group))])}
+        rows += _prepare_candidates(size).run(connection, tried=tried, want=wish.want, **idents)
     rows.sort(key=lambda row: (-row.priority, row.due, -row.rank, row.id))
     return rows
 
@@ -113,11 +133,7 @@ def _choose(rows: Sequence[Any], wish: Wish, chosen: Sequence[Any]) -> list[Any]
     return picked[len(chosen) :]
 
 
-def _mint(ledger: Ledger, pilot_id: int, number: int, rows: Sequence[Any]) -> int:
-    if not rows:
-        return 0
-    ids = [row.id for row in rows]
-    moved = set(ledger.move("job", ids, Signal.CLAIM, attempt=job.c.attempt + 1, started=None, reason=None, message=""))
+def _mint(ledger: Ledger, pilot_id: int, number: int, rows: Sequence[Any]) -> None:
     minted = [
         {
             "uuid": str(uuid.uuid4()),
@@ -129,10 +145,8 @@ def _mint(ledger: Ledger, pilot_id: int, number: int, rows: Sequence[Any]) -> in
             "created": ledger.now,
         }
         for row in rows
-        if row.id in moved
     ]
     for row in minted:
         ledger.note("attempt", str(row["uuid"]), Signal.CLAIM, after=str(row["state"]))
     if minted:
-        ledger.connection.execute(sa.insert(attempt), minted)
-    return len(minted)
+        _MINT.run(ledger.connection, minted)

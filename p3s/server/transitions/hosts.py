@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from p3s.engine.states import AttemptState
 from p3s.server.db import insert_missing
 from p3s.server.models import attempt, host, pilot
+from p3s.server.prepared import Prepared, param
 
 if TYPE_CHECKING:
     from p3s.server.transitions.ledger import Ledger
@@ -35,12 +36,19 @@ def record_burn(ledger: Ledger, pilot_id: int, job_id: int, reason: str) -> None
         write_ban(ledger, name, f"{len(burnt)} jobs in a row could not be run there, the last one: {reason}")
 
 
+_CLEAR = Prepared(
+    sa.update(host)
+    .where(
+        host.c.name == sa.select(pilot.c.host).where(pilot.c.id == param("pilot", sa.BigInteger())).scalar_subquery(),
+        sa.cast(host.c.burnt, sa.Text) != sa.literal_column("'[]'"),
+    )
+    .values(burnt=sa.literal_column("'[]'"))
+)
+
+
 def clear_burns(ledger: Ledger, pilot_id: int) -> None:
     """Note that a job succeeded on a pilot's host."""
-    name = sa.select(pilot.c.host).where(pilot.c.id == pilot_id).scalar_subquery()
-    ledger.connection.execute(
-        sa.update(host).where(host.c.name == name, sa.cast(host.c.burnt, sa.Text) != "[]").values(burnt=[])
-    )
+    _CLEAR.run(ledger.connection, pilot=pilot_id)
 
 
 def write_ban(ledger: Ledger, name: str, reason: str | None) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql import visitors
 
 from p3s.engine import states
 from p3s.server import models
 from p3s.server.db import split_batches
+from p3s.server.prepared import InsertRows, Prepared, among, param
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from p3s.engine.states import Signal
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Preset"]
 
 _TABLES: dict[str, tuple[sa.Table, Mapping[tuple[Any, Signal], Any]]] = {
     "job": (models.job, states.JOB),
@@ -27,6 +30,51 @@ _TABLES: dict[str, tuple[sa.Table, Mapping[tuple[Any, Signal], Any]]] = {
     "workflow": (models.workflow, states.WORKFLOW),
     "pilot": (models.pilot, states.PILOT),
 }
+
+_EVENTS = InsertRows(models.event, ("at", "noun", "uuid", "signal", "before", "after", "cause"))
+
+
+class Preset:
+    """Columns that a kind of move sets by expressions, and a condition on the row: a constant of its module.
+
+    Parameters
+    ----------
+    guard : sqlalchemy condition, optional
+        A further condition on the row.
+    **values
+        Expressions by column. Their parameters, made by `param`, are given with each move.
+    """
+
+    def __init__(self, guard: sa.ColumnElement[bool] | None = None, **values: Any) -> None:
+        self.guard = guard
+        self.values = values
+        every = [*values.values(), *([] if guard is None else [guard])]
+        found = (part for value in every if isinstance(value, sa.ClauseElement) for part in _find_parameters(value))
+        #: Names of the parameters.
+        self.names = frozenset(found)
+
+
+def _find_parameters(clause: sa.ClauseElement) -> list[str]:
+    return [part.key for part in visitors.iterate(clause) if isinstance(part, sa.BindParameter) and part.value is None]
+
+
+@cache
+def _prepare_move(
+    noun: str, before: StrEnum, after: StrEnum, names: tuple[str, ...], preset: Preset | None, *, each: bool
+) -> Prepared:
+    """Return the guarded move of rows between two states, made once for each kind of move."""
+    table = _TABLES[noun][0]
+    chosen = table.c.id == param("id_", table.c.id.type) if each else among(table.c.id, "ids")
+    values = {name: param(f"v_{name}", table.c[name].type) for name in names}
+    statement = (
+        sa.update(table)
+        .where(chosen, table.c.state == before)
+        .values(state=after, **values, **(preset.values if preset else {}))
+        .returning(table.c.id, table.c.uuid)
+    )
+    if preset is not None and preset.guard is not None:
+        statement = statement.where(preset.guard)
+    return Prepared(statement)
 
 
 @dataclass(slots=True)
@@ -48,7 +96,7 @@ class Ledger:
     rippling : bool
         Whether successors are left to be told in further transactions.
     ended : set of int
-        Workflows that became final.
+        Workflows of a DAG that became final: their run times are remembered.
     """
 
     connection: sa.Connection
@@ -70,6 +118,7 @@ class Ledger:
         expected: StrEnum | None = None,
         cause: str | None = None,
         guard: sa.ColumnElement[bool] | None = None,
+        preset: Preset | None = None,
         **values: Any,
     ) -> list[int]:
         """Move the rows `ids` by `signal` where their state admits it, and return the ids that moved.
@@ -88,21 +137,79 @@ class Ledger:
             Stands in the events instead of the ledger's own.
         guard : sqlalchemy condition, optional
             A further condition on the row.
+        preset : Preset, optional
+            Expressions to set, and a condition, of a kind of move that is frequent.
         **values
-            Columns to set with the state; values or expressions.
+            Columns to set with the state, values or expressions; and the parameters of `preset`.
         """
+        if not ids:
+            return []
         table, transitions = _TABLES[noun]
+        is_plain = guard is None and not any(isinstance(value, sa.ClauseElement) for value in values.values())
         moved: list[int] = []
         for after, sources in states.find_sources(transitions, signal).items():
             for before in sources:
                 if expected is not None and before is not expected:
                     continue
                 left = ids if not moved else sorted(set(ids) - set(moved))
+                step = (before, signal, after)
+                if is_plain or preset is not None:
+                    moved += self._move_prepared(noun, left, step, cause, preset, values)
+                    continue
                 for batch in split_batches(left):
-                    moved += self._move_batch(table, noun, batch, (before, signal, after), cause, guard, values)
+                    moved += self._move_batch(table, noun, batch, step, cause, guard, values)
                 if len(moved) == len(ids):
                     return moved
         return moved
+
+    def move_each(
+        self,
+        noun: str,
+        signal: Signal,
+        rows: Mapping[int, Mapping[str, Any]],
+        /,
+        *,
+        expected: StrEnum,
+        preset: Preset | None = None,
+    ) -> list[int]:
+        """Move rows that are in state `expected`, each with values of its own, and return the ids that moved.
+
+        Parameters
+        ----------
+        noun, signal, expected, preset
+            As in `move`.
+        rows : mapping of int to mapping
+            For each row id the columns to set and the parameters of `preset`; all have the same names.
+        """
+        if not rows:
+            return []
+        after = _TABLES[noun][1][expected, signal]
+        names, arranged = (), []
+        for ident, values in rows.items():
+            names, given = _arrange(values, preset)
+            arranged.append(given | {"id_": ident})
+        statement = _prepare_move(noun, expected, after, names, preset, each=True)
+        moved = statement.run_each(self.connection, arranged)
+        for row in moved:
+            self.note(noun, row.uuid, signal, before=expected, after=after)
+        return [row.id for row in moved]
+
+    def _move_prepared(
+        self,
+        noun: str,
+        ids: Sequence[int],
+        step: tuple[StrEnum, Signal, StrEnum],
+        cause: str | None,
+        preset: Preset | None,
+        values: dict[str, Any],
+    ) -> list[int]:
+        before, signal, after = step
+        names, given = _arrange(values, preset)
+        statement = _prepare_move(noun, before, after, names, preset, each=False)
+        rows = statement.run(self.connection, ids=list(ids), **given)
+        for row in rows:
+            self.note(noun, row.uuid, signal, before=before, after=after, cause=cause)
+        return [row.id for row in rows]
 
     def _move_batch(
         self,
@@ -154,5 +261,12 @@ class Ledger:
     def write_events(self) -> None:
         """Insert the events; the last act before the commit."""
         if self._events:
-            self.connection.execute(sa.insert(models.event), self._events)
+            _EVENTS.run(self.connection, self._events)
             self._events = []
+
+
+def _arrange(values: Mapping[str, Any], preset: Preset | None) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the names of the columns among `values`, and the parameters of a prepared move."""
+    own = preset.names if preset is not None else frozenset()
+    names = tuple(sorted(values.keys() - own))
+    return names, {name if name in own else f"v_{name}": value for name, value in values.items()}

@@ -7,6 +7,7 @@ and no dataset; it ends that attempt, if open, which frees what it held.
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +15,33 @@ import sqlalchemy as sa
 
 from p3s.engine.outcome import decide_outcome
 from p3s.engine.plan import Retry
-from p3s.engine.states import FINAL_JOB, INFRASTRUCTURE_REASONS, AttemptState, JobState, Reason, Signal
+from p3s.engine.states import (
+    FINAL_JOB,
+    INFRASTRUCTURE_REASONS,
+    AttemptState,
+    DatasetState,
+    JobState,
+    Reason,
+    Signal,
+)
 from p3s.server.db import Overtaken
 from p3s.server.models import attempt, attempt_log, blob, dataset, job, job_spec, pilot, workflow
+from p3s.server.prepared import InsertRows, Prepared, among, param
 from p3s.server.secrets import fits_attempt
 from p3s.server.transitions.hosts import clear_burns, record_burn
+from p3s.server.transitions.ledger import Preset
 from p3s.server.transitions.spread import end_jobs, release_jobs
 from p3s.wire import AttemptReport, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
 __all__ = ["ReportRules", "end_attempt_badly", "take_reports"]
 
 _OPEN = {AttemptState.DISPATCHED, AttemptState.RUNNING}
+_OPEN_JOB = {JobState.DISPATCHED, JobState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +53,31 @@ class ReportRules:
 
 
 def take_reports(ledger: Ledger, reports: Sequence[AttemptReport], rules: ReportRules) -> list[Verdict]:
-    """Take each report in turn and return a verdict on each."""
+    """Return a verdict on each report. Plain successes are taken together, everything else in turn."""
     if not reports:
         return []
     found = _read_attempts(ledger, [report.attempt for report in reports])
-    verdicts = []
+    outputs = _read_expected(ledger, found.values())
+    verdicts: dict[int, Verdict] = {}
+    plain: list[tuple[Any, AttemptReport]] = []
     repeated = len({report.attempt for report in reports}) < len(reports)
-    for report in reports:
+    for place, report in enumerate(reports):
         row = found.get(report.attempt)
         if row is None or not fits_attempt(rules.secret, report.attempt, report.token):
             why = "no such attempt" if row is None else "the token is not this attempt's"
-            verdicts.append(_answer(report, "refused", f"{why}; drop it"))
+            verdicts[place] = _answer(report, "refused", f"{why}; drop it")
             continue
-        verdicts.append(_take(ledger, row, report, rules))
+        expected = outputs.get(row.job_id, [])
+        if not repeated and _is_plain(ledger, row, report, expected):
+            plain.append((row, report))
+            verdicts[place] = _answer(report, "accepted")
+            continue
+        verdicts[place] = _take(ledger, row, report, expected, rules)
         if repeated:
             # The batch holds the start and the end of an attempt.
             found |= _read_attempts(ledger, [report.attempt])
-    return verdicts
+    _succeed_together(ledger, plain, outputs)
+    return [verdicts[place] for place in range(len(reports))]
 
 
 def end_attempt_badly(
@@ -118,32 +138,117 @@ def end_attempt_badly(
     return True
 
 
-def _read_attempts(ledger: Ledger, uuids: Sequence[str]) -> dict[str, Any]:
-    statement = (
-        sa.select(
-            attempt.c.id,
-            attempt.c.uuid,
-            attempt.c.number,
-            attempt.c.state,
-            attempt.c.job_id,
-            attempt.c.pilot_id,
-            job.c.uuid.label("job_uuid"),
-            job.c.name.label("job_name"),
-            job.c.state.label("job_state"),
-            job.c.attempt.label("job_attempt"),
-            job.c.failures.label("job_failures"),
-            job.c.losses.label("job_losses"),
-            job.c.requirement_id,
-            workflow.c.uuid.label("workflow_uuid"),
-        )
-        .join(job, job.c.id == attempt.c.job_id)
-        .join(workflow, workflow.c.id == job.c.workflow_id)
-        .where(attempt.c.uuid.in_(uuids))
+_ATTEMPTS = Prepared(
+    sa.select(
+        attempt.c.id,
+        attempt.c.uuid,
+        attempt.c.number,
+        attempt.c.state,
+        attempt.c.job_id,
+        attempt.c.pilot_id,
+        job.c.uuid.label("job_uuid"),
+        job.c.name.label("job_name"),
+        job.c.state.label("job_state"),
+        job.c.attempt.label("job_attempt"),
+        job.c.failures.label("job_failures"),
+        job.c.losses.label("job_losses"),
+        job.c.requirement_id,
+        workflow.c.uuid.label("workflow_uuid"),
+        sa.exists().where(dataset.c.producer_id == job.c.id).label("makes"),
     )
-    return {row.uuid: row for row in ledger.connection.execute(statement)}
+    .join(job, job.c.id == attempt.c.job_id)
+    .join(workflow, workflow.c.id == job.c.workflow_id)
+    .where(among(attempt.c.uuid, "uuids"))
+)
+_EXPECTED = Prepared(
+    sa.select(dataset.c.id, dataset.c.name, dataset.c.result, dataset.c.producer_id)
+    .where(among(dataset.c.producer_id, "jobs"))
+    .order_by(dataset.c.id)
+)
 
 
-def _take(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -> Verdict:
+def _read_attempts(ledger: Ledger, uuids: Sequence[str]) -> dict[str, Any]:
+    return {row.uuid: row for row in _ATTEMPTS.run(ledger.connection, uuids=list(uuids))}
+
+
+def _read_expected(ledger: Ledger, rows: Iterable[Any]) -> dict[int, list[Any]]:
+    """Return the datasets that each job is to make."""
+    found: dict[int, list[Any]] = {}
+    makers = sorted({row.job_id for row in rows if row.makes})
+    for row in _EXPECTED.run(ledger.connection, jobs=makers) if makers else ():
+        found.setdefault(row.producer_id, []).append(row)
+    return found
+
+
+def _is_plain(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence[Any]) -> bool:
+    """Tell whether a report is the success of the job's open attempt, with all its files."""
+    if report.kind != "succeeded" or row.state not in _OPEN:
+        return False
+    current = row.job_attempt == row.number and row.job_state in _OPEN_JOB
+    return current and not _find_wrong_outputs(
+        ledger, row, expected, {output.name: output for output in report.outputs}
+    )
+
+
+#: A short payload's start and end come in one report.
+_STARTED = param("begun", sa.Double())
+_ATTEMPT_ENDED = Preset(started=sa.func.coalesce(attempt.c.started, _STARTED), reason=sa.null())
+_JOB_ENDED = Preset(started=sa.func.coalesce(job.c.started, _STARTED), reason=sa.null(), message="")
+_DONE = Prepared(
+    sa.update(pilot)
+    .where(pilot.c.id == param("pilot", sa.BigInteger()))
+    .values(done=pilot.c.done + param("n", sa.Integer()))
+)
+
+
+def _succeed_together(
+    ledger: Ledger, plain: Sequence[tuple[Any, AttemptReport]], outputs: Mapping[int, Sequence[Any]]
+) -> None:
+    """Take plain successes: all of them, or, if something else was quicker, none and then all anew."""
+    if not plain:
+        return
+    attempts: dict[AttemptState, dict[int, dict[str, Any]]] = {}
+    jobs: dict[JobState, dict[int, dict[str, Any]]] = {}
+    made: dict[int, dict[str, Any]] = {}
+    for row, report in plain:
+        begun = ledger.now - (report.wall or 0.0)
+        attempts.setdefault(AttemptState(row.state), {})[row.id] = _measure(ledger, report) | {"begun": begun}
+        jobs.setdefault(JobState(row.job_state), {})[row.job_id] = {"begun": begun, "ended": ledger.now}
+        made |= _describe_outputs(report, outputs.get(row.job_id, ()))
+    moved = [
+        ident
+        for state, values in attempts.items()
+        for ident in ledger.move_each("attempt", Signal.SUCCEED, values, expected=state, preset=_ATTEMPT_ENDED)
+    ]
+    ended = [
+        ident
+        for state, values in jobs.items()
+        for ident in ledger.move_each("job", Signal.SUCCEED, values, expected=state, preset=_JOB_ENDED)
+    ]
+    if len(moved) < len(plain) or len(ended) < len(plain):
+        raise Overtaken
+    ledger.move_each("dataset", Signal.REGISTER, made, expected=DatasetState.EXPECTED)
+    for pilot_id, number in sorted(Counter(row.pilot_id for row, _ in plain).items()):
+        _DONE.run(ledger.connection, pilot=pilot_id, n=number)
+        clear_burns(ledger, pilot_id)
+    _keep_tails(ledger, plain)
+    end_jobs(ledger, [row.job_id for row, _ in plain])
+
+
+def _describe_outputs(report: AttemptReport, expected: Sequence[Any]) -> dict[int, dict[str, Any]]:
+    made = {output.name: output for output in report.outputs}
+    return {
+        target.id: {
+            "place": made[target.name].path,
+            "size": made[target.name].size,
+            "checksum": made[target.name].checksum,
+            "digest": made[target.name].digest if target.result else None,
+        }
+        for target in expected
+    }
+
+
+def _take(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence[Any], rules: ReportRules) -> Verdict:
     current = row.job_attempt == row.number and row.job_state not in FINAL_JOB
     if row.state == AttemptState.STOPPING:
         return _confirm_stop(ledger, row, report)
@@ -152,7 +257,7 @@ def _take(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -
             case "started":
                 return _begin(ledger, row, report)
             case "succeeded":
-                return _succeed(ledger, row, report, rules)
+                return _succeed(ledger, row, report, expected, rules)
             case _:
                 return _fail(ledger, row, report, rules)
     if report.kind == "started" and row.state == AttemptState.RUNNING:
@@ -161,7 +266,7 @@ def _take(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -
         # A start may arrive after the success that it came before; "superseded" would drop what was accepted.
         return _answer(report, "repeated")
     if report.kind == "succeeded" and row.state == AttemptState.LOST and current:
-        return _succeed(ledger, row, report, rules)
+        return _succeed(ledger, row, report, expected, rules)
     if report.kind in {"failed", "handed-back", "stopped"} and row.state not in _OPEN:
         # The attempt has ended already, as the pilot wishes it to be.
         return _answer(report, "repeated", f"the attempt is {row.state}")
@@ -175,10 +280,7 @@ def _begin(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
     return _answer(report, "accepted")
 
 
-def _succeed(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -> Verdict:
-    expected = ledger.connection.execute(
-        sa.select(dataset.c.id, dataset.c.name, dataset.c.result).where(dataset.c.producer_id == row.job_id)
-    ).all()
+def _succeed(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence[Any], rules: ReportRules) -> Verdict:
     made = {output.name: output for output in report.outputs}
     wrong = _find_wrong_outputs(ledger, row, expected, made)
     late = row.state == AttemptState.LOST
@@ -189,39 +291,32 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules
     if wrong:
         return _supersede(ledger, row, report)
     signal = Signal.LATE_SUCCESS if late else Signal.SUCCEED
-    expected_state = AttemptState(row.state)
-    if not ledger.move("attempt", [row.id], signal, expected=expected_state, reason=None, **_measured(ledger, report)):
+    begun = ledger.now - (report.wall or 0.0)
+    values = _measure(ledger, report) | {"begun": begun}
+    state = AttemptState(row.state)
+    if not ledger.move("attempt", [row.id], signal, expected=state, preset=_ATTEMPT_ENDED, **values):
         return _supersede(ledger, row, report)
-    started = sa.func.coalesce(job.c.started, ledger.now - (report.wall or 0.0))
-    ending: dict[str, Any] = {"started": started, "ended": ledger.now, "reason": None, "message": ""}
-    if not ledger.move("job", [row.job_id], signal, expected=JobState(row.job_state), **ending):
+    ending = {"expected": JobState(row.job_state), "preset": _JOB_ENDED, "begun": begun, "ended": ledger.now}
+    if not ledger.move("job", [row.job_id], signal, **ending):
         raise Overtaken  # The job left between the look and the write, so the attempt's move must not stand.
-    for target in expected:
-        output = made[target.name]
-        ledger.move(
-            "dataset",
-            [target.id],
-            Signal.REGISTER,
-            place=output.path,
-            size=output.size,
-            checksum=output.checksum,
-            digest=output.digest if target.result else None,
-        )
-    ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.pilot_id).values(done=pilot.c.done + 1))
-    _keep_tails(ledger, row, report)
+    for ident, values in _describe_outputs(report, expected).items():
+        ledger.move("dataset", [ident], Signal.REGISTER, **values)
+    _DONE.run(ledger.connection, pilot=row.pilot_id, n=1)
+    _keep_tails(ledger, [(row, report)])
     clear_burns(ledger, row.pilot_id)
     end_jobs(ledger, [row.job_id])
     return _answer(report, "accepted")
 
 
 def _fail(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -> Verdict:
-    _keep_tails(ledger, row, report)
+    _keep_tails(ledger, [(row, report)])
     if report.kind in {"handed-back", "stopped"}:
         reason = report.reason or Reason.HANDED_BACK
         end_attempt_badly(ledger, row, Signal.HAND_BACK, reason, rules, message=report.message)
         return _answer(report, "accepted")
-    measured = _measured(ledger, report)
+    measured = _measure(ledger, report)
     del measured["ended"]
+    measured["started"] = sa.func.coalesce(attempt.c.started, ledger.now - (report.wall or 0.0))
     reason = report.reason or Reason.NONSTARTER
     end_attempt_badly(ledger, row, Signal.FAIL, reason, rules, **measured)
     if reason in INFRASTRUCTURE_REASONS:
@@ -232,7 +327,7 @@ def _fail(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -
 
 def _confirm_stop(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
     if report.kind != "started":
-        _keep_tails(ledger, row, report)
+        _keep_tails(ledger, [(row, report)])
         ledger.move("attempt", [row.id], Signal.STOP, ended=ledger.now)
     if report.kind == "stopped":
         return _answer(report, "accepted")
@@ -266,10 +361,8 @@ def _find_wrong_outputs(ledger: Ledger, row: Any, expected: Sequence[Any], made:
     return f"the content of result {', '.join(lacking)} was not uploaded" if lacking else ""
 
 
-def _measured(ledger: Ledger, report: AttemptReport) -> dict[str, Any]:
+def _measure(ledger: Ledger, report: AttemptReport) -> dict[str, Any]:
     return {
-        # A short payload's start and end come in one report.
-        "started": sa.func.coalesce(attempt.c.started, ledger.now - (report.wall or 0.0)),
         "ended": ledger.now,
         "message": report.message,
         "exit_code": report.exit_code,
@@ -280,9 +373,14 @@ def _measured(ledger: Ledger, report: AttemptReport) -> dict[str, Any]:
     }
 
 
-def _keep_tails(ledger: Ledger, row: Any, report: AttemptReport) -> None:
+_DROP_TAILS = Prepared(sa.delete(attempt_log).where(among(attempt_log.c.attempt_id, "attempts")))
+_KEEP_TAILS = InsertRows(attempt_log, ("attempt_id", "stream", "start", "data"))
+
+
+def _keep_tails(ledger: Ledger, ended: Sequence[tuple[Any, AttemptReport]]) -> None:
     tails = [
         {"attempt_id": row.id, "stream": stream, "start": max(0, size - len(data)), "data": data}
+        for row, report in ended
         for stream, data, size in (
             ("stdout", report.stdout, report.stdout_size),
             ("stderr", report.stderr, report.stderr_size),
@@ -291,8 +389,8 @@ def _keep_tails(ledger: Ledger, row: Any, report: AttemptReport) -> None:
     ]
     if tails:
         # What was sent while somebody watched is replaced by the end of the whole.
-        ledger.connection.execute(sa.delete(attempt_log).where(attempt_log.c.attempt_id == row.id))
-        ledger.connection.execute(sa.insert(attempt_log), tails)
+        _DROP_TAILS.run(ledger.connection, attempts=sorted({tail["attempt_id"] for tail in tails}))
+        _KEEP_TAILS.run(ledger.connection, tails)
 
 
 def _read_retry(ledger: Ledger, job_id: int) -> Retry:

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
-from p3s.server.db import lock_rows, split_batches
+from p3s.server.db import lock_rows
 from p3s.server.models import dataset, job, job_input, job_need, ripple, workflow
+from p3s.server.prepared import Prepared, among, param
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["continue_ripples", "end_jobs", "release_jobs", "settle_workflow", "spread_datasets"]
+__all__ = ["continue_ripples", "end_jobs", "release_jobs", "settle_workflows", "spread_datasets"]
 
 #: States of a job whose count of missing predecessors matters.
 _WAITING = (JobState.HELD, JobState.WAITING)
@@ -84,13 +85,15 @@ def continue_ripples(ledger: Ledger) -> bool:
 
 def _run(ledger: Ledger, wave: _Wave) -> None:
     while wave.todo and wave.room > 0:
-        noun, source, after = wave.todo.popleft()
-        # A source with few edges is the rule; crossing those of many sources at once is for the ripple's later days.
-        edges = _read_edges(ledger.connection, noun, source, after, wave.room)
-        wave.room -= max(1, len(edges))
+        noun, sources, after = _take_sources(wave)
+        edges = _EDGES[noun].run(ledger.connection, sources=sources, after=after, room=wave.room)
+        if len(edges) == wave.room:
+            # Some may be left of the last source met, and all of those behind it.
+            last = edges[-1]
+            behind = [(noun, source, 0) for source in sources if source > last.source]
+            wave.todo.extendleft([*reversed(behind), (noun, last.source, last.id)])
+        wave.room -= max(len(sources), len(edges))
         if edges:
-            if wave.room <= 0:
-                wave.todo.appendleft((noun, source, edges[-1].id))
             _cross(ledger, wave, edges)
     if wave.todo:
         ledger.rippling = True
@@ -100,24 +103,40 @@ def _run(ledger: Ledger, wave: _Wave) -> None:
         )
 
 
-def _read_edges(connection: sa.Connection, noun: str, source: int, after: int, limit: int) -> Sequence[Any]:
-    """Return up to `limit` edges with ``id``, ``job_id`` and ``done``: whether crossing it counts as done."""
-    if noun == "job":
-        edge, column = job_need, job_need.c.parent_id
-        good = sa.or_(job_need.c.done, job.c.state == JobState.FINISHED)
-        join = sa.join(job_need, job, job.c.id == job_need.c.parent_id)
-    else:
-        edge, column = job_input, job_input.c.dataset_id
-        good = sa.or_(job_input.c.partial, dataset.c.state == DatasetState.AVAILABLE)
-        join = sa.join(job_input, dataset, dataset.c.id == job_input.c.dataset_id)
-    statement = (
-        sa.select(edge.c.id, edge.c.job_id, good.label("done"))
+def _take_sources(wave: _Wave) -> tuple[str, list[int], int]:
+    """Take from the worklist what one look at edges can answer: a source half told, or untold ones of one noun."""
+    noun, source, after = wave.todo.popleft()
+    sources = [source]
+    while after == 0 and wave.todo and wave.todo[0][0] == noun and wave.todo[0][2] == 0 and len(sources) < wave.room:
+        sources.append(wave.todo.popleft()[1])
+    return noun, sorted(set(sources)), after
+
+
+def _prepare_edges(edge: sa.Table, source: sa.Column[int], good: sa.ColumnElement[bool], join: sa.Join) -> Prepared:
+    """Return a look at edges with ``id``, ``source``, ``job_id`` and ``done``: whether crossing it counts as done."""
+    return Prepared(
+        sa.select(edge.c.id, source.label("source"), edge.c.job_id, good.label("done"))
         .select_from(join)
-        .where(column == source, edge.c.id > after)
-        .order_by(edge.c.id)
-        .limit(limit)
+        .where(among(source, "sources"), edge.c.id > param("after", sa.BigInteger))
+        .order_by(source, edge.c.id)
+        .limit(param("room", sa.Integer))
     )
-    return connection.execute(statement).all()
+
+
+_EDGES = {
+    "job": _prepare_edges(
+        job_need,
+        job_need.c.parent_id,
+        sa.or_(job_need.c.done, job.c.state == JobState.FINISHED),
+        sa.join(job_need, job, job.c.id == job_need.c.parent_id),
+    ),
+    "dataset": _prepare_edges(
+        job_input,
+        job_input.c.dataset_id,
+        sa.or_(job_input.c.partial, dataset.c.state == DatasetState.AVAILABLE),
+        sa.join(job_input, dataset, dataset.c.id == job_input.c.dataset_id),
+    ),
+}
 
 
 def _cross(ledger: Ledger, wave: _Wave, edges: Sequence[Any]) -> None:
@@ -137,39 +156,48 @@ def _cross(ledger: Ledger, wave: _Wave, edges: Sequence[Any]) -> None:
         _end(ledger, wave, skipped, failed=False)
 
 
+_LOCK = Prepared(lock_rows(sa.select(job.c.id).where(among(job.c.id, "ids")).order_by(job.c.id)))
+_LOWER = Prepared(
+    sa.update(job)
+    # A job that was released once has all it needs, also when a parent that it bore with is retried.
+    .where(among(job.c.id, "ids"), job.c.released.is_(None), job.c.state.in_(_WAITING))
+    .values(missing=job.c.missing - param("count", sa.Integer))
+    .returning(job.c.id, job.c.missing, job.c.state, job.c.noop, job.c.requirement_id, job.c.not_before, job.c.paused)
+)
+
+
 def _lower_missing(ledger: Ledger, wave: _Wave, done: Counter[int]) -> None:
-    # Rows are locked in one order, whatever the statements after it do.
-    for batch in split_batches(sorted(done)):
-        ledger.connection.execute(lock_rows(sa.select(job.c.id).where(job.c.id.in_(batch)).order_by(job.c.id)))
+    if len(done) > 1 and ledger.connection.dialect.name == "postgresql":
+        # Rows are locked in one order, whatever the statements after it do.
+        _LOCK.run(ledger.connection, ids=sorted(done))
+    ready: list[Any] = []
     for count in sorted(set(done.values())):
         ids = [ident for ident, times in done.items() if times == count]
-        for batch in split_batches(ids):
-            rows = ledger.connection.execute(
-                sa.update(job)
-                # A job that was released once has all it needs, also when a parent that it bore with is retried.
-                .where(job.c.id.in_(batch), job.c.released.is_(None), job.c.state.in_(_WAITING))
-                .values(missing=job.c.missing - count)
-                .returning(job.c.id, job.c.missing, job.c.state)
-            ).all()
-            _release(ledger, wave, [row.id for row in rows if row.missing == 0 and row.state == JobState.WAITING])
+        rows = _LOWER.run(ledger.connection, ids=ids, count=count)
+        ready += [row for row in rows if row.missing == 0 and row.state == JobState.WAITING]
+    _release_rows(ledger, wave, [row for row in ready if row.not_before <= ledger.now and not row.paused])
+
+
+_READY = Prepared(
+    sa.select(job.c.id, job.c.noop, job.c.requirement_id).where(
+        among(job.c.id, "ids"),
+        job.c.missing == 0,
+        job.c.not_before <= param("now", sa.Double),
+        job.c.paused.is_(False),
+    )
+)
 
 
 def _release(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
-    if not ids:
-        return
-    noops: list[int] = []
-    real: list[int] = []
-    for batch in split_batches(ids):
-        rows = ledger.connection.execute(
-            sa.select(job.c.id, job.c.noop, job.c.requirement_id).where(
-                job.c.id.in_(batch), job.c.missing == 0, job.c.not_before <= ledger.now, job.c.paused.is_(False)
-            )
-        ).all()
-        noops += [row.id for row in rows if row.noop]
-        wanted = {row.id: row.requirement_id for row in rows if not row.noop}
-        moved = ledger.move("job", list(wanted), Signal.RELEASE, released=ledger.now) if wanted else []
-        real += moved
-        ledger.released.update(wanted[ident] for ident in moved)
+    if ids:
+        _release_rows(ledger, wave, _READY.run(ledger.connection, ids=list(ids), now=ledger.now))
+
+
+def _release_rows(ledger: Ledger, wave: _Wave, rows: Sequence[Any]) -> None:
+    noops = [row.id for row in rows if row.noop]
+    wanted = {row.id: row.requirement_id for row in rows if not row.noop}
+    moved = ledger.move("job", list(wanted), Signal.RELEASE, released=ledger.now)
+    ledger.released.update(wanted[ident] for ident in moved)
     if noops:
         ended = ledger.move(
             "job", noops, Signal.SUCCEED, expected=JobState.WAITING, started=ledger.now, ended=ledger.now
@@ -177,56 +205,87 @@ def _release(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
         _end(ledger, wave, ended, failed=False)
 
 
+_ENDED = Prepared(
+    sa.select(
+        job.c.id,
+        job.c.workflow_id,
+        job.c.tolerated,
+        job.c.state,
+        sa.exists().where(job_need.c.parent_id == job.c.id).label("needed"),
+        sa.exists().where(dataset.c.producer_id == job.c.id).label("makes"),
+    ).where(among(job.c.id, "ids"))
+)
+_MADE = Prepared(
+    sa.select(dataset.c.id, dataset.c.producer_id).where(among(dataset.c.producer_id, "ids")).order_by(dataset.c.id)
+)
+
+
 def _end(ledger: Ledger, wave: _Wave, ids: Sequence[int], *, failed: bool) -> None:
     """Count final jobs in their workflows, end what they leave unmade, and put them on the worklist."""
-    for batch in split_batches(ids):
-        rows = ledger.connection.execute(
-            sa.select(job.c.id, job.c.workflow_id, job.c.tolerated, job.c.state).where(job.c.id.in_(batch))
-        ).all()
-        made = ledger.connection.execute(
-            sa.select(dataset.c.id, dataset.c.producer_id)
-            .where(dataset.c.producer_id.in_(batch))
-            .order_by(dataset.c.id)
-        ).all()
+    if not ids:
+        return
+    rows = _ENDED.run(ledger.connection, ids=list(ids))
+    makers = [row.id for row in rows if row.makes]
+    if makers:
+        made = _MADE.run(ledger.connection, ids=makers)
         finished = {row.id for row in rows if row.state == JobState.FINISHED}
         unmade = [row.id for row in made if row.producer_id not in finished]
-        if unmade:
-            ledger.move("dataset", unmade, Signal.FAIL)
+        ledger.move("dataset", unmade, Signal.FAIL)
         wave.todo.extend(("dataset", row.id, 0) for row in made)
-        wave.todo.extend(("job", row.id, 0) for row in rows)
-        _count(ledger, rows, failed=failed)
+    wave.todo.extend(("job", row.id, 0) for row in rows if row.needed)
+    _count(ledger, rows, failed=failed)
+
+
+_COUNT = Prepared(
+    sa.update(workflow)
+    .where(workflow.c.id == param("id_", sa.BigInteger))
+    .values(
+        remaining=workflow.c.remaining - param("ended", sa.Integer),
+        failures=workflow.c.failures + param("failed", sa.Integer),
+    )
+    .returning(workflow.c.id, workflow.c.remaining)
+)
 
 
 def _count(ledger: Ledger, rows: Sequence[Any], *, failed: bool) -> None:
     ended = Counter(row.workflow_id for row in rows)
     failures = Counter(row.workflow_id for row in rows if failed and not row.tolerated)
-    for ident in sorted(ended):
-        left = ledger.connection.execute(
-            sa.update(workflow)
-            .where(workflow.c.id == ident)
-            .values(remaining=workflow.c.remaining - ended[ident], failures=workflow.c.failures + failures[ident])
-            .returning(workflow.c.remaining)
-        ).one()
-        if left.remaining == 0:
-            settle_workflow(ledger, ident)
+    counts = [{"id_": ident, "ended": ended[ident], "failed": failures[ident]} for ident in sorted(ended)]
+    left = _COUNT.run_each(ledger.connection, counts)
+    settle_workflows(ledger, [row.id for row in left if row.remaining == 0])
 
 
-def settle_workflow(ledger: Ledger, ident: int) -> None:
-    """Write how a workflow ended, if none of its jobs is left and it is not being loaded."""
-    row = ledger.connection.execute(
-        sa.select(workflow.c.remaining, workflow.c.failures, workflow.c.cancelled_by).where(workflow.c.id == ident)
-    ).one()
-    if row.remaining:
+_SETTLE = Prepared(
+    sa.select(
+        workflow.c.id,
+        workflow.c.state,
+        workflow.c.dag_id,
+        workflow.c.failures,
+        workflow.c.cancelled_by,
+        sa.exists()
+        # Not by the index of states: that would read the cancelled jobs of all workflows.
+        .where(
+            job.c.workflow_id == workflow.c.id, job.c.state.concat("") == JobState.CANCELLED, job.c.tolerated.is_(False)
+        )
+        .label("cancelled"),
+    ).where(among(workflow.c.id, "ids"), workflow.c.remaining == 0, workflow.c.state != WorkflowState.LOADING)
+)
+
+
+def settle_workflows(ledger: Ledger, ids: Sequence[int]) -> None:
+    """Write how workflows ended, of those with no job left that are not being loaded."""
+    if not ids:
         return
-    cancelled = sa.exists().where(
-        job.c.workflow_id == ident, job.c.state == JobState.CANCELLED, job.c.tolerated.is_(False)
-    )
-    if row.failures and row.cancelled_by is None:
-        signal = Signal.FAIL
-    elif row.cancelled_by is not None or ledger.connection.scalar(sa.select(cancelled)):
-        signal = Signal.CANCEL
-    else:
-        signal = Signal.SUCCEED
-    guard = workflow.c.state != WorkflowState.LOADING
-    if ledger.move("workflow", [ident], signal, guard=guard, ended=ledger.now):
-        ledger.ended.add(ident)
+    endings: dict[tuple[Signal, WorkflowState], list[Any]] = {}
+    for row in _SETTLE.run(ledger.connection, ids=list(ids)):
+        if row.failures and row.cancelled_by is None:
+            signal = Signal.FAIL
+        elif row.cancelled_by is not None or row.cancelled:
+            signal = Signal.CANCEL
+        else:
+            signal = Signal.SUCCEED
+        endings.setdefault((signal, WorkflowState(row.state)), []).append(row)
+    for (signal, state), rows in endings.items():
+        moved = ledger.move("workflow", [row.id for row in rows], signal, expected=state, ended=ledger.now)
+        # Only a DAG has run times to remember.
+        ledger.ended.update({row.id for row in rows if row.dag_id is not None} & set(moved))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import sqlalchemy as sa
 
 from p3s.clock import read_clock
-from p3s.engine.matching import Requirement
+from p3s.engine.matching import Requirement, find_mismatches
 from p3s.engine.states import JobState
 from p3s.server.models import job, meta, requirement
 from p3s.server.queries.runtimes import record_runtimes
@@ -21,12 +21,16 @@ from p3s.server.usecases.wakeups import Hub
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from p3s.engine.matching import Offer
     from p3s.server.db import Database
     from p3s.settings import ServerSettings
 
 __all__ = ["Core"]
 
 Result = TypeVar("Result")
+
+#: Offers of claims whose fitting requirements are remembered.
+OFFERS = 500
 
 
 class Core:
@@ -53,6 +57,7 @@ class Core:
         #: Who paused the whole server; read anew each second.
         self.paused_by: str | None = None
         self._requirements: dict[int, Requirement] = {}
+        self._fits: dict[Offer, tuple[int, dict[int, tuple[int, int]]]] = {}
         self.read_pause()
         self.read_requirements()
 
@@ -81,6 +86,23 @@ class Core:
     def requirements(self) -> Mapping[int, Requirement]:
         """All requirements known by id; what another process stored is known a second later."""
         return self._requirements
+
+    def find_fits(self, offer: Offer) -> dict[int, tuple[int, int]]:
+        """Return the requirements that an offer meets, with the cpus and bytes that each of their jobs takes."""
+        # Most claims offer what some claim before offered; what was added since is looked at alone.
+        if len(self._fits) > OFFERS:
+            self._fits.clear()
+        seen, fits = self._fits.get(offer, (0, {}))
+        newest = max(self._requirements, default=0)
+        if newest > seen:
+            fresh = {
+                ident: (wish.cpus, wish.memory)
+                for ident, wish in list(self._requirements.items())
+                if ident > seen and not find_mismatches(wish, offer)
+            }
+            fits = fits | fresh
+            self._fits[offer] = newest, fits
+        return fits
 
     def read_requirements(self) -> None:
         """Read what is new. Rows never change."""

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.matching import Offer, find_mismatches
+from p3s.engine.matching import Offer
 from p3s.engine.states import AttemptState, PilotState, PilotStatus, Signal
 from p3s.errors import NoToken
 from p3s.server.models import attempt, attempt_log, host, pilot
+from p3s.server.prepared import Prepared, param
 from p3s.server.queries.orders import read_orders
 from p3s.server.secrets import fits_attempt, hash_token, make_token
 from p3s.server.transitions.claims import Wish, claim_jobs
@@ -152,29 +153,48 @@ def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody)
         return seen
     if body.claim is not None and row.status == PilotStatus.OK:
         _claim(core, ledger, row, body, seen)
-    _collect_orders(ledger, row.id, reply)
+    if row.has_orders:
+        # What comes after this look rings the pilot's bell.
+        _collect_orders(ledger, row.id, reply)
     return seen
+
+
+_OPEN = [sa.literal_column(f"'{state}'") for state in ("dispatched", "running", "stopping")]
+_NEWS = sa.or_(
+    attempt.c.state == AttemptState.STOPPING,
+    sa.and_(attempt.c.state == AttemptState.RUNNING, attempt.c.watched > param("now", sa.Double())),
+)
+_TOUCH = Prepared(
+    sa.update(pilot)
+    .where(pilot.c.uuid == param("uuid_", sa.Text()))
+    .values(
+        seen=param("now", sa.Double()),
+        acked=sa.case((pilot.c.acked < param("ack", sa.Integer()), param("ack", sa.Integer())), else_=pilot.c.acked),
+    )
+    .returning(
+        pilot.c.id,
+        pilot.c.hash,
+        pilot.c.state,
+        pilot.c.status,
+        pilot.c.claim,
+        pilot.c.acked,
+        pilot.c.host,
+        pilot.c.labels,
+        pilot.c.accepts,
+        pilot.c.reason,
+        sa.select(host.c.reason)
+        .where(host.c.name == pilot.c.host, host.c.banned.is_(True))
+        .scalar_subquery()
+        .label("banned"),
+        sa.exists().where(attempt.c.pilot_id == pilot.c.id, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
+    )
+)
 
 
 def _touch(ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> Any:
     """Renew the lease: the first write of the call, on the row that the sweeper's guard reads."""
-    row = ledger.connection.execute(
-        sa.update(pilot)
-        .where(pilot.c.uuid == uuid)
-        .values(seen=ledger.now, acked=sa.case((pilot.c.acked < body.ack, body.ack), else_=pilot.c.acked))
-        .returning(
-            pilot.c.id,
-            pilot.c.hash,
-            pilot.c.state,
-            pilot.c.status,
-            pilot.c.claim,
-            pilot.c.acked,
-            pilot.c.host,
-            pilot.c.labels,
-            pilot.c.accepts,
-            pilot.c.reason,
-        )
-    ).one_or_none()
+    found = _TOUCH.run(ledger.connection, uuid_=uuid, now=ledger.now, ack=body.ack)
+    row = found[0] if found else None
     # Raising rolls the renewal back.
     if row is None or not hmac.compare_digest(row.hash, hash_token(secret)):
         raise NoToken(f"pilot {uuid} is not known with this secret; register again")
@@ -186,6 +206,11 @@ def _touch(ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> Any:
     if body.state == "draining":
         ledger.move("pilot", [row.id], Signal.DRAIN)
     return row
+
+
+_NUMBER = Prepared(
+    sa.update(pilot).where(pilot.c.id == param("pilot", sa.BigInteger())).values(claim=param("number", sa.Integer()))
+)
 
 
 def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen) -> None:
@@ -203,9 +228,8 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
             return
     if core.paused_by is not None:
         return
-    banned = ledger.connection.scalar(sa.select(host.c.reason).where(host.c.name == row.host, host.c.banned.is_(True)))
-    if banned is not None:
-        reply.message = f"host {row.host} is banned: {banned}; `p3s host allow {row.host}` lets it go on"
+    if row.banned is not None:
+        reply.message = f"host {row.host} is banned: {row.banned}; `p3s host allow {row.host}` lets it go on"
         return
     offer = Offer(
         users=tuple(row.accepts["users"]),
@@ -216,12 +240,9 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
         lifetime=body.lifetime,
     )
     seen.offer = offer
-    fits = {
-        ident: (wish.cpus, wish.memory) for ident, wish in core.requirements.items() if not find_mismatches(wish, offer)
-    }
-    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, fits)
+    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, core.find_fits(offer))
     if claim_jobs(ledger, row.id, wish):
-        ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.id).values(claim=claim.number))
+        _NUMBER.run(ledger.connection, pilot=row.id, number=claim.number)
         if row.state != PilotState.RUNNING:
             ledger.move("pilot", [row.id], Signal.BUSY)
         reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)
@@ -229,16 +250,15 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
         ledger.move("pilot", [row.id], Signal.IDLE)
 
 
+_COLLECT = Prepared(
+    sa.select(attempt.c.uuid, attempt.c.state).where(
+        attempt.c.pilot_id == param("pilot", sa.BigInteger()), attempt.c.state.in_(_OPEN), _NEWS
+    )
+)
+
+
 def _collect_orders(ledger: Ledger, pilot_id: int, reply: ExchangeReply) -> None:
-    rows = ledger.connection.execute(
-        sa.select(attempt.c.uuid, attempt.c.state, attempt.c.watched).where(
-            attempt.c.pilot_id == pilot_id,
-            sa.or_(
-                attempt.c.state == AttemptState.STOPPING,
-                sa.and_(attempt.c.state == AttemptState.RUNNING, attempt.c.watched > ledger.now),
-            ),
-        )
-    ).all()
+    rows = _COLLECT.run(ledger.connection, pilot=pilot_id, now=ledger.now)
     reply.stop = [StopOrder(attempt=row.uuid, reason="cancelled") for row in rows if row.state == AttemptState.STOPPING]
     reply.watch = [row.uuid for row in rows if row.state == AttemptState.RUNNING]
 

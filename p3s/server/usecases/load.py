@@ -18,7 +18,7 @@ from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, workflow
 from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.runtimes import read_expected
-from p3s.server.transitions.spread import settle_workflow
+from p3s.server.transitions.spread import settle_workflows
 from p3s.server.transitions.store import (
     KnownIds,
     NewJob,
@@ -356,9 +356,8 @@ def _finish_load(core: Core, ids: list[int], by: str, *, hold: bool) -> None:
             ledger.move("workflow", ids, Signal.LOADED)
         else:
             ledger.move("workflow", ids, Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
-            for ident in ids:
-                # Nothing is left to run where all was taken over.
-                settle_workflow(ledger, ident)
+            # Nothing is left to run where all was taken over.
+            settle_workflows(ledger, ids)
 
     core.change(by, action)
     if not hold:

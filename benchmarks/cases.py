@@ -1,0 +1,109 @@
+"""What is measured of p3s with a real server, a real pilot and real payloads."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from benchmarks.systems import LOOK, load, open_system, read_jobs, wait_for_end
+from p3s.clock import read_clock
+from p3s.engine.spec import StandaloneSpec
+from p3s.engine.states import JobState
+from p3s.wire import StandaloneJob
+
+if TYPE_CHECKING:
+    from p3s.client import Client
+    from tests.support.databases import Postgres
+
+__all__ = ["measure_bag", "measure_chain", "measure_fan", "measure_latency"]
+
+
+def make_jobs(number: int) -> list[StandaloneJob]:
+    """Return standalone jobs that run ``/bin/true``."""
+    spec = StandaloneSpec.model_validate({"payload": "/bin/true", "name": "true"})
+    return [StandaloneJob(uuid=str(uuid.uuid4()), spec=spec) for _ in range(number)]
+
+
+def measure_bag(postgres: Postgres | None, number: int, slots: int) -> float:
+    """Return ms per job of `number` standalone jobs, from before the submission to the last accepted end."""
+    with open_system(postgres, slots=slots) as system:
+        client = system.client
+        jobs = make_jobs(number)
+        begin = read_clock()
+        client.create_jobs(jobs)
+        wait_for_jobs(client, number)
+        return _find_span(client, begin) / number
+
+
+def measure_matrix(postgres: Postgres | None, number: int, slots: int) -> float:
+    """Return ms per job of one workflow of `number` jobs without edges."""
+    values = ", ".join(str(value) for value in range(number))
+    text = f"name: bag\njobs:\n  true:\n    matrix: {{i: [{values}]}}\n    payload: /bin/true\n"
+    return _measure_workflow(postgres, text, slots) / number
+
+
+def measure_chain(postgres: Postgres | None, number: int, slots: int = 2) -> float:
+    """Return ms per hop of a chain of jobs, each of which needs the one before it."""
+    lines = ["name: chain", "jobs:"]
+    for i in range(number):
+        needs = f", needs: [j{i - 1}]" if i else ""
+        lines.append(f"  j{i}: {{payload: /bin/true{needs}}}")
+    return _measure_workflow(postgres, "\n".join(lines) + "\n", slots) / number
+
+
+def measure_fan(postgres: Postgres | None, number: int, slots: int = 2) -> float:
+    """Return ms per job of one job, then `number` that need it, then one that needs them all."""
+    values = ", ".join(str(value) for value in range(number))
+    text = (
+        "name: fan\njobs:\n  first: {payload: /bin/true}\n"
+        f"  each:\n    matrix: {{i: [{values}]}}\n    needs: [first]\n    payload: /bin/true\n"
+        "  last: {needs: [each], payload: /bin/true}\n"
+    )
+    return _measure_workflow(postgres, text, slots) / (number + 2)
+
+
+def _measure_workflow(postgres: Postgres | None, text: str, slots: int) -> float:
+    """Return the ms from the start of a loaded workflow to its end."""
+    with open_system(postgres, slots=slots) as system:
+        client = system.client
+        ident = load(client, text, hold=True)
+        begin = read_clock()
+        client.start_workflow(ident)
+        wait_for_end(client, ident)
+        return _find_span(client, begin, ident)
+
+
+def _find_span(client: Client, begin: float, workflow: str | None = None) -> float:
+    # The server runs on this machine, so both ends are of one clock.
+    return (max(job.ended or 0.0 for job in read_jobs(client, workflow)) - begin) * 1000
+
+
+def wait_for_jobs(client: Client, number: int, seconds: float = 300.0) -> None:
+    """Wait until so many jobs are finished."""
+    end = time.monotonic() + seconds
+    while client.ask_status().jobs.get(JobState.FINISHED, 0) < number:
+        if time.monotonic() > end:
+            raise AssertionError(f"{number} jobs did not end within {seconds:.0f} s: {client.ask_status()}")
+        time.sleep(LOOK)
+
+
+def measure_latency(postgres: Postgres | None, number: int) -> list[float]:
+    """Return the ms from a submission to the first instruction of each payload, on an idle system."""
+    values = []
+    with open_system(postgres, slots=2) as system:
+        client = system.client
+        note = system.folder / "noted"
+        script = system.folder / "note"
+        # `date` is a process of its own: what it takes to start is in the number, as for any payload.
+        script.write_text(f"#!/bin/sh\nexec date +%s.%N > {note}.part\n", encoding="utf-8")
+        script.chmod(0o755)
+        spec = StandaloneSpec.model_validate({"payload": "/bin/sh", "args": ["-c", f"date +%s.%N >> {note}"]})
+        for count in range(1, number + 1):
+            begin = read_clock()
+            client.create_jobs([StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)])
+            wait_for_jobs(client, count, 30)
+            values.append((float(note.read_text(encoding="utf-8").splitlines()[-1]) - begin) * 1000)
+            # Long enough for the pilot to be idle again.
+            time.sleep(0.15)
+    return values[1:]

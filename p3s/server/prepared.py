@@ -1,0 +1,214 @@
+"""Statements of the hot path: built and compiled once, then handed to the driver as they are.
+
+SQLAlchemy builds, caches and compiles a statement in 0.2 to 0.5 ms at each call, the driver executes it in 0.01
+(SQLite) or 0.15 (PostgreSQL). A `Prepared` keeps the text, the order of parameters and the converters of columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+from typing import TYPE_CHECKING, Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+__all__ = ["InsertRows", "Prepared", "among", "param"]
+
+
+class _Among(sa.ColumnElement[bool]):
+    """A column's value is one of a list given at each run, in a text that does not depend on the list's length."""
+
+    inherit_cache = True
+    #: Else SQLAlchemy would write "= 1" behind it, and SQLite would read the whole table.
+    _is_implicitly_boolean = True
+
+    def __init__(self, column: sa.ColumnElement[Any], name: str) -> None:
+        self.type = sa.Boolean()
+        self.column = column
+        self.values: sa.BindParameter[Any] = param(name, sa.Text())
+        self.listed: sa.BindParameter[Any] = param(name, sa.ARRAY(column.type))
+
+
+@compiles(_Among, "postgresql")
+def _compile_any(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"{compiler.process(element.column, **kw)} = ANY({compiler.process(element.listed, **kw)})"
+
+
+@compiles(_Among, "sqlite")
+def _compile_each(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
+    values = compiler.process(element.values, **kw)
+    return f"{compiler.process(element.column, **kw)} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - compiled parts
+
+
+def param(name: str, kind: Any) -> sa.BindParameter[Any]:
+    """Return a parameter that is given at each run.
+
+    Parameters
+    ----------
+    name : str
+        Not that of a column which the statement sets.
+    kind : SQLAlchemy type
+        PostgreSQL is told of it.
+    """
+    return sa.bindparam(name, None, type_=kind)
+
+
+def among(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
+    """Return the condition that `column` has one of the values of the list parameter `name`."""
+    return _Among(column, name)
+
+
+class _Form:
+    """A statement in one dialect: its text, how parameters are passed, how rows are read."""
+
+    def __init__(self, statement: Any, dialect: sa.Dialect) -> None:
+        compiled = cast("SQLCompiler", statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True}))
+        self.text = str(compiled)
+        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        self._order = compiled.positiontup
+        columns = list(statement.exported_columns) if statement.is_select or statement._returning else []  # noqa: SLF001
+        self.row: Any = namedtuple("Row", [column.key for column in columns], rename=True) if columns else None  # noqa: PYI024
+        # PostgreSQL's driver gives numbers, flags and JSON as they are; SQLite knows fewer kinds.
+        needy = columns if dialect.name == "sqlite" else []
+        readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in needy]
+        self._readers = [(place, reader) for place, reader in enumerate(readers) if reader is not None]
+
+    def arrange(self, values: Mapping[str, Any]) -> Any:
+        """Return the parameters as the driver takes them."""
+        if self._order is None:
+            return {**self._fixed, **values}
+        # SQLite knows no lists; json_each unfolds a text.
+        found = (values[name] if name in values else self._fixed.get(name) for name in self._order)
+        return [json.dumps(value) if isinstance(value, list) else value for value in found]
+
+    def read(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
+        """Return rows with attributes, their values converted."""
+        if not self._readers:
+            return [self.row._make(row) for row in rows]
+        made = []
+        for row in rows:
+            values = list(row)
+            for place, reader in self._readers:
+                values[place] = reader(values[place])
+            made.append(self.row._make(values))
+        return made
+
+
+class Prepared:
+    """One statement with named parameters.
+
+    Parameters
+    ----------
+    statement : Select, Insert, Update or Delete
+        Its `param` are given at each run. Values of columns pass through no converter on their way in, so
+        only what the driver takes by itself may be a parameter: numbers, texts, lists for `among`.
+    """
+
+    def __init__(self, statement: Any) -> None:
+        self._statement = statement
+        self._forms: dict[str, _Form] = {}
+
+    def run(self, connection: sa.Connection, **values: Any) -> list[Any]:
+        """Execute and return the rows; empty for a statement that gives none."""
+        form = self._find_form(connection)
+        cursor = _execute(connection, form.text, form.arrange(values))
+        try:
+            return form.read(cursor.fetchall()) if form.row is not None else []
+        finally:
+            cursor.close()
+
+    def run_each(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Execute once for each of `rows`, in one round trip where the driver can, and return all rows together."""
+        if len(rows) <= 1 or connection.dialect.name != "postgresql":
+            return [found for values in rows for found in self.run(connection, **values)]
+        form = self._find_form(connection)
+        arranged = [form.arrange(values) for values in rows]
+        cursor = _execute(connection, form.text, arranged, many=True, returning=form.row is not None)
+        found: list[Any] = []
+        try:
+            while form.row is not None:
+                found += form.read(cursor.fetchall())
+                if not cursor.nextset():
+                    break
+        finally:
+            cursor.close()
+        return found
+
+    def _find_form(self, connection: sa.Connection) -> _Form:
+        form = self._forms.get(connection.dialect.name)
+        if form is None:
+            form = self._forms[connection.dialect.name] = _Form(self._statement, connection.dialect)
+        return form
+
+
+class InsertRows:
+    """Insert any number of rows in one statement of fixed text.
+
+    Parameters
+    ----------
+    table : Table
+        Where to.
+    names : sequence of str
+        The columns; none of them JSON or of bytes.
+    """
+
+    def __init__(self, table: sa.Table, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._one = Prepared(sa.insert(table).values({name: param(name, table.c[name].type) for name in names}))
+        self._table = table
+        self._text = ""
+
+    def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert `rows`; a name that a row lacks is NULL."""
+        if connection.dialect.name != "postgresql":
+            self._one.run_each(connection, rows)
+            return
+        if not self._text:
+            self._text = self._make_text(connection.dialect)
+        columns = [[row.get(name) for row in rows] for name in self._names]
+        _execute(connection, self._text, columns).close()
+
+    def _make_text(self, dialect: sa.Dialect) -> str:
+        quote = dialect.identifier_preparer.quote
+        kinds = (self._table.c[name].type.dialect_impl(dialect) for name in self._names)
+        # A text of bounded length would be cut by a cast to its own type instead of being refused.
+        casts = ("TEXT" if isinstance(kind, sa.String) else kind.compile(dialect) for kind in kinds)
+        arrays = ", ".join(f"%s::{cast}[]" for cast in casts)
+        columns = ", ".join(quote(name) for name in self._names)
+        return f"INSERT INTO {quote(self._table.name)} ({columns}) SELECT * FROM unnest({arrays})"  # noqa: S608 - names of our own
+
+
+def _execute(connection: sa.Connection, text: str, values: Any, *, many: bool = False, returning: bool = False) -> Any:
+    """Run a text on the driver's own cursor; what goes wrong is raised as SQLAlchemy would."""
+    proxied = connection.connection
+    cursor: Any = proxied.cursor()
+    try:
+        if many:
+            cursor.executemany(text, values, returning=returning)
+        else:
+            cursor.execute(text, values)
+    except Exception as error:
+        cursor.close()
+        raise _wrap(connection, text, values, error) from error
+    return cursor
+
+
+def _wrap(connection: sa.Connection, text: str, values: Any, error: Exception) -> BaseException:
+    dialect = connection.dialect
+    base = dialect.loaded_dbapi.Error
+    if not isinstance(error, base):
+        return error
+    lost = dialect.is_disconnect(error, cast("Any", connection.connection.dbapi_connection), None)
+    wrapped = DBAPIError.instance(
+        text, values, error, base, hide_parameters=True, connection_invalidated=lost, dialect=dialect
+    )
+    if lost:
+        connection.invalidate(error)
+    return wrapped
