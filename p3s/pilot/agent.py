@@ -151,8 +151,8 @@ class Agent:
                 case events.Launch(order):
                     log.debug("attempt %s of %s/%s begins", order.attempt, order.workflow_name, order.job_name)
                     self._todo.extend(self._hands.launch(order, self._reaper))
-                case events.Settle(attempt, look):
-                    self._todo.extend(self._hands.settle(attempt, look=look))
+                case events.Settle():
+                    self._todo.extend(self._hands.settle(instruction))
                 case events.Forget(attempt):
                     self._hands.forget(attempt)
                 case events.Discard(attempt):

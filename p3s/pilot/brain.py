@@ -72,7 +72,7 @@ class Brain(Planner):
                 return self._take_answer(event, now)
             case events.Exited():
                 self._activity = now
-                return [events.Settle(event.attempt, look=self.roster.note_exit(event.attempt, now, self._lease_end))]
+                return [self.roster.note_exit(event.attempt, now, self._lease_end)]
             case events.Ended():
                 return self._take_end(event, now)
             case events.Began():

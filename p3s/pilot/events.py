@@ -220,10 +220,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Make the report of a payload that exited; its outputs are looked at only if they can count."""
+    """Make the report of a payload that exited.
+
+    Its outputs are looked at only if they can count; if its end was `forced`, only a success is its own doing.
+    """
 
     attempt: str
     look: bool
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

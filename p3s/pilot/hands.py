@@ -172,22 +172,23 @@ class Hands:
             self._note(f"attempt {work.order.attempt}: killed processes that its payload left behind")
         return [events.Exited(work.order.attempt)]
 
-    def settle(self, attempt: str, *, look: bool) -> list[Event]:
+    def settle(self, settle: events.Settle) -> list[Event]:
         """Make the report of an attempt whose payload exited; outputs are looked at by the pool."""
-        work = self._works[attempt]
-        if look and work.order.outputs:
-            self._submit(lambda: self._settle(work, look=True))
+        work = self._works[settle.attempt]
+        if settle.look and work.order.outputs:
+            self._submit(lambda: self._settle(work, settle))
             return []
-        return [self._settle(work, look=look)]
+        return [self._settle(work, settle)]
 
-    def _settle(self, work: Work, *, look: bool) -> Event:
+    def _settle(self, work: Work, settle: events.Settle) -> Event:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         try:
-            report = make_report(work, look=look, pilot_memory=memory)
+            report = make_report(work, look=settle.look, pilot_memory=memory)
         except OSError as error:
             report = _make_failure(work, explain_os_error(error, work.sandbox.path))
         record = make_record(work, report)
-        if look:
+        # A failure that was forced is none of the payload's: whoever delivers the record would report it as one.
+        if settle.look and (report.kind == "succeeded" or not settle.forced):
             try:
                 self._outbox.write(record, durable=bool(report.outputs))
             except OSError as error:

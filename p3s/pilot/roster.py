@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from p3s.engine.states import Reason
-from p3s.pilot.events import Note, Stop
+from p3s.pilot.events import Note, Settle, Stop
 from p3s.wire import AttemptReport
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Roster:
                 decisions.append(Stop(attempt, force=True, reason=held.message))
         return decisions
 
-    def note_exit(self, attempt: str, now: float, lease_end: float) -> bool:
+    def note_exit(self, attempt: str, now: float, lease_end: float) -> Settle:
         """Take in that a payload's first process ended.
 
         Parameters
@@ -186,15 +186,15 @@ class Roster:
 
         Returns
         -------
-        bool
-            Whether its outputs may count: it was not ended, or succeeded before its hand-back took hold.
+        Settle
+            Its outputs may count if it was not ended, or succeeded before its hand-back took hold.
         """
         held = self.held[attempt]
         if held.order.exclusive and held.end is None and now >= lease_end:
             # The keeper was quicker than this pilot, which was cut off or frozen: no fault of the payload.
             held.end, held.message = "handed-back", LEASE_OVER
         held.exited, held.kill_at = True, _NEVER
-        return held.end in {None, "handed-back"}
+        return Settle(attempt, look=held.end in {None, "handed-back"}, forced=held.end is not None)
 
     def find_next_time(self, lease_end: float) -> float:
         """Return when `watch_clock` has something to do; infinity for never."""

@@ -259,7 +259,7 @@ def test_time_limit() -> None:
     assert brain.find_next_time(5.0) <= 15.0
     stops = [one for one in brain.plan(15.0) if isinstance(one, events.Stop)]
     assert [stop.force for stop in stops] == [True]
-    assert brain.handle(events.Exited(order.attempt), 15.1) == [events.Settle(order.attempt, look=False)]
+    assert brain.handle(events.Exited(order.attempt), 15.1) == [events.Settle(order.attempt, look=False, forced=True)]
     brain.handle(make_end(order, kind="failed", reason=Reason.SIGNAL, signal=9), 15.1)
     reports = brain.ledger.take()
     assert [(report.kind, report.reason, report.signal) for report in reports] == [("failed", Reason.TIMELIMIT, 9)]
@@ -280,7 +280,7 @@ def test_success_outlives_its_hand_back() -> None:
     take(brain, order)
     brain.handle(events.Interrupted(), 1.0)
     brain.handle(events.Interrupted(), 1.0)
-    assert brain.handle(events.Exited(order.attempt), 1.1) == [events.Settle(order.attempt, look=True)]
+    assert brain.handle(events.Exited(order.attempt), 1.1) == [events.Settle(order.attempt, look=True, forced=True)]
     brain.handle(make_end(order), 1.1)
     assert [report.kind for report in brain.ledger.take()][-1] == "succeeded"
 
@@ -570,7 +570,7 @@ class Play:
                 began = self.began[order.attempt] = now + self.launch
                 self.push(began, events.Began(order.attempt))
                 self.push(began + self.durations[order.attempt], events.Exited(order.attempt))
-            case events.Settle(attempt):
+            case events.Settle(attempt=attempt):
                 self.push(now, make_end(self.orders[attempt]))
             case events.Leave():
                 return instruction

@@ -132,6 +132,20 @@ def test_acceptance_clears_the_folders_of_other_attempts(tmp_path: Path) -> None
     assert [path.name for path in folder.iterdir()] == [order.attempt]
 
 
+def test_forced_end_leaves_no_record(tmp_path: Path) -> None:
+    """A payload that was stopped at the lease's end leaves no record that a later pilot would report."""
+    output = OutputOrder(name="out", key="out", path="out")
+    order = make_order(run='echo $$ > "$out"; sleep 60', outputs=[output], exclusive=True)
+    server = FakeServer(orders=[order], lease=0.7)
+    faults: list[Fault] = ["none", "none"]
+    faults += ["lose-request"] * 1000
+    with start_agent(tmp_path, FaultyTransport(server, faults, only="exchange"), cycles=0):
+        server.wait_for(lambda: [path for path in (tmp_path / "data").rglob("out") if path.read_text()])
+        (path,) = (tmp_path / "data").rglob("out")
+        assert wait_until_dead(int(path.read_text()))
+    assert list((tmp_path / "work/outbox").rglob("*.json")) == []
+
+
 def test_same_pilot_twice(tmp_path: Path) -> None:
     """Two living pilots with one uuid in one work folder are refused."""
     first = Outbox(tmp_path, "one")
