@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from p3s.pilot.kill import kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
 from p3s.pilot.processes import read_process
 from p3s.pilot.publish import publish_file
-from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
+from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, remove_sandbox, store_bundle
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
 from p3s.wire import AttemptReport
 
@@ -91,6 +90,8 @@ class Hands:
         self._works: dict[str, Work] = {}
         self._by_pid: dict[int, Work] = {}
         self._cache = options.work / "cache"
+        # Read once: each look at os.environ decodes every variable anew.
+        self._inherited = dict(os.environ)
         self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="slow")
 
     # Starting --------------------------------------------------------------------------------------------
@@ -113,7 +114,7 @@ class Hands:
                 raise staged.failure
             if work.stopped:
                 raise AttemptFailed(Reason.HANDED_BACK, "stopped before it started")
-            environ = make_environment(work.order, work.sandbox, self._options, os.environ)
+            environ = make_environment(work.order, work.sandbox, self._options, self._inherited)
             make_sandbox(work.order, work.sandbox, self._cache)
             command = make_command(work.order, work.sandbox)
             with reaper.lock:
@@ -306,5 +307,4 @@ def _make_failure(work: Work, failure: AttemptFailed) -> AttemptReport:
 
 def _delete(folders: list[Path]) -> None:
     for folder in folders:
-        # A payload may have taken away its own permissions; what cannot be deleted stays, and harms nobody.
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_sandbox(folder)
