@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run up test quick chaos check fix docs clean help
+.PHONY: run up test quick chaos check fix docs bench clean help
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -47,8 +47,17 @@ fix: .venv/test.done  ## Format, and mend what the linter can mend.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+.venv-bench/done: benchmarks/peers/requirements.txt
+	@echo "installing other engines into .venv-bench (once)" >&2
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
+	@touch $@
+
+bench: .venv/test.done .venv-bench/done  ## Measure p3s beside its peers; QUICK=1 takes some minutes.
+	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
+
 docs: .venv/test.done  ## Build the documentation; a warning is an error.
 	@$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
 
 clean:  ## Remove the environment and everything built.
-	rm -rf .venv docs/_build build dist p3s.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench docs/_build build dist p3s.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-# ruff: noqa: INP001  # A script: benchmarks form no package.
+# A script: benchmarks form no package.
 """How long the engine takes for large workflows, and how much memory.
 
 Writes a YAML text with as many jobs as asked for, each with three inputs made by earlier jobs and one output, and

@@ -91,6 +91,8 @@ class Hands:
         self._works: dict[str, Work] = {}
         self._by_pid: dict[int, Work] = {}
         self._cache = options.work / "cache"
+        # Read once: each look at os.environ decodes every variable anew.
+        self._inherited = dict(os.environ)
         self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="slow")
 
     # Starting --------------------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ class Hands:
                 raise staged.failure
             if work.stopped:
                 raise AttemptFailed(Reason.HANDED_BACK, "stopped before it started")
-            environ = make_environment(work.order, work.sandbox, self._options, os.environ)
+            environ = make_environment(work.order, work.sandbox, self._options, self._inherited)
             make_sandbox(work.order, work.sandbox, self._cache)
             command = make_command(work.order, work.sandbox)
             with reaper.lock:

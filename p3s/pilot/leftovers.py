@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from typing import TYPE_CHECKING
+
+from p3s.pilot.sandbox import remove_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -68,9 +69,6 @@ def is_uuid(name: str) -> bool:
 
 
 def delete_folders(folders: Iterable[Path]) -> None:
-    """Delete folders with all that is in them.
-
-    A payload may have taken away its own permissions; what cannot be deleted stays, and harms nobody.
-    """
+    """Delete folders with all that is in them."""
     for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_sandbox(folder)

@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -28,45 +29,53 @@ if TYPE_CHECKING:
 
     from p3s.wire import InputOrder, JobOrder
 
-__all__ = ["Sandbox", "find_missing_inputs", "is_cached", "make_sandbox", "resolve_place", "store_bundle"]
+__all__ = [
+    "Sandbox",
+    "find_missing_inputs",
+    "is_cached",
+    "make_sandbox",
+    "remove_sandbox",
+    "resolve_place",
+    "store_bundle",
+]
 
 #: Seconds between two looks at inputs that are not there yet.
 LOOK_PAUSE = 0.25
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sandbox:
     """Where one attempt runs and writes."""
 
     path: Path
     folder: Path
 
-    @property
+    @cached_property
     def control(self) -> Path:
         """What p3s itself keeps in the sandbox."""
         return self.path / ".p3s"
 
-    @property
+    @cached_property
     def stdout(self) -> Path:
         """The payload's standard output."""
         return self.control / "stdout"
 
-    @property
+    @cached_property
     def stderr(self) -> Path:
         """The payload's standard error."""
         return self.control / "stderr"
 
-    @property
+    @cached_property
     def manifest(self) -> Path:
         """The JSON file that `P3S_MANIFEST` names."""
         return self.control / "manifest.json"
 
-    @property
+    @cached_property
     def script(self) -> Path:
         """The file that `run` was written to."""
         return self.control / "run"
 
-    @property
+    @cached_property
     def tmp(self) -> Path:
         """The payload's folder for temporary files."""
         return self.control / "tmp"
@@ -122,6 +131,25 @@ def make_sandbox(order: JobOrder, sandbox: Sandbox, cache: Path) -> None:
         sandbox.manifest.write_text(json.dumps(_make_manifest(order, sandbox)), encoding="utf-8")
     except OSError as error:
         raise explain_os_error(error, sandbox.path) from error
+
+
+def remove_sandbox(path: Path) -> None:
+    """Delete a sandbox or a folder of outputs, and all that is in it.
+
+    A payload may have taken away its own permissions; what cannot be deleted stays, and harms nobody.
+    """
+    control = f"{path}/.p3s"
+    try:
+        # Most payloads leave nothing behind: then a few calls do what a walk through the tree would.
+        for name in os.listdir(control):  # noqa: PTH208 - on the way of every job: no Path objects
+            if name == "tmp":
+                os.rmdir(f"{control}/tmp")  # noqa: PTH106, S108 - below the sandbox
+            else:
+                os.unlink(f"{control}/{name}")  # noqa: PTH108
+        os.rmdir(control)  # noqa: PTH106
+        os.rmdir(path)  # noqa: PTH106
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def is_cached(order: JobOrder, cache: Path) -> bool:

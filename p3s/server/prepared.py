@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["InsertRows", "Prepared", "among", "param"]
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class _List(sa.Text):
+    """A list of values written as JSON."""
+
+
 class _Among(sa.ColumnElement[bool]):
     """A column's value is one of a list given at each run, in a text that does not depend on the list's length."""
 
@@ -32,7 +39,7 @@ class _Among(sa.ColumnElement[bool]):
     def __init__(self, column: sa.ColumnElement[Any], name: str) -> None:
         self.type = sa.Boolean()
         self.column = column
-        self.values: sa.BindParameter[Any] = param(name, sa.Text())
+        self.values: sa.BindParameter[Any] = param(name, _List())
         self.listed: sa.BindParameter[Any] = param(name, sa.ARRAY(column.type))
 
 
@@ -73,6 +80,8 @@ class _Form:
         self.text = str(compiled)
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
         self._order = compiled.positiontup
+        lists = {name for name, kind in compiled.binds.items() if isinstance(kind.type, _List)}
+        self._lists = [place for place, name in enumerate(self._order or ()) if name in lists]
         columns = list(statement.exported_columns) if statement.is_select or statement._returning else []  # noqa: SLF001
         self.row: Any = namedtuple("Row", [column.key for column in columns], rename=True) if columns else None  # noqa: PYI024
         # PostgreSQL's driver gives numbers, flags and JSON as they are; SQLite knows fewer kinds.
@@ -84,9 +93,12 @@ class _Form:
         """Return the parameters as the driver takes them."""
         if self._order is None:
             return {**self._fixed, **values}
-        # SQLite knows no lists; json_each unfolds a text.
-        found = (values[name] if name in values else self._fixed.get(name) for name in self._order)
-        return [json.dumps(value) if isinstance(value, list) else value for value in found]
+        given = {**self._fixed, **values}
+        found = [given[name] for name in self._order]
+        for place in self._lists:
+            # SQLite knows no lists; json_each unfolds a text.
+            found[place] = _encode(found[place])
+        return found
 
     def read(self, rows: Iterable[Sequence[Any]]) -> list[Any]:
         """Return rows with attributes, their values converted."""
@@ -141,6 +153,11 @@ class Prepared:
             cursor.close()
         return found
 
+    def run_many(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute once for each of `rows` a statement that gives no rows."""
+        form = self._find_form(connection)
+        _execute(connection, form.text, [form.arrange(values) for values in rows], many=True).close()
+
     def _find_form(self, connection: sa.Connection) -> _Form:
         form = self._forms.get(connection.dialect.name)
         if form is None:
@@ -168,7 +185,7 @@ class InsertRows:
     def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert `rows`; a name that a row lacks is NULL."""
         if connection.dialect.name != "postgresql":
-            self._one.run_each(connection, rows)
+            self._one.run_many(connection, [{name: row.get(name) for name in self._names} for row in rows])
             return
         if not self._text:
             self._text = self._make_text(connection.dialect)
@@ -191,7 +208,7 @@ def _execute(connection: sa.Connection, text: str, values: Any, *, many: bool = 
     cursor: Any = proxied.cursor()
     try:
         if many:
-            cursor.executemany(text, values, returning=returning)
+            cursor.executemany(text, values, **({"returning": True} if returning else {}))
         else:
             cursor.execute(text, values)
     except Exception as error:

@@ -185,7 +185,8 @@ class Ledger:
             return []
         after = _TABLES[noun][1][expected, signal]
         names, arranged = (), []
-        for ident, values in rows.items():
+        # Locked in one order, whoever moves them.
+        for ident, values in sorted(rows.items()):
             names, given = _arrange(values, preset)
             arranged.append(given | {"id_": ident})
         statement = _prepare_move(noun, expected, after, names, preset, each=True)

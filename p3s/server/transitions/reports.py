@@ -227,7 +227,9 @@ def _succeed_together(
     ]
     if len(moved) < len(plain) or len(ended) < len(plain):
         raise Overtaken
-    ledger.move_each("dataset", Signal.REGISTER, made, expected=DatasetState.EXPECTED)
+    there = set(ledger.move_each("dataset", Signal.REGISTER, made, expected=DatasetState.EXPECTED))
+    for ident in made.keys() - there:
+        ledger.move("dataset", [ident], Signal.REGISTER, **made[ident])
     for pilot_id, number in sorted(Counter(row.pilot_id for row, _ in plain).items()):
         _DONE.run(ledger.connection, pilot=pilot_id, n=number)
         clear_burns(ledger, pilot_id)

@@ -346,7 +346,7 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
     if held:
         ledger.move("workflow", held, Signal.LOADED)
     if going:
-        ledger.move("workflow", going, Signal.START, **_begin(ledger))
+        ledger.move("workflow", going, Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
         start_some(ledger, going)
 
 

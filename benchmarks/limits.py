@@ -1,0 +1,39 @@
+"""What the machine can do at all: the floor below which no engine gets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+__all__ = ["measure_fsync", "measure_make", "measure_spawn"]
+
+
+def measure_spawn(number: int) -> float:
+    """Return ms per ``/bin/true`` started and waited for by one Python thread."""
+    begin = time.perf_counter()
+    for _ in range(number):
+        subprocess.run(["/bin/true"], check=True)
+    return (time.perf_counter() - begin) * 1000 / number
+
+
+def measure_fsync(number: int) -> float:
+    """Return ms per page of 4 KiB written and synced to the disk of temporary files."""
+    with tempfile.NamedTemporaryFile() as file:
+        begin = time.perf_counter()
+        for place in range(number):
+            os.pwrite(file.fileno(), b"p" * 4096, place * 4096)
+            os.fsync(file.fileno())
+        return (time.perf_counter() - begin) * 1000 / number
+
+
+def measure_make(number: int, slots: int) -> float:
+    """Return ms per ``/bin/true`` run by GNU make, which keeps nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = " ".join(f"t{place}" for place in range(number))
+        (Path(folder) / "Makefile").write_text(f".PHONY: all {names}\nall: {names}\n{names}:\n\t@/bin/true\n", "utf-8")
+        begin = time.perf_counter()
+        subprocess.run(["make", "-s", f"-j{slots}", "all"], cwd=folder, check=True)
+        return (time.perf_counter() - begin) * 1000 / number

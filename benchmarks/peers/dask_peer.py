@@ -1,0 +1,36 @@
+"""dask.distributed: a local cluster of one worker process with threads; nothing is kept on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+from distributed import Client, LocalCluster
+
+
+def run(_before: object = None, _number: int = 0) -> int:
+    """Start one process."""
+    return subprocess.run(["/bin/true"], check=True).returncode
+
+
+def main() -> None:
+    """Run the case that the command line names."""
+    kind, number, slots = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    cluster = LocalCluster(n_workers=1, threads_per_worker=slots, dashboard_address=None, host="127.0.0.1")
+    with cluster, Client(cluster) as client:
+        client.submit(run, None, -1, pure=False).result()
+        begin = time.perf_counter()
+        if kind == "bag":
+            client.gather([client.submit(run, None, place, pure=False) for place in range(number)])
+        else:
+            last = None
+            for place in range(number):
+                last = client.submit(run, last, place, pure=False)
+            last.result()
+        sys.stdout.write(f"{time.perf_counter() - begin}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""parsl with its thread executor: the fastest that it has; nothing is kept on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+
+import parsl
+from parsl.config import Config
+from parsl.executors import ThreadPoolExecutor
+
+
+@parsl.python_app
+def run(_before: object = None) -> int:
+    """Start one process."""
+    return subprocess.run(["/bin/true"], check=True).returncode
+
+
+def main() -> None:
+    """Run the case that the command line names."""
+    kind, number, slots = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    executor = ThreadPoolExecutor(max_threads=slots)
+    with parsl.load(Config(executors=[executor], run_dir=tempfile.mkdtemp(), usage_tracking=0)):
+        begin = time.perf_counter()
+        if kind == "bag":
+            for future in [run() for _ in range(number)]:
+                future.result()
+        else:
+            last = None
+            for _ in range(number):
+                last = run(last)
+            last.result()
+        sys.stdout.write(f"{time.perf_counter() - begin}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The driver: runs cases, one system after the other in each repeat, and prints a line for each result.
+
+``python -m benchmarks.run --quick`` takes some minutes; ``--only chain --only bag-2`` chooses cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import cases, limits, peers, serving
+from benchmarks.results import Result, make_tables, summarise
+from tests.support.databases import Postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["main"]
+
+#: Peers by case.
+SIZES = {"bag-2": 2, "bag-8": 8}
+
+
+class Suite:
+    """The cases, small or whole.
+
+    Parameters
+    ----------
+    postgres : Postgres
+        A database server of this run.
+    quick : bool
+        Fewer repeats and smaller numbers.
+    """
+
+    def __init__(self, postgres: Postgres, *, quick: bool) -> None:
+        self._databases: dict[str, Postgres | None] = {"p3s sqlite": None, "p3s postgresql": postgres}
+        self._repeats = 1 if quick else 3
+        self._quick = quick
+
+    def list_cases(self) -> dict[str, Callable[[], Iterator[Result]]]:
+        """Return the cases by name."""
+        return {
+            "limits": self.run_limits,
+            "latency": self.run_latency,
+            "bag-2": lambda: self._compare("bag-2", 1000, lambda db: cases.measure_bag(db, 1000, 2)),
+            "bag-8": lambda: self._compare("bag-8", 1000, lambda db: cases.measure_bag(db, 1000, 8)),
+            "chain": lambda: self._compare("chain", 100, lambda db: cases.measure_chain(db, 100)),
+            "fan": lambda: self._compare("fan", 102, lambda db: cases.measure_fan(db, 100)),
+            "claims": self.run_claims,
+            "submit": self.run_submission,
+            "load": self.run_load,
+            "finish": self.run_finishing,
+            "idle": self.run_idle,
+        }
+
+    def _compare(self, case: str, number: int, measure: Callable[[Postgres | None], float]) -> Iterator[Result]:
+        values: dict[str, list[float]] = {}
+        there = peers.find_peers()
+        for _ in range(self._repeats):
+            for name, database in self._databases.items():
+                values.setdefault(name, []).append(measure(database))
+            for peer in there:
+                value = peers.measure_peer(peer, case, number)
+                if value is not None:
+                    values.setdefault(peer, []).append(value)
+            if case in SIZES:
+                values.setdefault("GNU make", []).append(limits.measure_make(number, SIZES[case]))
+        for name, found in values.items():
+            yield summarise(name, case, number, "ms/job", found)
+
+    def run_limits(self) -> Iterator[Result]:
+        """Measure what the machine can do."""
+        yield summarise("machine", "spawn", 300, "ms", [limits.measure_spawn(300) for _ in range(3)])
+        yield summarise("machine", "fsync", 200, "ms", [limits.measure_fsync(200) for _ in range(3)])
+
+    def run_latency(self) -> Iterator[Result]:
+        """Measure from a submission to the payload."""
+        number = 21 if self._quick else 101
+        for name, database in self._databases.items():
+            values = cases.measure_latency(database, number)
+            yield summarise(name, "latency", number - 1, "ms", values)
+            yield summarise(name, "latency-95", number - 1, "ms", [sorted(values)[int(len(values) * 0.95)]])
+
+    def run_claims(self) -> Iterator[Result]:
+        """Measure claims with few and with many jobs ahead, of a kind that fits and of one that does not."""
+        deep = 50_000 if self._quick else 1_000_000
+        for name, database in self._databases.items():
+            for matching in (True, False):
+                case = "claims" if matching else "claims, none ahead fits"
+                few, many = serving.measure_claims(database, (1000, deep), 200, matching=matching)
+                yield summarise(name, f"{case}: 1,000 queued", 200, "ms", [few])
+                yield summarise(name, f"{case}: {deep:,} queued", 200, "ms", [many])
+
+    def run_submission(self) -> Iterator[Result]:
+        """Measure bulk submissions."""
+        number = 3000 if self._quick else 20_000
+        for name, database in self._databases.items():
+            values = [serving.measure_submission(database, number) for _ in range(self._repeats)]
+            yield summarise(name, "submit", number, "jobs/s", values)
+
+    def run_load(self) -> Iterator[Result]:
+        """Measure the load of a large workflow."""
+        number = 10_000 if self._quick else 100_000
+        for name, database in self._databases.items():
+            seconds, memory = serving.measure_load(database, number)
+            yield summarise(name, "load", number, "s", [seconds])
+            yield summarise(name, "load: largest process", number, "MB", [memory])
+
+    def run_finishing(self) -> Iterator[Result]:
+        """Measure many pilots that finish short jobs."""
+        number = 2000 if self._quick else 10_000
+        for name, database in self._databases.items():
+            values = [serving.measure_finishing(database, 64, number) for _ in range(self._repeats)]
+            yield summarise(name, "finish: 64 pilots", number, "results/s", values)
+
+    def run_idle(self) -> Iterator[Result]:
+        """Measure requests and wake-ups beside idle pilots."""
+        pilots = 200 if self._quick else 1000
+        for name, database in self._databases.items():
+            asked, wakes = serving.measure_idle(database, pilots, 200)
+            yield summarise(name, f"request beside {pilots} idle pilots", 200, "ms", asked)
+            yield summarise(name, f"99 % of requests beside {pilots} idle pilots", 200, "ms", [sorted(asked)[-3]])
+            yield summarise(name, f"wake-up of one of {pilots} pilots", 20, "ms", wakes)
+
+
+def main() -> None:
+    """Run the cases that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="measure p3s beside its peers")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, smaller numbers")
+    parser.add_argument("--only", action="append", default=[], metavar="CASE", help="this case; may be repeated")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results.jsonl"), help="add the lines here")
+    chosen = parser.parse_args()
+    postgres = Postgres()
+    results = []
+    try:
+        listed = Suite(postgres, quick=chosen.quick).list_cases()
+        unknown = sorted(set(chosen.only) - set(listed))
+        if unknown:
+            parser.error(f"no case {', '.join(unknown)}; there are {', '.join(listed)}")
+        with chosen.out.open("a", encoding="utf-8") as file:
+            for name, run in listed.items():
+                if chosen.only and name not in chosen.only:
+                    continue
+                for result in run():
+                    results.append(result)
+                    sys.stderr.write(result.to_line() + "\n")
+                    file.write(result.to_line() + "\n")
+                    file.flush()
+    finally:
+        postgres.stop()
+    sys.stdout.write(make_tables(results))
+
+
+if __name__ == "__main__":
+    main()
