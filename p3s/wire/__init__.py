@@ -35,6 +35,7 @@ from p3s.wire.pilots import (
     StopOrder,
     Verdict,
 )
+from p3s.wire.tokens import CreateTokenBody, NewTokenView, RotateTokenBody, TokenList, TokenView
 from p3s.wire.views import (
     AttemptView,
     BundleList,
@@ -75,6 +76,7 @@ __all__ = [
     "Claim",
     "CreateJobsBody",
     "CreateJobsReply",
+    "CreateTokenBody",
     "DagList",
     "DagView",
     "DatasetList",
@@ -99,6 +101,7 @@ __all__ = [
     "LoadReply",
     "LogChunk",
     "LogView",
+    "NewTokenView",
     "OutputOrder",
     "OutputReport",
     "PilotList",
@@ -112,9 +115,12 @@ __all__ = [
     "ResultList",
     "ResultView",
     "RetryReply",
+    "RotateTokenBody",
     "StandaloneJob",
     "StatusReply",
     "StopOrder",
+    "TokenList",
+    "TokenView",
     "Uuid",
     "Verdict",
     "WhoReply",

@@ -50,6 +50,8 @@ class Core:
         self.hub = Hub()
         self.secret = self._read_secret()
         self.born = time.monotonic()
+        #: When tokens were last used, by row, until the sweeper writes it down.
+        self.uses: dict[int, float] = {}
         #: Who paused the whole server; read anew each second.
         self.paused_by: str | None = None
         self._requirements: dict[int, Requirement] = {}
