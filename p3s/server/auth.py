@@ -61,6 +61,8 @@ _ANYONE = frozenset({Role.ANYONE})
 NEEDS: dict[str, frozenset[Role]] = {
     "static": _ANYONE,
     "health": _ANYONE,
+    "ready": _ANYONE,
+    "metrics": _READ,
     "monitor.index": _ANYONE,
     "monitor.login": _ANYONE,
     "monitor.logout": _ANYONE,

@@ -25,6 +25,13 @@ def api(tmp_path, sqlite_template):
     made.db.close()
 
 
+def open_monitor(client):
+    """Load the page with its form and return the form's mark."""
+    found = re.search(r'name="mark" value="([^"]+)"', client.get("/").get_data(as_text=True))
+    assert found is not None
+    return found[1]
+
+
 def list_routes(api):
     """Return (method, path, endpoint) of every route, with ids filled in."""
     return [
@@ -38,8 +45,8 @@ def test_every_route_refuses_who_may_not(api):
     """Walking all routes with each role and with none, only the roles of the table pass the door."""
     client = api.app.test_client()
     for method, path, endpoint in list_routes(api):
-        if endpoint == "monitor.login":
-            continue  # It is the door itself; its own test knocks at it.
+        if endpoint in {"monitor.login", "monitor.logout"}:
+            continue  # Forms; their own tests knock at them.
         for role in (None, *api.tokens):
             headers = {"Authorization": f"Bearer {api.tokens[role]}"} if role else {}
             status = client.open(path, method=method, headers=headers).status_code
@@ -193,9 +200,10 @@ def test_monitor_asks_for_a_token(api):
     """The page shows a form, refuses a wrong or a pilot's token, and opens with one that reads."""
     client = api.app.test_client()
     assert b'name="token"' in client.get("/").data
-    assert client.post("/login", data={"token": "p3s_wrong"}).status_code == 401
-    assert client.post("/login", data={"token": api.tokens[Role.PILOT]}).status_code == 403
-    answer = client.post("/login", data={"token": api.tokens[Role.VIEWER]})
+    mark = open_monitor(client)
+    assert client.post("/login", data={"token": "p3s_wrong", "mark": mark}).status_code == 401
+    assert client.post("/login", data={"token": api.tokens[Role.PILOT], "mark": mark}).status_code == 403
+    answer = client.post("/login", data={"token": api.tokens[Role.VIEWER], "mark": mark})
     assert answer.status_code == 303
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
@@ -207,14 +215,14 @@ def test_monitor_asks_for_a_token(api):
     assert b"11111111" in page.data
     assert b"<script>" not in page.data
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    client.post("/logout")
+    client.post("/logout", data={"mark": open_monitor(client)})
     assert b'name="token"' in client.get("/").data
 
 
 def test_revoked_token_ends_the_session(api):
     """A session of a token that is revoked is closed at the next look."""
     client = api.app.test_client()
-    client.post("/login", data={"token": api.tokens[Role.VIEWER]})
+    client.post("/login", data={"token": api.tokens[Role.VIEWER], "mark": open_monitor(client)})
     assert b"Log out" in client.get("/").data
     api.db.write(lambda connection: connection.execute(sa.update(token).values(revoked=1.0)))
     assert b'name="token"' in client.get("/").data

@@ -142,7 +142,11 @@ def _hold(core: Core, uuid: str, secret: str, body: ExchangeBody, seen: _Seen) -
 
 
 def _exchange_once(core: Core, uuid: str, secret: str, body: ExchangeBody) -> _Seen:
-    return core.change(f"pilot {uuid[:8]}", lambda ledger: _act(core, ledger, uuid, secret, body))
+    start = time.monotonic()
+    seen = core.change(f"pilot {uuid[:8]}", lambda ledger: _act(core, ledger, uuid, secret, body))
+    if seen.reply.jobs:
+        core.observe("claim", time.monotonic() - start)
+    return seen
 
 
 def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> _Seen:

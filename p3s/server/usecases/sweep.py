@@ -125,6 +125,7 @@ class Sweeper(threading.Thread):
             last = now
             try:
                 sweep(self._core, leases=now - awake_since > self._core.settings.lease)
+                self._core.observe("sweep", time.monotonic() - now)
                 keep_uses(self._core)
                 poke_cut_pilots(self._core)
                 self._core.read_pause()
