@@ -36,6 +36,7 @@ __all__ = [
     "find_database",
     "find_home",
     "is_loopback",
+    "list_secret_files",
     "make_local_environ",
     "normalise_url",
     "read_client_settings",
@@ -402,6 +403,14 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def list_secret_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return where this user's tokens may be, in files that need not exist."""
+    home, config = find_home(environ), find_config(environ)
+    named = environ.get("P3S_TOKEN_FILE")
+    found = [home.token_file("admin"), home.token_file("pilot"), home.database]
+    return [*found, config / "logins.json", config / "config.toml", *([Path(named).absolute()] if named else [])]
 
 
 def make_local_environ(home: Home, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
