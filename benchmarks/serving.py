@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from benchmarks.cases import make_jobs
 from benchmarks.systems import load, open_system
 from p3s.client import Client
+from p3s.engine.spec import ResourcesSpec
 from p3s.engine.states import JobState
 from p3s.server.db import Database
 from p3s.server.migrations import apply_migrations
@@ -84,8 +85,7 @@ def _fill(core: Core, number: int, label: str) -> None:
     """Queue copies of a job, in the database itself: how they came there is another case."""
     entry = make_jobs(1)[0]
     if label:
-        resources = entry.spec.resources.model_copy(update={"labels": [label]})
-        entry.spec = entry.spec.model_copy(update={"resources": resources})
+        entry.spec = entry.spec.model_copy(update={"resources": ResourcesSpec(labels=[label])})
     create_jobs(core, CreateJobsBody(jobs=[entry]), "ann")
     copied = [column for column in job.c if column.name not in {"id", "uuid", "name", "priority"}]
     names = [column.name for column in copied]

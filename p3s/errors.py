@@ -11,6 +11,7 @@
     │   ├── NotAllowed      the token's role or owner does not admit this
     │   └── Conflict        the object's state does not admit this
     ├── Unavailable         the server cannot act now; try again later
+    │   └── TooMany         this caller asks too often
     ├── Unreachable         no answer came from the server
     └── BadReply            the server's answer makes no sense
 
@@ -37,6 +38,7 @@ __all__ = [
     "P3sError",
     "Problem",
     "Refused",
+    "TooMany",
     "Unavailable",
     "Unreachable",
 ]
@@ -157,10 +159,21 @@ class Conflict(Refused):
 
 
 class Unavailable(P3sError):
-    """The server cannot act now; the same request may succeed later."""
+    """The server cannot act now; the same request may succeed after `retry_after` seconds."""
 
     kind = "unavailable"
     exit_code = 3
+    retry_after: float = 1.0
+
+
+class TooMany(Unavailable):
+    """The caller asks too often; nothing was done."""
+
+    kind = "too-many"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
 
 
 class Unreachable(P3sError):

@@ -36,11 +36,14 @@ __all__ = [
     "find_database",
     "find_home",
     "is_loopback",
+    "list_secret_files",
     "make_local_environ",
     "normalise_url",
     "read_client_settings",
+    "read_counts",
     "read_durations",
     "read_home_token",
+    "read_log_settings",
     "read_running",
     "store_login",
     "write_private",
@@ -124,6 +127,15 @@ class ServerSettings:
         Largest request, bundle and result file in bytes.
     max_jobs : int
         Most jobs of one workflow.
+    submissions, logins : int
+        Submissions a minute that each token may make, and logins a minute from each address; 0 for no limit.
+        ``P3S_SUBMISSIONS`` and ``P3S_LOGINS``.
+    open_reading : bool
+        Whether anyone may read without a token; ``--open-reading``.
+    proxies : int
+        Trusted proxies in front of the server, whose ``X-Forwarded-`` headers count; ``--trusted-proxies``.
+    secure : bool
+        Whether all come by TLS, so that cookies are sent over nothing else.
     """
 
     database: str
@@ -140,6 +152,11 @@ class ServerSettings:
     max_bundle: int = 20 * 1024 * 1024
     max_result: int = 5 * 1024 * 1024
     max_jobs: int = 200_000
+    submissions: int = 6000
+    logins: int = 30
+    open_reading: bool = False
+    proxies: int = 0
+    secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +206,42 @@ def read_durations(environ: Mapping[str, str] = os.environ) -> dict[str, float]:
     if "lease" in found:
         found["poll"] = min(usual["poll"], lease * 5 / 6)
     return found
+
+
+def read_counts(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """Return the rates of `ServerSettings` that the environment sets.
+
+    Raises
+    ------
+    BadInput
+        If one is no number.
+
+    Examples
+    --------
+    >>> read_counts({"P3S_LOGINS": "5"})
+    {'logins': 5}
+    """
+    given = {"submissions": environ.get("P3S_SUBMISSIONS"), "logins": environ.get("P3S_LOGINS")}
+    for name, text in given.items():
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise BadInput([f"P3S_{name.upper()} is '{text}'; give a number a minute, or 0 for no limit"])
+    return {name: int(text) for name, text in given.items() if text is not None}
+
+
+def read_log_settings(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Return the style (``text``, ``json``) and the level of the server's log.
+
+    Raises
+    ------
+    BadInput
+        If one is unknown.
+    """
+    style, level = environ.get("P3S_LOG") or "text", environ.get("P3S_LOG_LEVEL") or "warning"
+    if style not in {"text", "json"}:
+        raise BadInput([f"P3S_LOG is '{style}'; give text or json"])
+    if level not in {"debug", "info", "warning", "error"}:
+        raise BadInput([f"P3S_LOG_LEVEL is '{level}'; give debug, info, warning or error"])
+    return style, level
 
 
 def normalise_url(text: str) -> str:
@@ -350,6 +403,14 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def list_secret_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return where this user's tokens may be, in files that need not exist."""
+    home, config = find_home(environ), find_config(environ)
+    named = environ.get("P3S_TOKEN_FILE")
+    found = [home.token_file("admin"), home.token_file("pilot"), home.database]
+    return [*found, config / "logins.json", config / "config.toml", *([Path(named).absolute()] if named else [])]
 
 
 def make_local_environ(home: Home, environ: Mapping[str, str] = os.environ) -> dict[str, str]:

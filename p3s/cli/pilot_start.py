@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from p3s.cli.common import add_example, add_server_option
+from p3s.cli.protection import add_protection_options, make_protection
 from p3s.cli.values import DURATION, SIZE
 from p3s.pilot.main import run_pilot
 from p3s.pilot.options import PilotOptions
@@ -46,6 +47,7 @@ __all__ = ["start"]
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="JSON or TOML file with the values of `secret:` variables.",
 )
+@add_protection_options
 @click.option("--keep", is_flag=True, help="Keep the folders that payloads ran in.")
 @click.option("--allow-root", is_flag=True, help="Run payloads as root outside a container, too.")
 @click.option(
@@ -76,7 +78,14 @@ def start(
     register_limit: float,
     parent: int | None,
     url: str | None,
+    payloads: tuple[Path, ...],
+    passed: tuple[str, ...],
+    limits: tuple[str, ...],
+    umask: str | None,
     *,
+    clean: bool,
+    enforce: bool,
+    isolate: bool,
     keep: bool,
     allow_root: bool,
 ) -> int:
@@ -88,6 +97,16 @@ def start(
     """
     if parent is not None:
         exit_with_parent(parent)
+    protection = make_protection(
+        payloads=payloads,
+        passed=passed,
+        limits=limits,
+        umask=umask,
+        clean=clean,
+        enforce=enforce,
+        isolate=isolate,
+        secrets=secrets,
+    )
     settings = read_client_settings(url, role="pilot")
     home = find_home()
     return run_pilot(
@@ -109,6 +128,7 @@ def start(
             users=users,
             jobtypes=jobtypes,
             secrets=secrets,
+            protection=protection,
             keep=keep,
             allow_root=allow_root,
             register_limit=register_limit,

@@ -22,14 +22,40 @@ _database_option = click.option(
 )
 
 
-@add_example("p3s server start", "p3s server start --host 0.0.0.0 --database postgresql://p3s@db/p3s")
+@add_example(
+    "p3s server start",
+    "p3s server start --database postgresql://p3s@db/p3s --trusted-proxies 1",
+    "p3s server start --host 0.0.0.0 --certificate chain.pem --key key.pem",
+)
 @click.command()
 @_database_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="The port.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes; SQLite has one.")
+@click.option("--certificate", type=click.Path(path_type=Path), help="PEM file with the certificate chain, for TLS.")
+@click.option("--key", type=click.Path(path_type=Path), help="PEM file with the certificate's key.")
+@click.option(
+    "--trusted-proxies",
+    "proxies",
+    type=click.IntRange(0, 10),
+    default=0,
+    show_default=True,
+    help="Proxies in front, whose X-Forwarded headers are believed.",
+)
+@click.option("--open-reading", is_flag=True, help="Let anyone read without a token.")
 @click.option("--exit-with-parent", "parent", type=int, hidden=True)
-def start(database: str | None, host: str, port: int, workers: int, parent: int | None) -> None:
+def start(
+    database: str | None,
+    host: str,
+    port: int,
+    workers: int,
+    certificate: Path | None,
+    key: Path | None,
+    proxies: int,
+    parent: int | None,
+    *,
+    open_reading: bool,
+) -> None:
     """Run the server in the foreground.
 
     It ends on SIGTERM or Ctrl-C. On SQLite the database is migrated at start; on PostgreSQL
@@ -37,7 +63,17 @@ def start(database: str | None, host: str, port: int, workers: int, parent: int 
     """
     if parent is not None:
         exit_with_parent(parent)
-    serve(find_home(), database=find_database(database), host=host, port=port, workers=workers)
+    serve(
+        find_home(),
+        database=find_database(database),
+        host=host,
+        port=port,
+        workers=workers,
+        certificate=certificate,
+        key=key,
+        proxies=proxies,
+        open_reading=open_reading,
+    )
 
 
 @add_example("p3s server migrate --database postgresql://p3s@db/p3s")

@@ -16,6 +16,7 @@ GROUPS: dict[str, str] = {
     "pilot": "Start pilots, look at them, end them.",
     "host": "Ban hosts, and allow them again.",
     "dataset": "Register data, and look at it.",
+    "token": "Say who may call the server.",
     "server": "Run the server, hold it back, keep its database.",
 }
 
@@ -65,6 +66,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset register": ("p3s.cli.dataset:register", "Say that data is there."),
     "dataset list": ("p3s.cli.dataset:list_datasets", "List datasets, newest first."),
     "dataset show": ("p3s.cli.dataset:show", "Show one dataset."),
+    "token create": ("p3s.cli.token:create", "Make a token and print it, this once."),
+    "token list": (
+        "p3s.cli.token:list_tokens",
+        "List all tokens, also those that have ended; secrets are never shown.",
+    ),
+    "token revoke": ("p3s.cli.token:revoke", "End a token now and for good."),
+    "token rotate": ("p3s.cli.token:rotate", "Give a token a new secret and print it, this once."),
     "server start": ("p3s.cli.server:start", "Run the server in the foreground."),
     "server migrate": ("p3s.cli.server:migrate", "Bring the database to this version's tables."),
     "server pause": ("p3s.cli.holds:pause_server", "Give out no more jobs; what runs, runs on."),

@@ -39,6 +39,7 @@ _KINDS: dict[str, type[errors.P3sError]] = {
         errors.NotAllowed,
         errors.Conflict,
         errors.Unavailable,
+        errors.TooMany,
     )
 }
 #: What a proxy answers in place of a server that is away.
@@ -211,6 +212,13 @@ def make_error(answer: Answer, url: str) -> errors.P3sError:
     P3sError
         Of the class that the answer's `kind` names.
     """
+    error = _read_error(answer, url)
+    if isinstance(error, errors.Unavailable):
+        error.retry_after = _read_retry_after(answer.headers, FIRST_PAUSE)
+    return error
+
+
+def _read_error(answer: Answer, url: str) -> errors.P3sError:
     try:
         view = ErrorReply.model_validate_json(answer.body).error
     except ValidationError:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "compute_backoff", "decide_outcome"]
 
+#: Seconds before a job that a pilot refused is given out again.
+REFUSED_PAUSE = 10.0
 #: Seconds before the first further try after a loss that is not the payload's doing; doubled each time.
 INFRASTRUCTURE_BACKOFF = 2.0
 INFRASTRUCTURE_CAP = 60.0
@@ -83,8 +85,11 @@ def decide_outcome(
     >>> decide_outcome(Reason.PILOT_LOST, None, Retry(), failures=0, losses=0, budget=5)
     Outcome(again=True, delay=2.0, failures=0, losses=1)
     """
-    if reason in {Reason.HANDED_BACK, Reason.REFUSED}:
+    if reason is Reason.HANDED_BACK:
         return Outcome(again=True)
+    if reason is Reason.REFUSED:
+        # The same pilot would be given it again at once, and refuse it again.
+        return Outcome(again=True, delay=REFUSED_PAUSE)
     if reason in PAYLOAD_REASONS:
         admitted = not retry.when or reason in retry.when or str(exit_code) in retry.when
         again = admitted and failures < retry.max

@@ -246,7 +246,7 @@ class Brain(Planner):
 
     def _take_refusal(self, event: events.RegisterFailed, now: float) -> list[Instruction]:
         self._registering = False
-        self.link.note_trouble(now)
+        self.link.note_trouble(now, event.pause)
         note = events.Note(f"not registered: {event.message}")
         first: list[Instruction] = [note] if self.link.failures == 1 else []
         if event.trouble in {"refused", "rejected", "forgotten"}:

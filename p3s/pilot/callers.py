@@ -7,7 +7,7 @@ import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from p3s.errors import BadInput, BadReply, NotFound, NoToken, P3sError, Refused
+from p3s.errors import BadInput, BadReply, NotFound, NoToken, P3sError, Refused, Unavailable
 from p3s.pilot.events import Answered, CallFailed, Registered, RegisterFailed
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from p3s.pilot.events import Call, Channel, Event, Trouble
     from p3s.wire import RegisterBody
 
-__all__ = ["Callers", "name_trouble"]
+__all__ = ["Callers", "name_trouble", "read_pause"]
 
 
 class Callers:
@@ -70,7 +70,7 @@ class Callers:
         try:
             reply = self._client.register_pilot(self._body)
         except P3sError as error:
-            return RegisterFailed(name_trouble(error), str(error))
+            return RegisterFailed(name_trouble(error), str(error), read_pause(error))
         self.secret = reply.secret
         return Registered(reply)
 
@@ -79,8 +79,13 @@ class Callers:
         try:
             reply = self._client.exchange(self._body.uuid, self.secret, call.body)
         except P3sError as error:
-            return CallFailed(call.channel, call.body, name_trouble(error), str(error))
+            return CallFailed(call.channel, call.body, name_trouble(error), str(error), read_pause(error))
         return Answered(call.channel, call.body, reply, sent)
+
+
+def read_pause(error: P3sError) -> float:
+    """Return the seconds for which a server that is overloaded asks to be left alone."""
+    return error.retry_after if isinstance(error, Unavailable) else 0.0
 
 
 def name_trouble(error: P3sError) -> Trouble:

@@ -66,10 +66,11 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class RegisterFailed:
-    """A try to register brought nothing."""
+    """A try to register brought nothing. `pause` is what the server asks for."""
 
     trouble: Trouble
     message: str
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class CallFailed:
-    """An exchange brought nothing; whether the server acted on it is not known."""
+    """An exchange brought nothing; whether the server acted on it is not known. `pause` is what the server asks for."""
 
     channel: Channel
     body: ExchangeBody
     trouble: Trouble
     message: str
+    pause: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

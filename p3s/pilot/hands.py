@@ -18,6 +18,7 @@ from p3s.pilot.kill import kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
 from p3s.pilot.leftovers import delete_folders, delete_rivals, tidy_sandboxes
 from p3s.pilot.processes import read_process
+from p3s.pilot.protect import refuse_order, wrap_command
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
@@ -115,11 +116,13 @@ class Hands:
                 raise staged.failure
             if work.stopped:
                 raise AttemptFailed(Reason.HANDED_BACK, "stopped before it started")
+            refuse_order(work.order, self._options)
             environ = make_environment(work.order, work.sandbox, self._options, self._inherited)
             make_sandbox(work.order, work.sandbox, self._cache)
             command = make_command(work.order, work.sandbox)
+            command = wrap_command(command, work.order, work.sandbox, self._options)
             with reaper.lock:
-                process = start_payload(command, environ, work.sandbox)
+                process = start_payload(command, environ, work.sandbox, self._options.protection.umask)
                 reaper.add_leader(process.pid)
                 # Nobody waits for it while the lock is held, so it can be asked.
                 entry = read_process(process.pid)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from p3s.engine.states import Reason
 from p3s.pilot.failure import AttemptFailed
+from p3s.pilot.protect import clean_environ
 from p3s.pilot.sandbox import resolve_place
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def make_environment(
     AttemptFailed
         If a secret is not known on this host.
     """
-    environ = {name: value for name, value in inherited.items() if not name.startswith("P3S_")}
+    environ = clean_environ(inherited, options.protection)
     environ.update(options.environ)
     environ["TMPDIR"] = str(sandbox.tmp)
     for name, value in order.env.items():
@@ -107,7 +108,9 @@ def make_command(order: JobOrder, sandbox: Sandbox) -> list[str]:
     raise AttemptFailed(Reason.NONSTARTER, f"payload '{payload}' is neither an absolute path nor a file of the bundle")
 
 
-def start_payload(command: list[str], environ: dict[str, str], sandbox: Sandbox) -> subprocess.Popen[bytes]:
+def start_payload(
+    command: list[str], environ: dict[str, str], sandbox: Sandbox, umask: int | None = None
+) -> subprocess.Popen[bytes]:
     """Start a payload in a session of its own, with its output in files.
 
     Parameters
@@ -118,6 +121,8 @@ def start_payload(command: list[str], environ: dict[str, str], sandbox: Sandbox)
         All its variables.
     sandbox : Sandbox
         Its current folder.
+    umask : int or None
+        None for this process's own.
 
     Returns
     -------
@@ -143,6 +148,7 @@ def start_payload(command: list[str], environ: dict[str, str], sandbox: Sandbox)
             cwd=sandbox.path,
             env=environ,
             start_new_session=True,
+            umask=-1 if umask is None else umask,
         )
     except (OSError, ValueError) as error:
         raise AttemptFailed(Reason.NONSTARTER, _explain_start(command[0], error)) from error

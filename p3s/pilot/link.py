@@ -106,12 +106,13 @@ class Link:
     def note_failure(self, event: CallFailed, now: float) -> None:
         """Take in that a call brought nothing, and pause longer than the last time."""
         self.in_flight.pop(event.channel, None)
-        self.note_trouble(now)
+        self.note_trouble(now, event.pause)
 
-    def note_trouble(self, now: float) -> None:
-        """Put off the next call; each pause in a row is longer."""
+    def note_trouble(self, now: float, asked: float = 0.0) -> None:
+        """Put off the next call, at least as long as the server asked; each pause in a row is longer."""
         self.failures += 1
-        self.not_before = now + self._pause * self._random.uniform(0.75, 1.25)
+        own = self._pause * self._random.uniform(0.75, 1.25)
+        self.not_before = now + max(own, min(asked, LONGEST_PAUSE) * self._random.uniform(1.0, 1.5))
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def _end_outage(self, now: float) -> None:

@@ -19,6 +19,7 @@ from p3s.pilot.agent import Agent
 from p3s.pilot.exits import EXIT_LOG, EXIT_USAGE
 from p3s.pilot.kill import become_subreaper
 from p3s.pilot.options import check_options
+from p3s.pilot.protect import check_protection, find_open_secrets
 from p3s.wire import Accepts, RegisterBody
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def run_pilot(options: PilotOptions) -> int:
     with _open_log(handler):
         try:
             check_options(options)
+            check_protection(options.protection)
             _check_user(options)
             _make_folder(options.work)
             _make_folder(options.data)
@@ -68,6 +70,8 @@ def run_pilot(options: PilotOptions) -> int:
             return EXIT_USAGE
         become_subreaper()
         sys.setswitchinterval(SWITCH)
+        if warning := find_open_secrets(options.secrets):
+            log.warning("%s", warning)
         log.info(
             "pilot %s (%s) at %s, %d slots",
             options.uuid,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from p3s.errors import BadInput, Problem
+from p3s.pilot.protect import Protection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,8 @@ class PilotOptions:
         Variables that the site gives to all payloads.
     secrets : Path or None
         A JSON or TOML file with one value per name, for ``secret:`` variables.
+    protection : Protection
+        What the host asks of payloads.
     keep : bool
         Keep sandboxes of ended payloads.
     allow_root : bool
@@ -88,6 +91,7 @@ class PilotOptions:
     environ: dict[str, str] = field(default_factory=dict)
     secrets: Path | None = None
     keep: bool = False
+    protection: Protection = field(default_factory=Protection)
     allow_root: bool = False
     register_limit: float = 300.0
     input_wait: float = 60.0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import uuid
+import math
 from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
 from flask import Response, current_app, g, jsonify, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from p3s import __version__
 from p3s.errors import (
@@ -20,10 +21,14 @@ from p3s.errors import (
     NoToken,
     P3sError,
     Refused,
+    TooMany,
     Unavailable,
 )
 from p3s.server.api import blueprint as api
-from p3s.server.auth import NEEDS, Role, authenticate, require_role
+from p3s.server.auth import NEEDS
+from p3s.server.door import open_door
+from p3s.server.metrics import CONTENT_TYPE, Metrics
+from p3s.server.migrations import find_pending
 from p3s.server.monitor import blueprint as monitor
 from p3s.server.usecases.core import Core
 
@@ -37,6 +42,8 @@ __all__ = ["create_app"]
 
 log = logging.getLogger(__name__)
 
+#: Seconds for which a login to the monitor lasts.
+SESSION = 12 * 3600
 #: HTTP status by error; the first that fits, so that leaves stand before their parents.
 _STATUS: tuple[tuple[type[P3sError], int], ...] = (
     (BadInput, 400),
@@ -46,6 +53,7 @@ _STATUS: tuple[tuple[type[P3sError], int], ...] = (
     (NotAllowed, 403),
     (Conflict, 409),
     (Refused, 403),
+    (TooMany, 429),
     (Unavailable, 503),
 )
 
@@ -71,11 +79,23 @@ def create_app(db: Database, settings: ServerSettings) -> APIFlask:
     core = Core(db, settings)
     app.extensions["p3s"] = core
     app.secret_key = core.secret
-    app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_NAME="p3s")
+    app.config.update(
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_NAME="p3s",
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_COOKIE_SECURE=settings.secure,
+        PERMANENT_SESSION_LIFETIME=SESSION,
+    )
+    if settings.proxies:
+        trusted = settings.proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted, x_proto=trusted, x_host=trusted)  # type: ignore[method-assign]
     app.register_blueprint(api)
     app.register_blueprint(monitor)
     app.add_url_rule("/healthz", "health", _answer_health)
-    app.before_request(_admit)
+    app.add_url_rule("/readyz", "ready", _answer_ready)
+    app.add_url_rule("/metrics", "metrics", _answer_metrics)
+    app.extensions["p3s-metrics"] = Metrics(core)
+    open_door(app, core, app.extensions["p3s-metrics"])
     app.register_error_handler(P3sError, _answer_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_surprise)
@@ -96,24 +116,25 @@ def _answer_health() -> Response:
     return jsonify(status="ok", version=__version__)
 
 
-def _admit() -> None:
-    """Find out who calls, before any route runs."""
-    g.request_id = uuid.uuid4().hex[:12]
-    endpoint = request.endpoint
-    if endpoint is None or Role.ANYONE in NEEDS[endpoint]:
-        return
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    g.secret = secret if scheme.lower() == "bearer" else ""
-    if NEEDS[endpoint] == {Role.SELF} and endpoint == "api.exchange":
-        # The call itself checks the secret, in the transaction that renews the lease.
-        return
-    g.who = authenticate(current_app.extensions["p3s"], g.secret)
-    require_role(g.who, endpoint)
+def _answer_ready() -> Response:
+    """Say whether requests can be served: the database answers and has this version's tables."""
+    core: Core = current_app.extensions["p3s"]
+    current, newest = find_pending(core.db)
+    if current != newest:
+        raise Unavailable("the database has not the tables of this version; `p3s server migrate` brings them")
+    return jsonify(status="ready", version=__version__)
+
+
+def _answer_metrics() -> Response:
+    return Response(current_app.extensions["p3s-metrics"].write(), content_type=CONTENT_TYPE)
 
 
 def _answer_error(error: P3sError) -> Response:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    return _answer(error.to_dict(), status)
+    answer = _answer(error.to_dict(), status)
+    if isinstance(error, Unavailable):
+        answer.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return answer
 
 
 def _answer_http_error(error: HTTPException) -> AnyResponse:
@@ -135,8 +156,6 @@ def _answer_surprise(error: Exception) -> Response:
 def _answer(error: dict[str, object], status: int) -> Response:
     response = jsonify(error=error | {"request_id": g.get("request_id", "")})
     response.status_code = status
-    if status == 503:
-        response.headers["Retry-After"] = "1"
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -29,6 +29,7 @@ __all__ = [
     "authenticate",
     "ensure_tokens",
     "find_who",
+    "keep_home_token",
     "require_owner",
     "require_role",
 ]
@@ -60,6 +61,8 @@ _ANYONE = frozenset({Role.ANYONE})
 NEEDS: dict[str, frozenset[Role]] = {
     "static": _ANYONE,
     "health": _ANYONE,
+    "ready": _ANYONE,
+    "metrics": _READ,
     "monitor.index": _ANYONE,
     "monitor.login": _ANYONE,
     "monitor.logout": _ANYONE,
@@ -105,16 +108,21 @@ NEEDS: dict[str, frozenset[Role]] = {
     "api.register_pilot": frozenset({Role.PILOT, Role.ADMIN}),
     "api.exchange": frozenset({Role.SELF}),
     "api.find_leftovers": frozenset({Role.SELF}),
+    "api.list_tokens": _ADMIN,
+    "api.create_token": _ADMIN,
+    "api.revoke_token": _ADMIN,
+    "api.rotate_token": _ADMIN,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The caller: a token's name, or a pilot's uuid."""
+    """The caller: a token's name, or a pilot's uuid; `token_id` is the token's row."""
 
     name: str
     role: Role
     site: str | None = None
+    token_id: int | None = None
 
 
 def authenticate(core: Core, secret: str | None) -> Who:
@@ -141,9 +149,11 @@ def find_who(core: Core, digest: str) -> Who:
     with core.db.read() as connection:
         row = connection.execute(sa.select(token).where(token.c.hash == digest)).one_or_none()
         if row is not None:
-            if row.revoked is not None or (row.expires is not None and row.expires < read_clock()):
+            now = read_clock()
+            if row.revoked is not None or (row.expires is not None and row.expires <= now):
                 raise NoToken(f"the token '{row.name}' is no longer valid; ask an admin for a new one")
-            return Who(row.name, Role(row.role), row.site)
+            core.uses[row.id] = now
+            return Who(row.name, Role(row.role), row.site, row.id)
         uuid = connection.scalar(sa.select(pilot.c.uuid).where(pilot.c.hash == digest))
     if uuid is None:
         raise NoToken("the server does not know this token; `p3s login` asks for another")
@@ -186,6 +196,13 @@ def ensure_tokens(core: Core, home: Home) -> None:
             continue
         secret = make_token()
         _store_token(core, secret, name, role)
+        _write_private(path, secret)
+
+
+def keep_home_token(home: Home, role: str, old: str, secret: str) -> None:
+    """Put a new secret into the file of the first start, if that file has the token with the hash `old`."""
+    path = home.token_file(role)
+    if path.exists() and hash_token(path.read_text(encoding="utf-8").strip()) == old:
         _write_private(path, secret)
 
 

@@ -6,7 +6,10 @@ import fcntl
 import json
 import logging
 import os
+import shutil
+import ssl
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -15,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 
 from p3s.errors import BadInput, Conflict
-from p3s.server.app import create_app
 from p3s.server.auth import ensure_tokens
 from p3s.server.db import Database
+from p3s.server.logs import GunicornLogger, open_log
 from p3s.server.migrations import apply_migrations, find_pending
 from p3s.server.usecases.backup import backup_database, restore_database
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.sweep import Sweeper
-from p3s.settings import ServerSettings, read_durations
+from p3s.settings import ServerSettings, is_loopback, read_counts, read_durations, read_log_settings
 
 if TYPE_CHECKING:
     from p3s.settings import Home
@@ -90,6 +93,8 @@ def serve(
     port: int,
     workers: int = 1,
     threads: int = THREADS,
+    certificate: Path | None = None,
+    key: Path | None = None,
     **given: Any,
 ) -> None:
     """Run the server until it is told to stop; it does not return.
@@ -104,20 +109,27 @@ def serve(
         Where to listen.
     workers, threads : int
         Processes, and threads of each. SQLite has exactly one process.
+    certificate, key : Path or None
+        PEM files; with them the server speaks TLS.
     **given
         Further fields of `ServerSettings`; they win over those of the environment.
 
     Raises
     ------
     BadInput
-        If the database and the number of workers do not fit, a duration of the environment is none, or
-        the database has an older version.
+        If the database and the number of workers do not fit, a setting of the environment is none, the
+        certificate cannot be used, or the database has an older version.
     Conflict
         If another server runs on this embedded database.
     """
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    durations = read_durations() | given
-    settings = ServerSettings(database=database or f"sqlite:///{home.database}", home=home, **durations)
+    style, level = read_log_settings()
+    fields: dict[str, Any] = {**read_durations(), **read_counts(), **given}
+    fields["secure"] = certificate is not None or fields.get("proxies", 0) > 0
+    settings = ServerSettings(database=database or f"sqlite:///{home.database}", home=home, **fields)
+    tls = _check_certificate(certificate, key)
+    open_log(style, level)
+    _warn_of_exposure(settings, host)
     db = Database(settings.database)
     if db.is_sqlite and workers != 1:
         raise BadInput([f"SQLite is served by exactly one process, not {workers}; use PostgreSQL for more"])
@@ -127,14 +139,19 @@ def serve(
     ensure_tokens(core, home)
     # Connections do not survive the fork into workers.
     db.close()
-    _write_server_file(home, host, port)
+    _write_server_file(home, "https" if tls else "http", host, port)
+    if workers > 1:
+        # Read by the library of metrics when it is imported, which the workers do.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="p3s-metrics-")
     master = os.getpid()
     try:
-        _Gunicorn(settings, host, port, workers, threads).run()
+        _Gunicorn(settings, host, port, workers, threads, tls).run()
     finally:
         # A worker is forked inside this block, and passes here when it ends.
         if os.getpid() == master:
             home.server_file.unlink(missing_ok=True)
+            if workers > 1:
+                shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
             if lock is not None:
                 os.close(lock)
 
@@ -169,9 +186,37 @@ def _lock_database(path: Path) -> int:
             return descriptor
 
 
-def _write_server_file(home: Home, host: str, port: int) -> None:
+def _check_certificate(certificate: Path | None, key: Path | None) -> dict[str, str]:
+    """Return gunicorn's options for TLS; none if there is no certificate."""
+    if certificate is None and key is None:
+        return {}
+    if certificate is None or key is None:
+        raise BadInput(["TLS needs both --certificate and --key; give the other one, too"])
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        cause = error.strerror or error
+        raise BadInput([f"certificate {certificate} with key {key} cannot be used: {cause}"]) from error
+    return {"certfile": str(certificate), "keyfile": str(key)}
+
+
+def _warn_of_exposure(settings: ServerSettings, host: str) -> None:
+    """Say loudly that tokens will travel in the clear, or that anyone may read."""
+    if settings.open_reading:
+        log.warning("anyone who reaches this server may read everything without a token (--open-reading)")
+    if settings.secure or is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}"):
+        return
+    log.warning(
+        "WARNING: listening on %s without TLS. Tokens and data can be read on the way, and whoever has a submitter's "
+        "token runs programs on every pilot. Give --certificate and --key, or listen on 127.0.0.1 behind a proxy "
+        "that speaks TLS, with --trusted-proxies 1",
+        host,
+    )
+
+
+def _write_server_file(home: Home, scheme: str, host: str, port: int) -> None:
     shown = f"[{host}]" if ":" in host else host
-    text = json.dumps({"url": f"http://{shown}:{port}", "pid": os.getpid()})
+    text = json.dumps({"url": f"{scheme}://{shown}:{port}", "pid": os.getpid()})
     temporary = home.server_file.with_suffix(".new")
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(home.server_file)
@@ -180,9 +225,12 @@ def _write_server_file(home: Home, host: str, port: int) -> None:
 class _Gunicorn(BaseApplication):
     """Gunicorn with its settings from here instead of a file."""
 
-    def __init__(self, settings: ServerSettings, host: str, port: int, workers: int, threads: int) -> None:
+    def __init__(
+        self, settings: ServerSettings, host: str, port: int, workers: int, threads: int, tls: dict[str, str]
+    ) -> None:
         self._settings = settings
-        self._options = {
+        self._options: dict[str, Any] = {
+            **tls,
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": workers,
             "threads": threads,
@@ -194,8 +242,13 @@ class _Gunicorn(BaseApplication):
             "control_socket_disable": True,
             "proc_name": "p3s server",
             "loglevel": "warning",
+            "logger_class": GunicornLogger,
+            # Only our own reading of these headers counts, see --trusted-proxies.
+            "secure_scheme_headers": {},
+            "forwarder_headers": "",
             "post_worker_init": _start_sweeper,
             "worker_exit": _close,
+            "child_exit": _forget_metrics,
         }
         super().__init__()
 
@@ -207,6 +260,9 @@ class _Gunicorn(BaseApplication):
 
     def load(self) -> Any:
         """Make the application, in the worker."""
+        # Imported here, because the library of metrics looks at its import how many processes there are.
+        from p3s.server.app import create_app  # noqa: PLC0415
+
         return create_app(Database(self._settings.database), self._settings)
 
 
@@ -226,6 +282,13 @@ def _release_waits(worker: Any, core: Core) -> None:
         # Nobody is left to stop this worker; what is not committed is not acknowledged, so nothing is lost.
         time.sleep(0.5)
         os._exit(1)
+
+
+def _forget_metrics(_server: Any, worker: Any) -> None:
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        from prometheus_client import multiprocess  # noqa: PLC0415 - the master has no other need of it
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def _close(_server: Any, worker: Any) -> None:

@@ -38,6 +38,7 @@ from p3s.wire.pilots import (
     StopOrder,
     Verdict,
 )
+from p3s.wire.tokens import CreateTokenBody, NewTokenView, RotateTokenBody, TokenList, TokenView
 from p3s.wire.views import (
     AttemptView,
     BundleList,
@@ -78,6 +79,7 @@ __all__ = [
     "Claim",
     "CreateJobsBody",
     "CreateJobsReply",
+    "CreateTokenBody",
     "DagList",
     "DagView",
     "DatasetList",
@@ -105,6 +107,7 @@ __all__ = [
     "LoadReply",
     "LogChunk",
     "LogView",
+    "NewTokenView",
     "OutputOrder",
     "OutputReport",
     "PilotList",
@@ -118,9 +121,12 @@ __all__ = [
     "ResultList",
     "ResultView",
     "RetryReply",
+    "RotateTokenBody",
     "StandaloneJob",
     "StatusReply",
     "StopOrder",
+    "TokenList",
+    "TokenView",
     "Uuid",
     "Verdict",
     "WhoReply",

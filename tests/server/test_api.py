@@ -11,37 +11,11 @@ import sqlalchemy as sa
 from p3s.clock import read_clock
 from p3s.server.app import create_app
 from p3s.server.auth import NEEDS, Role
-from p3s.server.db import Database
 from p3s.server.models import token, workflow
-from p3s.server.secrets import hash_token, make_token
+from p3s.server.secrets import hash_token
 from p3s.settings import Home, ServerSettings
+from tests.support.api import UUID, Api
 from tests.support.databases import copy_sqlite
-
-SMALL = 'name: small\njobs:\n  a: {run: "true"}\n  b: {needs: [a], run: "true"}\n'
-UUID = "11111111-2222-4333-8444-%012d"
-
-
-class Api:
-    """The application and a token for each role."""
-
-    def __init__(self, address: str, home: Home) -> None:
-        self.db = Database(address)
-        self.app = create_app(self.db, ServerSettings(database=address, home=home, page=50))
-        self.tokens = {role: self.make_token(role) for role in (Role.VIEWER, Role.SUBMITTER, Role.PILOT, Role.ADMIN)}
-
-    def make_token(self, role: Role, name: str | None = None, **fields: object) -> str:
-        secret = make_token()
-        row = {"name": name or str(role), "role": role, "hash": hash_token(secret), "created": 0.0} | fields
-        self.db.write(lambda connection: connection.execute(sa.insert(token).values(row)))
-        return secret
-
-    def call(self, method: str, path: str, role: Role | None = Role.ADMIN, body: object = None, secret: str = ""):
-        shown = secret or (self.tokens[role] if role else "")
-        headers = {"Authorization": f"Bearer {shown}"} if shown else {}
-        return self.app.test_client().open("/api/v1" + path, method=method, headers=headers, json=body)
-
-    def load(self, number: int = 1, role: Role = Role.SUBMITTER, **fields: object):
-        return self.call("POST", "/workflows", role, {"uuid": UUID % number, "text": SMALL} | fields)
 
 
 @pytest.fixture
@@ -49,6 +23,13 @@ def api(tmp_path, sqlite_template):
     made = Api(copy_sqlite(sqlite_template, tmp_path), Home(tmp_path / "home"))
     yield made
     made.db.close()
+
+
+def open_monitor(client):
+    """Load the page with its form and return the form's mark."""
+    found = re.search(r'name="mark" value="([^"]+)"', client.get("/").get_data(as_text=True))
+    assert found is not None
+    return found[1]
 
 
 def list_routes(api):
@@ -64,8 +45,8 @@ def test_every_route_refuses_who_may_not(api):
     """Walking all routes with each role and with none, only the roles of the table pass the door."""
     client = api.app.test_client()
     for method, path, endpoint in list_routes(api):
-        if endpoint == "monitor.login":
-            continue  # It is the door itself; its own test knocks at it.
+        if endpoint in {"monitor.login", "monitor.logout"}:
+            continue  # Forms; their own tests knock at them.
         for role in (None, *api.tokens):
             headers = {"Authorization": f"Bearer {api.tokens[role]}"} if role else {}
             status = client.open(path, method=method, headers=headers).status_code
@@ -219,9 +200,10 @@ def test_monitor_asks_for_a_token(api):
     """The page shows a form, refuses a wrong or a pilot's token, and opens with one that reads."""
     client = api.app.test_client()
     assert b'name="token"' in client.get("/").data
-    assert client.post("/login", data={"token": "p3s_wrong"}).status_code == 401
-    assert client.post("/login", data={"token": api.tokens[Role.PILOT]}).status_code == 403
-    answer = client.post("/login", data={"token": api.tokens[Role.VIEWER]})
+    mark = open_monitor(client)
+    assert client.post("/login", data={"token": "p3s_wrong", "mark": mark}).status_code == 401
+    assert client.post("/login", data={"token": api.tokens[Role.PILOT], "mark": mark}).status_code == 403
+    answer = client.post("/login", data={"token": api.tokens[Role.VIEWER], "mark": mark})
     assert answer.status_code == 303
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
@@ -233,14 +215,14 @@ def test_monitor_asks_for_a_token(api):
     assert b"11111111" in page.data
     assert b"<script>" not in page.data
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    client.post("/logout")
+    client.post("/logout", data={"mark": open_monitor(client)})
     assert b'name="token"' in client.get("/").data
 
 
 def test_revoked_token_ends_the_session(api):
     """A session of a token that is revoked is closed at the next look."""
     client = api.app.test_client()
-    client.post("/login", data={"token": api.tokens[Role.VIEWER]})
+    client.post("/login", data={"token": api.tokens[Role.VIEWER], "mark": open_monitor(client)})
     assert b"Log out" in client.get("/").data
     api.db.write(lambda connection: connection.execute(sa.update(token).values(revoked=1.0)))
     assert b'name="token"' in client.get("/").data

@@ -105,7 +105,7 @@ def allow_host(name: str, body: EmptyBody) -> HostList:  # noqa: ARG001 - see ab
 @endpoint("POST", "/pilots", takes=RegisterBody, gives=RegisterReply, status=201)
 def register_pilot(body: RegisterBody) -> RegisterReply:
     """Make a pilot known; the answer has its own secret."""
-    return calls.register_pilot(core(), body, caller().site)
+    return calls.register_pilot(core(), body, caller().site, caller().token_id)
 
 
 @endpoint("POST", "/pilots/<ident>/exchange", takes=ExchangeBody, gives=ExchangeReply)

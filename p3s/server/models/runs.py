@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from p3s.server.models.base import Clock, Ident, State, make_id, make_ref, make_table
+from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
 
-#: Agents. `claim` is the newest claim's number, `acked` the newest whose answer is known to have arrived.
+#: Agents. The hash is empty once the token that registered it has ended. `claim` is the newest claim's number, `acked`
+#: the newest whose answer is known to have arrived.
 pilot = make_table(
     "pilot",
     make_id(),
     sa.Column("uuid", Ident, nullable=False, unique=True),
     sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("token_id", BigId),
     sa.Column("name", sa.String(200), nullable=False),
     sa.Column("site", sa.String(100), nullable=False),
     sa.Column("host", sa.String(255), nullable=False),
@@ -35,6 +37,7 @@ pilot = make_table(
     sa.Column("created", Clock, nullable=False),
     sa.Index("ix_pilot_state_seen", "state", "seen"),
     sa.Index("ix_pilot_hash", "hash"),
+    sa.Index("ix_pilot_token_id", "token_id"),
 )
 
 #: Machines that pilots run on, where there is something to say of one. `burnt` has the jobs that could not be started

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hmac
+import secrets
+from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from apiflask import APIBlueprint
+from flask import current_app, redirect, render_template, request, session, url_for
 
-from p3s.errors import NoToken
-from p3s.server.auth import NEEDS, Who, authenticate, find_who
+from p3s.errors import NotAllowed, NoToken
+from p3s.server.auth import NEEDS, Role, Who, authenticate, find_who
 from p3s.server.queries.jobs import list_jobs
 from p3s.server.queries.system import count_states
 from p3s.server.queries.workflows import list_workflows
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["blueprint"]
 
-blueprint = Blueprint("monitor", __name__, template_folder="../templates")
+blueprint = APIBlueprint("monitor", __name__, template_folder="../templates", enable_openapi=False)
 
 #: Rows of each table.
 ROWS = 50
@@ -43,6 +46,7 @@ def login() -> tuple[str, int] | Response:
     """Open a session for a token that may read."""
     token = request.form.get("token", "").strip()
     core = current_app.extensions["p3s"]
+    core.logins.take(request.remote_addr or "")
     try:
         who = authenticate(core, token)
     except NoToken as error:
@@ -50,6 +54,7 @@ def login() -> tuple[str, int] | Response:
     if who.role not in NEEDS["api.status"]:
         return render_template("login.html", message=f"a {who.role} token cannot read; use another"), 403
     session.clear()
+    session.permanent = True
     # The cookie is signed, not secret: it holds the hash.
     session["who"] = hash_token(token)
     return redirect(url_for("monitor.index"), 303)
@@ -62,6 +67,35 @@ def logout() -> Response:
     return redirect(url_for("monitor.index"), 303)
 
 
+@blueprint.before_request
+def check_form() -> None:
+    """Refuse a form that this server did not give to this browser.
+
+    Raises
+    ------
+    NotAllowed
+        If the form's mark is not that of the session.
+    """
+    if request.method != "POST":
+        return
+    mark = session.get("mark", "")
+    if not mark or not hmac.compare_digest(mark.encode(), request.form.get("mark", "").encode()):
+        raise NotAllowed("this form is not from this page, or too old; go back, load the page again and repeat")
+
+
+@blueprint.app_context_processor
+def offer_mark() -> dict[str, Any]:
+    """Give templates `make_mark`, whose value every form sends as its field `mark`."""
+    return {"make_mark": _make_mark}
+
+
+def _make_mark() -> str:
+    if "mark" not in session:
+        session.permanent = True
+        session["mark"] = secrets.token_urlsafe(16)
+    return str(session["mark"])
+
+
 @blueprint.after_request
 def protect(response: Response) -> Response:
     """Admit nothing but what p3s itself serves."""
@@ -69,17 +103,14 @@ def protect(response: Response) -> Response:
         "default-src 'none'; style-src 'self'; img-src 'self' data:; "
         "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     )
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def _find_viewer() -> Who | None:
     digest = session.get("who")
-    if not digest:
-        return None
     core = current_app.extensions["p3s"]
+    if not digest:
+        return Who("anyone", Role.VIEWER) if core.settings.open_reading else None
     try:
         # Looked up at each request, so that a revoked token ends the session at once.
         return find_who(core, digest)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from p3s.clock import read_clock
 from p3s.engine.matching import Requirement, find_mismatches
 from p3s.engine.states import JobState
+from p3s.server.limits import Limiter
 from p3s.server.models import job, meta, requirement
 from p3s.server.queries.runtimes import record_runtimes
 from p3s.server.transitions.ledger import Ledger
@@ -42,6 +43,8 @@ class Core:
         The pool.
     settings : ServerSettings
         How it behaves.
+    logins : Limiter
+        Tries to log in, by address.
     hub : Hub
         The held calls of this process.
     secret : str
@@ -54,6 +57,11 @@ class Core:
         self.hub = Hub()
         self.secret = self._read_secret()
         self.born = time.monotonic()
+        self.logins = Limiter("logins", settings.logins)
+        #: Told how long a claim or a sweep took; the metrics listen.
+        self.observe: Callable[[str, float], None] = lambda _what, _seconds: None
+        #: When tokens were last used, by row, until the sweeper writes it down.
+        self.uses: dict[int, float] = {}
         #: Who paused the whole server; read anew each second.
         self.paused_by: str | None = None
         self._requirements: dict[int, Requirement] = {}

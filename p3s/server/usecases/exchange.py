@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from p3s.engine.matching import Offer
 from p3s.engine.states import AttemptState, PilotState, PilotStatus, Signal
-from p3s.errors import NoToken
+from p3s.errors import NotAllowed, NoToken
 from p3s.server.models import attempt, attempt_log, host, pilot
 from p3s.server.prepared import Prepared, param
 from p3s.server.queries.orders import read_orders
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["exchange", "register_pilot"]
 
 
-def register_pilot(core: Core, body: RegisterBody, site: str | None) -> RegisterReply:
+def register_pilot(core: Core, body: RegisterBody, site: str | None, token_id: int | None = None) -> RegisterReply:
     """Make a pilot known, or known again, and give it a new secret of its own.
 
     Parameters
@@ -41,20 +41,30 @@ def register_pilot(core: Core, body: RegisterBody, site: str | None) -> Register
     body : RegisterBody
         What the pilot says of itself.
     site : str or None
-        The site that the pilot token is bound to, which wins.
+        The site that the token is bound to.
+    token_id : int or None
+        The token's row. A pilot is known again only to the token that registered it.
+
+    Raises
+    ------
+    NotAllowed
+        If the token is bound to another site, or the pilot was registered with another token.
     """
+    if site is not None and body.site not in {"default", site}:
+        raise NotAllowed(f"this token registers pilots of site {site} only, not of {body.site}")
     secret = make_token()
     values = body.model_dump(exclude={"uuid", "accepts"}) | {
         "accepts": body.accepts.model_dump(),
         "site": site or body.site,
         "hash": hash_token(secret),
+        "token_id": token_id,
         "status": PilotStatus.OK,
         "reason": "",
     }
 
     def action(ledger: Ledger) -> None:
         row = ledger.connection.execute(
-            sa.select(pilot.c.id, pilot.c.state).where(pilot.c.uuid == body.uuid).with_for_update()
+            sa.select(pilot.c.id, pilot.c.token_id).where(pilot.c.uuid == body.uuid).with_for_update()
         ).one_or_none()
         if row is None:
             fresh = values | {
@@ -66,6 +76,8 @@ def register_pilot(core: Core, body: RegisterBody, site: str | None) -> Register
             ledger.connection.execute(sa.insert(pilot).values(fresh))
             ledger.note("pilot", body.uuid, "register", after=PilotState.ACTIVE)
             return
+        if row.token_id not in {None, token_id}:
+            raise NotAllowed(f"pilot {body.uuid} was registered with another token; start one with a new uuid")
         ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.id).values(values | {"seen": ledger.now}))
         ledger.move("pilot", [row.id], Signal.RETRY)
 
@@ -131,7 +143,11 @@ def _hold(core: Core, uuid: str, secret: str, body: ExchangeBody, seen: _Seen) -
 
 
 def _exchange_once(core: Core, uuid: str, secret: str, body: ExchangeBody) -> _Seen:
-    return core.change(f"pilot {uuid[:8]}", lambda ledger: _act(core, ledger, uuid, secret, body))
+    start = time.monotonic()
+    seen = core.change(f"pilot {uuid[:8]}", lambda ledger: _act(core, ledger, uuid, secret, body))
+    if seen.reply.jobs:
+        core.observe("claim", time.monotonic() - start)
+    return seen
 
 
 def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> _Seen:
@@ -159,7 +175,7 @@ def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody)
     return seen
 
 
-_OPEN = [sa.literal_column(f"'{state}'") for state in ("dispatched", "running", "stopping")]
+_OPEN: list[sa.ColumnClause[str]] = [sa.literal_column(f"'{state}'") for state in ("dispatched", "running", "stopping")]
 _NEWS = sa.or_(
     attempt.c.state == AttemptState.STOPPING,
     sa.and_(attempt.c.state == AttemptState.RUNNING, attempt.c.watched > param("now", sa.Double())),

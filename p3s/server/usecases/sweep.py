@@ -24,6 +24,7 @@ from p3s.server.transitions.leases import (
 from p3s.server.transitions.pauses import pause_some, resume_some
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.transitions.store import delete_abandoned, start_some
+from p3s.server.usecases.tokens import cut_ended, keep_uses, poke_cut_pilots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,7 @@ def sweep(core: Core, *, leases: bool) -> None:
     rules = core.rules
     settings = core.settings
     _repeat(core, "backoff over", wake_sleepers)
+    _repeat(core, "sweeper", cut_ended)
     if leases:
         # A pilot that could not acknowledge because the server was away has its lease, too.
         _repeat(core, "sweeper", lambda ledger: return_unacknowledged(ledger, settings.ack, rules))
@@ -123,6 +125,9 @@ class Sweeper(threading.Thread):
             last = now
             try:
                 sweep(self._core, leases=now - awake_since > self._core.settings.lease)
+                self._core.observe("sweep", time.monotonic() - now)
+                keep_uses(self._core)
+                poke_cut_pilots(self._core)
                 self._core.read_pause()
                 self._core.read_requirements()
                 self._core.ring_all()

@@ -121,6 +121,11 @@ class Hub:
         with self._lock:
             return any(waiter.offer is not None for waiter in self._waiters.values())
 
+    def count_held(self) -> int:
+        """Return how many calls are held."""
+        with self._lock:
+            return len(self._waiters)
+
     def close(self) -> None:
         """Answer all held calls, and hold none from now on."""
         with self._lock:

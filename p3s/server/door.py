@@ -1,0 +1,100 @@
+"""What every request passes and every answer carries: the request's id, who calls, limits, headers, the log line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app, g, request
+
+from p3s.server.auth import NEEDS, Role, Who, authenticate, require_role
+from p3s.server.limits import SUBMISSIONS, Limiter
+
+if TYPE_CHECKING:
+    from flask import Response
+
+    from p3s.server.metrics import Metrics
+    from p3s.server.usecases.core import Core
+
+__all__ = ["open_door"]
+
+log = logging.getLogger(__name__)
+
+#: Sent with every answer that does not say otherwise.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+#: What a request's id that a proxy in front gives may look like; anything else is replaced.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
+
+
+def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
+    """Let requests in through here."""
+    submissions = Limiter("submissions", core.settings.submissions)
+
+    def admit() -> None:
+        g.start = time.monotonic()
+        g.request_id = _choose_id(trusted=core.settings.proxies > 0)
+        endpoint = request.endpoint
+        if endpoint is None or Role.ANYONE in NEEDS[endpoint]:
+            return
+        _find_caller(endpoint)
+        if endpoint in SUBMISSIONS:
+            submissions.take(g.who.name)
+
+    def finish(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers["X-Request-Id"] = g.get("request_id", "")
+        if core.settings.secure:
+            response.headers["Strict-Transport-Security"] = "max-age=31536000"
+        _note(metrics, response.status_code)
+        return response
+
+    app.before_request(admit)
+    app.after_request(finish)
+
+
+def _choose_id(*, trusted: bool) -> str:
+    given = request.headers.get("X-Request-Id", "") if trusted else ""
+    return given if _REQUEST_ID.match(given) else uuid.uuid4().hex[:12]
+
+
+def _find_caller(endpoint: str) -> None:
+    core: Core = current_app.extensions["p3s"]
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    g.secret = secret if scheme.lower() == "bearer" else ""
+    if endpoint == "api.exchange":
+        # The call itself checks the secret, in the transaction that renews the lease.
+        return
+    reads = request.method in {"GET", "HEAD"} and Role.VIEWER in NEEDS[endpoint]
+    if core.settings.open_reading and reads and "Authorization" not in request.headers:
+        g.who = Who("anyone", Role.VIEWER)
+        return
+    g.who = authenticate(core, g.secret)
+    require_role(g.who, endpoint)
+
+
+def _note(metrics: Metrics, status: int) -> None:
+    seconds = time.monotonic() - g.get("start", time.monotonic())
+    if request.endpoint != "api.exchange":
+        metrics.note_request(request.endpoint or "none", status, seconds)
+    if log.isEnabledFor(logging.INFO):
+        name = g.who.name if "who" in g else "-"
+        fields = {
+            "who": name,
+            "method": request.method,
+            "path": request.path,
+            "status": status,
+            "seconds": round(seconds, 4),
+        }
+        shown = f"{request.method} {request.path!r} {status} {seconds:.3f} s"
+        log.info("%s: %s", name, shown, extra={"fields": fields})
