@@ -145,8 +145,11 @@ def test_monitor_opens_with_the_token_shown(tour: System):
 
     token = (tour.folder / ".local/share/p3s/admin.token").read_text().strip()
     with requests.Session() as session:
-        assert "token" in session.get(f"{tour.url}/", timeout=10).text
-        assert session.post(f"{tour.url}/login", data={"token": token}, timeout=10).status_code == 200
+        form = session.get(f"{tour.url}/", timeout=10).text
+        mark = re.search(r'name="mark" value="([^"]+)"', form)
+        assert mark is not None
+        answer = session.post(f"{tour.url}/login", data={"token": token, "mark": mark.group(1)}, timeout=10)
+        assert answer.status_code == 200
         assert "<table" in session.get(f"{tour.url}/", timeout=10).text
 
 
