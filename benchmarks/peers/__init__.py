@@ -28,7 +28,7 @@ def measure_peer(name: str, case: str, number: int) -> float | None:
         return None
     kind, slots = _SLOTS[case]
     script = Path(__file__).parent / f"{name}_peer.py"
-    command = [PYTHON, script, kind, str(number), str(slots)]
+    command = [str(PYTHON), str(script), kind, str(number), str(slots)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} failed at {case}: {done.stderr[-1000:]}")

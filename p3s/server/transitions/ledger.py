@@ -184,7 +184,8 @@ class Ledger:
         if not rows:
             return []
         after = _TABLES[noun][1][expected, signal]
-        names, arranged = (), []
+        names: tuple[str, ...] = ()
+        arranged = []
         # Locked in one order, whoever moves them.
         for ident, values in sorted(rows.items()):
             names, given = _arrange(values, preset)

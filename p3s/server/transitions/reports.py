@@ -298,7 +298,12 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence
     state = AttemptState(row.state)
     if not ledger.move("attempt", [row.id], signal, expected=state, preset=_ATTEMPT_ENDED, **values):
         return _supersede(ledger, row, report)
-    ending = {"expected": JobState(row.job_state), "preset": _JOB_ENDED, "begun": begun, "ended": ledger.now}
+    ending: dict[str, Any] = {
+        "expected": JobState(row.job_state),
+        "preset": _JOB_ENDED,
+        "begun": begun,
+        "ended": ledger.now,
+    }
     if not ledger.move("job", [row.job_id], signal, **ending):
         raise Overtaken  # The job left between the look and the write, so the attempt's move must not stand.
     for ident, values in _describe_outputs(report, expected).items():

@@ -159,7 +159,9 @@ def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody)
     return seen
 
 
-_OPEN = [sa.literal_column(f"'{state}'") for state in ("dispatched", "running", "stopping")]
+_OPEN: list[sa.ColumnElement[str]] = [
+    sa.literal_column(f"'{state}'") for state in ("dispatched", "running", "stopping")
+]
 _NEWS = sa.or_(
     attempt.c.state == AttemptState.STOPPING,
     sa.and_(attempt.c.state == AttemptState.RUNNING, attempt.c.watched > param("now", sa.Double())),
