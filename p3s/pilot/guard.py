@@ -37,8 +37,8 @@ class Guard:
     def add(self, pid: int, *, exclusive: bool) -> None:
         """Tell of a payload that runs."""
         self._payloads[pid] = exclusive
-        self._write(f"+ {pid} {int(exclusive)}\n")
-        self._tell_lease()
+        # The lease comes first: the one that the keeper knows may be over since the last exclusive payload ended.
+        self._write(f"{self._make_lease()}+ {pid} {int(exclusive)}\n")
 
     def remove(self, pid: int) -> None:
         """Tell that a payload ended."""
@@ -48,15 +48,15 @@ class Guard:
     def renew(self, seconds: float) -> None:
         """Tell for how long the lease holds; only exclusive payloads hang on it."""
         self._lease_end = time.monotonic() + seconds
-        self._tell_lease()
+        if line := self._make_lease():
+            self._write(line)
 
     def restart(self) -> None:
         """Start another keeper in place of one that ended."""
         self._close()
         self._process = self._start()
         for pid, exclusive in self._payloads.items():
-            self._write(f"+ {pid} {int(exclusive)}\n")
-        self._tell_lease()
+            self._write(f"{self._make_lease()}+ {pid} {int(exclusive)}\n")
 
     def close(self) -> None:
         """Let the keeper look once more and go."""
@@ -77,9 +77,10 @@ class Guard:
             start_new_session=True,
         )
 
-    def _tell_lease(self) -> None:
-        if any(self._payloads.values()) and self._lease_end != float("inf"):
-            self._write(f"r {self._lease_end - time.monotonic()}\n")
+    def _make_lease(self) -> str:
+        if not any(self._payloads.values()) or self._lease_end == float("inf"):
+            return ""
+        return f"r {self._lease_end - time.monotonic()}\n"
 
     def _write(self, line: str) -> None:
         assert self._process.stdin is not None

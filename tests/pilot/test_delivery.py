@@ -229,6 +229,29 @@ def test_keeper_ends_exclusive_payload(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
+def test_keeper_measures_a_payload_by_the_lease_of_its_start(tmp_path: Path) -> None:
+    """A lease that ended while nothing exclusive ran does not end the exclusive payload that starts afterwards."""
+    guard = Guard("no-such-mark")
+    first = subprocess.Popen(["/bin/sleep", "100"], start_new_session=True)
+    guard.renew(0.3)
+    guard.add(first.pid, exclusive=True)
+    first.kill()
+    first.wait()
+    guard.remove(first.pid)
+    time.sleep(0.5)
+    guard.renew(60)
+    for _ in range(20):
+        payload = subprocess.Popen(["/bin/sleep", "100"], start_new_session=True)
+        guard.add(payload.pid, exclusive=True)
+        time.sleep(0.05)
+        assert payload.poll() is None
+        payload.kill()
+        payload.wait()
+        guard.remove(payload.pid)
+    guard.close()
+
+
+@pytest.mark.processes
 def test_pilot_process_killed(tmp_path: Path) -> None:
     """`run_pilot` as a process of its own: no server within the limit is code 1, its log tells no token."""
     code = (
