@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from benchmarks.cases import make_jobs
 from benchmarks.systems import load, open_system
 from p3s.client import Client
-from p3s.engine.spec import ResourcesSpec
+from p3s.engine.spec import StandaloneSpec
 from p3s.engine.states import JobState
 from p3s.server.db import Database
 from p3s.server.migrations import apply_migrations
@@ -24,7 +24,7 @@ from p3s.server.models import job
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.load import create_jobs
 from p3s.settings import Home, ServerSettings
-from p3s.wire import AttemptReport, Claim, CreateJobsBody, ExchangeBody, RegisterBody
+from p3s.wire import AttemptReport, Claim, CreateJobsBody, ExchangeBody, RegisterBody, StandaloneJob
 from tests.support.pilots import ScriptedPilot
 
 if TYPE_CHECKING:
@@ -82,10 +82,13 @@ def measure_claims(postgres: Postgres | None, depths: tuple[int, int], number: i
 
 
 def _fill(core: Core, number: int, label: str) -> None:
-    """Queue copies of a job, in the database itself: how they came there is another case."""
-    entry = make_jobs(1)[0]
-    if label:
-        entry.spec = entry.spec.model_copy(update={"resources": ResourcesSpec(labels=[label])})
+    """Queue copies of a job, in the database itself: how they came there is another case.
+
+    Those that fit come last in the order of work, because only whole jobs can be run; the others come first.
+    """
+    resources = {"resources": {"labels": [label]}} if label else {}
+    spec = StandaloneSpec.model_validate({"payload": "/bin/true", "name": "true"} | resources)
+    entry = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
     create_jobs(core, CreateJobsBody(jobs=[entry]), "ann")
     copied = [column for column in job.c if column.name not in {"id", "uuid", "name", "priority"}]
     names = [column.name for column in copied]
@@ -97,7 +100,12 @@ def _fill(core: Core, number: int, label: str) -> None:
             chosen = [source.c[name] for name in names]
             statement = sa.insert(job).from_select(
                 ["uuid", "name", "priority", *names],
-                sa.select(sa.bindparam("u", type_=sa.Text), sa.bindparam("n", type_=sa.Text), sa.literal(1), *chosen),
+                sa.select(
+                    sa.bindparam("u", type_=sa.Text),
+                    sa.bindparam("n", type_=sa.Text),
+                    sa.literal(1 if label else -1),
+                    *chosen,
+                ),
             )
             connection.execute(statement, rows)
 
