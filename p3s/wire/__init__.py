@@ -7,6 +7,7 @@ are bytes; ids are uuids as text.
 
 from p3s.wire.acts import BanBody, CancelReply, EmptyBody, RegisterDatasetBody, RetryReply
 from p3s.wire.base import Digest, ErrorReply, ErrorView, ProblemView, Reply, Request, Uuid
+from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
 from p3s.wire.loading import (
     Adopt,
     BundleFile,
@@ -68,6 +69,7 @@ from p3s.wire.views import (
 __all__ = [
     "TAIL_BYTES",
     "Accepts",
+    "AdjustBody",
     "Adopt",
     "AttemptReport",
     "AttemptView",
@@ -84,6 +86,7 @@ __all__ = [
     "DagView",
     "DatasetList",
     "DatasetView",
+    "DeleteJobsBody",
     "Digest",
     "EmptyBody",
     "ErrorReply",
@@ -103,11 +106,15 @@ __all__ = [
     "Leftover",
     "LeftoversBody",
     "LeftoversReply",
+    "JobtypeList",
+    "JobtypeView",
+    "LimitBody",
     "LoadBody",
     "LoadReply",
     "LogChunk",
     "LogView",
     "NewTokenView",
+    "ManyReply",
     "OutputOrder",
     "OutputReport",
     "PilotList",

@@ -78,6 +78,7 @@ class JobView(Reply):
     started: float | None = None
     ended: float | None = None
     attempt: int = 0
+    hold: bool = False
     why: str = ""
     spec: dict[str, Any] = {}
     attempts: list[AttemptView] = []

@@ -6,3 +6,7 @@ from p3s.server.api import dags, datasets, jobs, pilots, system, tokens, workflo
 from p3s.server.api.frame import blueprint
 
 __all__ = ["blueprint", "dags", "datasets", "jobs", "pilots", "system", "tokens", "workflows"]
+from p3s.server.api import dags, datasets, jobs, jobtypes, pilots, system, workflows
+from p3s.server.api.frame import blueprint
+
+__all__ = ["blueprint", "dags", "datasets", "jobs", "jobtypes", "pilots", "system", "workflows"]
