@@ -20,6 +20,7 @@ class WorkflowView(Reply):
     dag: str | None = None
     version: int | None = None
     params: dict[str, str] = {}
+    overrides: dict[str, Any] = {}
     counts: dict[str, int] = {}
     jobs: int = 0
     key: str | None = None

@@ -141,6 +141,7 @@ def _insert_externals(ledger: Ledger, site: str, plans: Sequence[DatasetPlan]) -
             "place": plan.place,
             "site": site,
             "datatype": plan.datatype,
+            "comment": plan.comment,
             "result": False,
             "created": ledger.now,
         }
@@ -322,6 +323,7 @@ def _insert_outputs(ledger: Ledger, jobs: Sequence[NewJob], ids: Mapping[str, in
             "name": output.name,
             "state": DatasetState.EXPECTED,
             "datatype": known.datasets[output.key].datatype,
+            "comment": known.datasets[output.key].comment,
             "result": known.datasets[output.key].result,
             "created": ledger.now,
         }
