@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dag run": ("p3s.cli.dag:run", "Start another workflow of a stored DAG."),
     "dag delete": ("p3s.cli.dag:delete", "Delete stored DAGs; their workflows stay."),
     "job create standalone": ("p3s.cli.create:standalone", "Create jobs from a file or from options."),
+    "job try": ("p3s.cli.trial:try_job", "Run a job here and now, without a server."),
     "job list": ("p3s.cli.job:list_jobs", "List jobs, newest first."),
     "job show": ("p3s.cli.job:show", "Show one job and its attempts."),
     "job log": ("p3s.cli.job:log", "Print what a job wrote to stdout or stderr."),

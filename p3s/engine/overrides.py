@@ -6,20 +6,20 @@ import copy
 import posixpath
 from typing import TYPE_CHECKING, Any
 
-from p3s.engine.checks import check_dag, find_producers
+from p3s.engine.checks import check_dag, check_standalone, find_producers
 from p3s.engine.families import list_axes
 from p3s.engine.load import validate_data
 from p3s.engine.names import sanitise_value
 from p3s.engine.payloads import convert_payload
 from p3s.engine.problems import Fault, raise_faults, suggest_word
-from p3s.engine.spec import DagSpec
+from p3s.engine.spec import DagSpec, StandaloneSpec
 from p3s.engine.writing import dump_spec
 from p3s.errors import BadInput, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["convert_file_info", "convert_job_info", "name_files", "override_dag"]
+__all__ = ["convert_file_info", "convert_job_info", "name_files", "override_dag", "override_job"]
 
 #: What may be changed for one workflow; the rest is the DAG itself.
 _PARTS = ("jobs", "datasets", "defaults", "deadline", "on-deadline", "results")
@@ -64,6 +64,48 @@ def override_dag(spec: DagSpec, overrides: Mapping[str, Any]) -> DagSpec:
     if made is not None:
         faults += check_dag(made, whole=not faults)
     raise_faults(faults, spec._source)  # noqa: SLF001  # Private to the package.
+    assert made is not None
+    made._source = spec._source  # noqa: SLF001  # As above.
+    return made
+
+
+def override_job(spec: StandaloneSpec, overrides: Mapping[str, Any]) -> StandaloneSpec:
+    """Return a standalone job with some values set otherwise.
+
+    Parameters
+    ----------
+    spec : StandaloneSpec
+        What was loaded.
+    overrides : mapping of str to value
+        Values by path, such as ``env.X``.
+
+    Returns
+    -------
+    StandaloneSpec
+        Checked anew.
+
+    Raises
+    ------
+    BadInput
+        With all that does not fit.
+
+    Examples
+    --------
+    >>> from p3s.engine.spec import StandaloneSpec
+    >>> override_job(StandaloneSpec(run="date"), {"env.X": "1", "payload": "/bin/ls"}).payload
+    '/bin/ls'
+    """
+    if not overrides:
+        return spec
+    # A job of a DAG and a standalone one are changed alike.
+    data = {"jobs": {"": copy.deepcopy(dump_spec(spec))}}
+    faults = []
+    for path, value in overrides.items():
+        if wrong := _set(data, f"jobs..{path}", value):
+            faults.append(Fault((), f"cannot set '{path}': {wrong}"))
+    made, wrongs = validate_data(StandaloneSpec, data["jobs"][""])
+    faults += wrongs + (check_standalone(made) if made is not None else [])
+    raise_faults(faults, None)
     assert made is not None
     made._source = spec._source  # noqa: SLF001  # As above.
     return made

@@ -39,6 +39,10 @@ def convert_payload(text: str, env: Mapping[str, Any]) -> dict[str, Any]:
     >>> convert_payload("env", {})
     {'run': 'exec env', 'shell': 'sh'}
     """
+    if EXECMODE in env and env.get(MODE) == "COPY" and text.startswith("/"):
+        # The program is copied, the rest of the line is the shell's.
+        program, *rest = text.split(maxsplit=1)
+        return {"payload": program, "args": rest} if rest else {"payload": program}
     if EXECMODE in env:
         return {"run": text, "shell": "sh"}
     try:
