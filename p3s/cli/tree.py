@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "End workflows: their jobs are cancelled, payloads stopped.",
     ),
     "workflow delete": ("p3s.cli.workflow:delete", "Forget workflows that have ended or never started."),
+    "workflow graph": ("p3s.cli.graph:graph", "Draw a workflow's graph, with states as colours."),
     "workflow export": ("p3s.cli.export:export", "Write a DAG as YAML, JSON, GraphML or DOT."),
     "workflow results": ("p3s.cli.workflow:results", "List the result files of a workflow, or fetch them."),
     "dag list": ("p3s.cli.dag:list_dags", "List stored DAGs."),

@@ -20,7 +20,7 @@ DATABASE = {"server start", "server migrate", "server backup", "server restore"}
 #: Commands that ask no server.
 LOCAL = {"up", "completion", "workflow validate", "workflow schema", "job try", *DATABASE}
 #: Commands that print no data of their own, or JSON alone.
-NO_JSON = {"completion", "workflow schema", "job try", "pilot start", *DATABASE}
+NO_JSON = {"completion", "workflow schema", "pilot start", *DATABASE}
 DESTRUCTIVE = {path for path in COMMANDS if path.rpartition(" ")[2] in {"cancel", "delete", "drain", "kill"}}
 
 
