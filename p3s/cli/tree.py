@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dag list": ("p3s.cli.dag:list_dags", "List stored DAGs."),
     "dag show": ("p3s.cli.dag:show", "Show a stored DAG and its text."),
     "dag diff": ("p3s.cli.dag:diff", "Show what changed between two versions of a DAG."),
+    "dag numbers": ("p3s.cli.numbers:numbers", "List the numbers in a DAG's JSON results, for plots."),
     "dag run": ("p3s.cli.dag:run", "Start another workflow of a stored DAG."),
     "dag delete": ("p3s.cli.dag:delete", "Delete stored DAGs; their workflows stay."),
     "job create standalone": ("p3s.cli.create:standalone", "Create jobs from a file or from options."),

@@ -1,4 +1,4 @@
-"""The calls that act on many jobs at once, and on jobtypes."""
+"""The calls that act on many jobs at once, on jobtypes, and on the numbers of many results."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ class ManyCalls(BaseClient):
         """Forget up to 1,000 standalone jobs that have ended or never started."""
         # Not repeated: after a lost reply the second try would say that there are no such jobs.
         return self._post("jobs/delete", wire.DeleteJobsBody(jobs=list(uuids)), wire.ManyReply, tries=1)
+
+    def list_numbers(
+        self,
+        dag: str,
+        *,
+        key: str | None = None,
+        owner: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> wire.NumberList:
+        """Return a page of the numbers in the JSON results of a DAG's workflows, newest first."""
+        query = {"key": key, "owner": owner, "limit": limit, "cursor": cursor}
+        return self._get(join_path("dags", dag, "numbers"), wire.NumberList, query)
 
     def list_jobtypes(self) -> wire.JobtypeList:
         """Return the jobtypes with their caps and what is open of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
@@ -74,7 +75,7 @@ def list_rows(picture: Picture) -> list[tuple[int, str, str, str, list[str]]]:
     rows = []
     for layer, nodes in enumerate(_find_layers(graph)):
         for node in nodes:
-            rows.append((layer, *node, picture.states.get(node, ""), _name_parents(graph, picture, node)))
+            rows.append((layer, *node, picture.states.get(node, ""), _name_parents(graph, node)))
     return rows
 
 
@@ -106,8 +107,8 @@ def draw_svg(picture: Picture, title: str) -> str:
     used = [state for state in COLORS if state in picture.states.values()]
     width = max(width, 2 * _MARGIN + 90 * len(used), 2 * _MARGIN + _CHAR * len(title))
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom + 30:.0f}" '
-        f'width="{width:.0f}" height="{bottom + 30:.0f}" font-family="monospace" font-size="12">',
+        (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom + 30:.0f}" '
+        f'width="{width:.0f}" height="{bottom + 30:.0f}" font-family="monospace" font-size="12">'),
         f"<title>{escape(title)}</title>",
         '<rect width="100%" height="100%" fill="white"/>',
     ]
@@ -122,8 +123,8 @@ def draw_svg(picture: Picture, title: str) -> str:
         radius = 4 if noun == "job" else _HEIGHT / 2
         lines += [
             f"<g><title>{escape(f'{noun} {name} {state}'.strip())}</title>",
-            f'<rect x="{x - w / 2:.0f}" y="{y:.0f}" width="{w:.0f}" height="{_HEIGHT}" rx="{radius:.0f}" '
-            f'fill="{COLORS.get(state, "white")}" stroke="#444"/>',
+            (f'<rect x="{x - w / 2:.0f}" y="{y:.0f}" width="{w:.0f}" height="{_HEIGHT}" rx="{radius:.0f}" '
+            f'fill="{COLORS.get(state, "white")}" stroke="#444"/>'),
             f'<text x="{x:.0f}" y="{y + _HEIGHT / 2 + 4:.0f}" text-anchor="middle">{escape(name)}</text></g>',
         ]
     for number, state in enumerate(used):
@@ -155,7 +156,7 @@ def _make_graph(picture: Picture) -> nx.DiGraph[tuple[str, str]]:
 def _find_layers(graph: nx.DiGraph[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     layers = [list(layer) for layer in nx.topological_generations(graph)]
     for _ in range(_SWEEPS):
-        for above, layer in zip(layers, layers[1:], strict=False):
+        for above, layer in pairwise(layers):
             order = {node: number for number, node in enumerate(above)}
             layer.sort(key=lambda node: _average(order[parent] for parent in graph.pred[node] if parent in order))
     return layers
@@ -182,8 +183,9 @@ def _place_nodes(
     return places
 
 
-def _name_parents(graph: nx.DiGraph[tuple[str, str]], picture: Picture, node: tuple[str, str]) -> list[str]:
-    names = []
-    for parent, _, via in graph.in_edges(node, data="via"):
+def _name_parents(graph: nx.DiGraph[tuple[str, str]], node: tuple[str, str]) -> list[str]:
+    names: list[str] = []
+    for parent in graph.pred[node]:
+        via: list[str] = graph.edges[parent, node]["via"]
         names += [f"{key} from {parent[1]}" for key in via] or [parent[1]]
     return names

@@ -87,6 +87,7 @@ NEEDS: dict[str, frozenset[Role]] = {
     "api.show_dag": _READ,
     "api.show_bundle": _READ,
     "api.delete_dag": _SUBMIT,
+    "api.list_numbers": _READ,
     "api.create_jobs": _SUBMIT,
     "api.list_jobs": _READ,
     "api.show_job": _READ,

@@ -18,6 +18,7 @@ from p3s.wire.loading import (
     LoadReply,
     StandaloneJob,
 )
+from p3s.wire.numbers import NumberList, NumberView
 from p3s.wire.pilots import (
     TAIL_BYTES,
     Accepts,
@@ -115,6 +116,8 @@ __all__ = [
     "LogView",
     "NewTokenView",
     "ManyReply",
+    "NumberList",
+    "NumberView",
     "OutputOrder",
     "OutputReport",
     "PilotList",
