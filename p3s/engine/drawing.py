@@ -72,11 +72,11 @@ def list_rows(picture: Picture) -> list[tuple[int, str, str, str, list[str]]]:
     (1, 'job', 'b', 'running', ['y from a'])
     """
     graph = _make_graph(picture)
-    rows = []
-    for layer, nodes in enumerate(_find_layers(graph)):
-        for node in nodes:
-            rows.append((layer, *node, picture.states.get(node, ""), _name_parents(graph, node)))
-    return rows
+    return [
+        (layer, *node, picture.states.get(node, ""), _name_parents(graph, node))
+        for layer, nodes in enumerate(_find_layers(graph))
+        for node in nodes
+    ]
 
 
 def draw_svg(picture: Picture, title: str) -> str:
@@ -107,8 +107,10 @@ def draw_svg(picture: Picture, title: str) -> str:
     used = [state for state in COLORS if state in picture.states.values()]
     width = max(width, 2 * _MARGIN + 90 * len(used), 2 * _MARGIN + _CHAR * len(title))
     lines = [
-        (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom + 30:.0f}" '
-        f'width="{width:.0f}" height="{bottom + 30:.0f}" font-family="monospace" font-size="12">'),
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom + 30:.0f}" '
+            f'width="{width:.0f}" height="{bottom + 30:.0f}" font-family="monospace" font-size="12">'
+        ),
         f"<title>{escape(title)}</title>",
         '<rect width="100%" height="100%" fill="white"/>',
     ]
@@ -123,8 +125,10 @@ def draw_svg(picture: Picture, title: str) -> str:
         radius = 4 if noun == "job" else _HEIGHT / 2
         lines += [
             f"<g><title>{escape(f'{noun} {name} {state}'.strip())}</title>",
-            (f'<rect x="{x - w / 2:.0f}" y="{y:.0f}" width="{w:.0f}" height="{_HEIGHT}" rx="{radius:.0f}" '
-            f'fill="{COLORS.get(state, "white")}" stroke="#444"/>'),
+            (
+                f'<rect x="{x - w / 2:.0f}" y="{y:.0f}" width="{w:.0f}" height="{_HEIGHT}" rx="{radius:.0f}" '
+                f'fill="{COLORS.get(state, "white")}" stroke="#444"/>'
+            ),
             f'<text x="{x:.0f}" y="{y + _HEIGHT / 2 + 4:.0f}" text-anchor="middle">{escape(name)}</text></g>',
         ]
     for number, state in enumerate(used):
