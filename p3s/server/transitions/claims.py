@@ -127,9 +127,7 @@ def _prepare_candidates(groups: int) -> Prepared:
     return Prepared(sa.union_all(*parts) if len(parts) > 1 else parts[0])
 
 
-def _find_candidates(
-    connection: sa.Connection, wish: Wish, tried: list[int], room: Mapping[str, int]
-) -> list[Any]:
+def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int], room: Mapping[str, int]) -> list[Any]:
     rows: list[Any] = []
     # What is at its cap is not looked at, however many jobs of it are queued.
     fits = [ident for ident in wish.fits if ident not in wish.capped or room.get(wish.capped[ident], 1)]
