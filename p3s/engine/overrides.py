@@ -141,7 +141,7 @@ def convert_job_info(spec: DagSpec, info: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     problems: list[Problem] = []
     known = ("payload", "env", "jobtype", "timelimit", "priority")
-    for node, values in _read_info(info, known, problems, "a job").items():
+    for node, values in _read_info(info, known, problems, "--jobs").items():
         if node not in spec.jobs:
             problems.append(Problem(f"there is no job '{node}'{suggest_word(node, spec.jobs)}", where="--jobs"))
             continue
@@ -190,7 +190,7 @@ def convert_file_info(spec: DagSpec, info: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     problems: list[Problem] = []
     producers, _ = find_producers(spec)
-    for edge, values in _read_info(info, ("name", "dirpath", "comment", "datatag"), problems, "an edge").items():
+    for edge, values in _read_info(info, ("name", "dirpath", "comment", "datatag"), problems, "--files").items():
         wanted = values.get("datatag")
         tags = [tag for tag in _find_data(spec, producers, edge) if wanted in {None, tag}]
         if len(tags) != 1:
@@ -290,18 +290,19 @@ def _set(data: dict[str, Any], path: str, value: Any) -> str:
     return ""
 
 
-def _read_info(info: Any, known: tuple[str, ...], problems: list[Problem], what: str) -> dict[str, dict[str, Any]]:
+def _read_info(info: Any, known: tuple[str, ...], problems: list[Problem], where: str) -> dict[str, dict[str, Any]]:
     if not isinstance(info, dict):
-        problems.append(Problem("must be a JSON object"))
+        problems.append(Problem("must be a JSON object", where=where))
         return {}
     found = {}
     for name, values in info.items():
         if not isinstance(values, dict):
-            problems.append(Problem(f"'{name}' must be an object with keys of {what}: {', '.join(known)}"))
+            message = f"'{name}' must be an object with the keys {', '.join(known)}"
+            problems.append(Problem(message, where=where))
             continue
-        for key in values.keys() - set(known):
+        for key in sorted(values.keys() - set(known)):
             message = f"'{name}' has an unknown key '{key}'; known are {', '.join(known)}{suggest_word(key, known)}"
-            problems.append(Problem(message))
+            problems.append(Problem(message, where=where))
         found[name] = values
     return found
 

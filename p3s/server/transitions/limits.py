@@ -1,8 +1,8 @@
 """Who counts the open attempts of capped jobtypes; of others nobody counts anything.
 
 All changes of a counter stand in the transactions that begin and end attempts. Ends lock its row last, after attempts
-and jobs; a claim locks it before jobs, for which it never waits, so nobody waits in a circle. An attempt that stands in the counter says so itself, so a cap that comes or goes while attempts
-are open miscounts nothing.
+and jobs; a claim locks it before jobs, for which it never waits, so nobody waits in a circle. An attempt that stands in
+the counter says so itself, so a cap that comes or goes while attempts are open miscounts nothing.
 """
 
 from __future__ import annotations
