@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from p3s import wire
 from p3s.client.base import TIMEOUT, join_path
 from p3s.client.holds import HoldCalls
-from p3s.client.tokens import TokenCalls
 from p3s.client.many import ManyCalls
+from p3s.client.tokens import TokenCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,8 +29,7 @@ class _Page(Protocol[Item]):
     def next(self) -> str | None: ...
 
 
-class Client(HoldCalls, TokenCalls):
-class Client(HoldCalls, ManyCalls):
+class Client(HoldCalls, ManyCalls, TokenCalls):
     """Speaks with one p3s server in the name of one token.
 
     Every method raises a leaf of `p3s.errors`: what the server refused, `Unreachable` if no answer came,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from p3s.engine.states import Reason
 from p3s.pilot.failure import AttemptFailed
-from p3s.pilot.protect import clean_environ
 from p3s.pilot.modes import adapt_command
+from p3s.pilot.protect import clean_environ
 from p3s.pilot.sandbox import resolve_place
 
 if TYPE_CHECKING:
