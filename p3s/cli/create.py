@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +14,23 @@ from p3s.cli.common import add_example, add_output_options, add_server_option, c
 from p3s.cli.output import format_count, print_json, tell
 from p3s.cli.values import DURATION
 from p3s.engine.load import load_standalone
-from p3s.submit import check_payloads, prepare_jobs, read_standalone, submit_jobs
+from p3s.submit import check_payloads, make_variants, prepare_jobs, read_standalone, submit_jobs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from p3s.engine.spec import StandaloneSpec
     from p3s.wire import StandaloneJob
 
 __all__ = ["standalone"]
 
+#: Jobs that are created so soon that no bar is drawn.
+FEW = 1000
+
 
 @add_example(
     "p3s job create standalone jobs.json",
+    "p3s job create standalone jobs.json -f a.root,b.root --set env.CUT=5",
     "p3s job create standalone --run 'date; sleep 5' --timelimit 1m",
     "p3s job create standalone --payload ./reduce.py --arg --fast --env RUN=004610 --priority 4",
 )
@@ -36,6 +44,16 @@ __all__ = ["standalone"]
 @click.option("--jobtype", help="Its jobtype.")
 @click.option("--priority", type=int, help="A higher one runs first.")
 @click.option("--timelimit", type=DURATION, help="How long it may run, such as 10m.")
+@click.option("-N", "--number", type=click.IntRange(1, 1_000_000), default=1, help="So many replicas of a single job.")
+@click.option(
+    "-f",
+    "--input",
+    "inputs",
+    metavar="FILE,...",
+    envvar="P3S_INPUT_FILE",
+    help="One job for each file, which finds it in P3S_INPUT_FILE; else that variable here says which.",
+)
+@click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Such as env.X=1; repeatable.")
 @click.option("--hold", is_flag=True, help="Leave it held until `p3s workflow start`.")
 @click.option("--no-check", is_flag=True, help="Do not look whether payloads exist here and are executable.")
 @add_output_options
@@ -50,6 +68,9 @@ def standalone(
     jobtype: str | None,
     priority: int | None,
     timelimit: float | None,
+    number: int,
+    inputs: str | None,
+    sets: tuple[str, ...],
     url: str | None,
     *,
     hold: bool,
@@ -75,6 +96,11 @@ def standalone(
         given |= {"run": run} if payload is None else {"payload": _place(payload), "args": list(args)}
         text = json.dumps({**given, "env": parse_pairs(env, "--env")})
         groups = [([load_standalone(text, "command line")], Path.cwd())]
+    if number > 1 and sum(len(group) for group, _ in groups) != 1:
+        raise click.UsageError("-N makes replicas of a single job, and here are several")
+    files_in = [file for file in (inputs or "").split(",") if file]
+    values = parse_pairs(sets, "--set")
+    groups = [(make_variants(group, values=values, inputs=files_in, number=number), base) for group, base in groups]
     specs: list[StandaloneSpec] = [spec for group, _ in groups for spec in group]
     if not no_check:
         for unseen in check_payloads(specs):
@@ -86,14 +112,34 @@ def standalone(
 def _create(jobs: list[StandaloneJob], url: str | None, *, as_json: bool, quiet: bool) -> None:
     """Send the jobs, and print the id of each as soon as it is there."""
     created: list[str] = []
-    for uuids in submit_jobs(connect(url), jobs):
-        created += uuids
-        if not as_json:
-            click.echo("\n".join(uuids))
+    # Ids on a terminal are progress enough.
+    drawn = len(jobs) > FEW and sys.stderr.isatty() and not (sys.stdout.isatty() or quiet)
+    with show_progress(len(jobs), "jobs", shown=drawn) as advance:
+        for uuids in submit_jobs(connect(url), jobs):
+            created += uuids
+            advance(len(created))
+            if not as_json:
+                click.echo("\n".join(uuids))
     if as_json:
         print_json({"uuids": created})
     elif not quiet:
         tell(f"{format_count(len(created), 'job')} created; `p3s job list` shows them")
+
+
+@contextmanager
+def show_progress(total: int, noun: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Draw a bar on stderr, and give a function that takes how much is done."""
+    if not shown:
+        yield lambda _done: None
+        return
+    # Rich takes a while to import.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn(noun), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda done: progress.update(task, completed=done)
 
 
 def _place(payload: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
 import click
 
 from p3s.cli.common import (
@@ -15,11 +18,16 @@ from p3s.cli.common import (
     connect,
     parse_pairs,
 )
-from p3s.cli.load import add_load_options, report_load
+from p3s.cli.load import add_load_options, read_params, report_load
 from p3s.cli.output import Columns, clean_text, format_since, print_fields, print_items, print_json, tell
-from p3s.submit import submit_dag
+from p3s.submit import Changes, submit_dag
 
-__all__ = ["delete", "list_dags", "run", "show"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from p3s.wire import BundleFile, DagView
+
+__all__ = ["delete", "diff", "list_dags", "run", "show"]
 
 COLUMNS: Columns = {
     "NAME": lambda item: item.name,
@@ -75,7 +83,67 @@ def show(name: str, version: int | None, url: str | None, *, as_json: bool, quie
         click.echo(found.text, nl=not found.text.endswith("\n"))
 
 
-@add_example("p3s dag run diamond -p run=004610", "p3s dag run diamond --version 2 --watch")
+@add_example("p3s dag diff diamond", "p3s dag diff diamond --from 1 --to 4")
+@click.command()
+@click.argument("name")
+@click.option("--from", "old", type=click.IntRange(1), help="Else the version before the other one.")
+@click.option("--to", "new", type=click.IntRange(1), help="Else the newest.")
+@add_output_options
+@add_server_option
+def diff(name: str, old: int | None, new: int | None, url: str | None, *, as_json: bool, quiet: bool) -> None:
+    """Show what changed between two versions of a DAG.
+
+    Texts are compared line by line, files that travel along by content.
+    """
+    client = connect(url)
+    after = client.show_dag(name, version=new)
+    if old is None and after.version == 1:
+        raise click.UsageError(f"version 1 is the first of {name}; there is nothing before it")
+    before = client.show_dag(name, version=old or after.version - 1, owner=after.owner)
+    lines = list(compare_texts(before, after))
+    files = compare_files(
+        client.show_bundle(name, version=before.version).items, client.show_bundle(name, version=after.version).items
+    )
+    if as_json:
+        print_json({"from": before.version, "to": after.version, "text": lines, "files": files})
+        return
+    for line in lines:
+        click.echo(clean_text(line))
+    for path, change in files.items():
+        click.echo(clean_text(f"file {path}: {change}"))
+    if not (lines or files or quiet):
+        tell(f"versions {before.version} and {after.version} of {name} are the same")
+
+
+def compare_texts(before: DagView, after: DagView) -> Iterator[str]:
+    """Yield the lines of a unified diff of two DAGs' texts."""
+    return difflib.unified_diff(
+        before.text.splitlines(),
+        after.text.splitlines(),
+        f"{before.name} version {before.version}",
+        f"{after.name} version {after.version}",
+        lineterm="",
+    )
+
+
+def compare_files(before: Sequence[BundleFile], after: Sequence[BundleFile]) -> dict[str, str]:
+    """Return by path what became of the files that travel with a DAG."""
+    old = {file.path: file for file in before}
+    new = {file.path: file for file in after}
+    changes = {path: "taken out" if path not in new else "added" for path in sorted(old.keys() ^ new.keys())}
+    for path in sorted(old.keys() & new.keys()):
+        if old[path].data != new[path].data:
+            changes[path] = f"changed, {len(old[path].data)} to {len(new[path].data)} bytes"
+        elif old[path].executable != new[path].executable:
+            changes[path] = "is executable now" if new[path].executable else "is not executable any more"
+    return changes
+
+
+@add_example(
+    "p3s dag run diamond -p run=004610",
+    "p3s dag run diamond --version 2 --watch",
+    "p3s dag run diamond --set jobs.track.env.CUT=5",
+)
 @click.command()
 @click.argument("name")
 @click.option("--version", type=click.IntRange(1), help="Else the newest.")
@@ -86,6 +154,10 @@ def run(
     name: str,
     version: int | None,
     params: tuple[str, ...],
+    sets: tuple[str, ...],
+    files: str | None,
+    jobs: str | None,
+    names: str | None,
     key: str | None,
     site: str,
     url: str | None,
@@ -97,11 +169,13 @@ def run(
 ) -> int:
     """Start another workflow of a stored DAG.
 
-    External data is looked for where the DAG was loaded from.
+    External data is looked for where the DAG was loaded from. What `--set`, `--files`, `--jobs` and `--names` change is
+    changed for this workflow only.
     """
     client = connect(url)
-    values = parse_pairs(params, "-p")
-    reply = submit_dag(client, name, values, version=version, hold=hold, key=key, site=site)
+    changes = Changes(parse_pairs(sets, "--set"), files, jobs, names)
+    values = read_params(params)
+    reply = submit_dag(client, name, values, version=version, hold=hold, key=key, site=site, changes=changes)
     return report_load(client, reply, watch=watch, as_json=as_json, quiet=quiet)
 
 

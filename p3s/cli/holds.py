@@ -10,7 +10,7 @@ import click
 from p3s.cli.common import add_example, add_output_options, add_server_option, connect, parse_pairs
 from p3s.cli.load import report_load
 from p3s.cli.output import format_count, print_json, shorten_id, tell
-from p3s.submit import prepare_load, submit_dag
+from p3s.submit import Changes, prepare_load, submit_dag
 from p3s.wire import Adopt
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _load_again(
         return client.load_workflow(prepare_load(file, values, adopt=adopt))
     if old.dag is None:
         raise click.UsageError("this workflow has no stored DAG; --with FILE names a text")
-    return submit_dag(client, old.dag, values, version=old.version, adopt=adopt)
+    return submit_dag(client, old.dag, values, version=old.version, adopt=adopt, changes=Changes(old.overrides))
 
 
 def _tell_adoption(reply: LoadReply) -> None:

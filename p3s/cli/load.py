@@ -12,7 +12,8 @@ from p3s.cli.output import format_count, print_json, shorten_id, tell
 from p3s.cli.results import print_results
 from p3s.cli.watch import follow_workflow
 from p3s.engine.states import WorkflowState
-from p3s.submit import prepare_load
+from p3s.errors import BadInput, Problem
+from p3s.submit import Changes, prepare_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from p3s.client import Client
     from p3s.wire import LoadReply
 
-__all__ = ["add_load_options", "load", "report_load"]
+__all__ = ["add_load_options", "load", "read_params", "report_load"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -32,7 +33,15 @@ def add_load_options(function: F) -> F:
         click.option("--hold", is_flag=True, help="Leave it held until `p3s workflow start`."),
         click.option("--site", default="default", show_default=True, help="Whose pilots can read external paths."),
         click.option("--key", help="Start at most one workflow for this key, ever."),
-        click.option("-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter; repeatable."),
+        click.option("--names", metavar="sticky|inherit:TEXT", help="How files that jobs make are named."),
+        click.option("--jobs", metavar="JSON", help='{"job": {"payload", "env"}}, or a file with it.'),
+        click.option("--files", metavar="JSON", help='{"source:target": {"name", "dirpath", "comment"}}, or a file.'),
+        click.option(
+            "--set", "sets", metavar="PATH=VALUE", multiple=True, help="Such as jobs.NAME.env.X=1; repeatable."
+        ),
+        click.option(
+            "-p", "--param", "params", metavar="NAME=VALUE", multiple=True, help="A parameter; @FILE reads its value."
+        ),
     ):
         function = option(function)
     return function
@@ -47,6 +56,10 @@ def add_load_options(function: F) -> F:
 def load(
     file: Path,
     params: tuple[str, ...],
+    sets: tuple[str, ...],
+    files: str | None,
+    jobs: str | None,
+    names: str | None,
     key: str | None,
     site: str,
     url: str | None,
@@ -62,9 +75,35 @@ def load(
     """
     if hold and watch:
         raise click.UsageError("--watch would wait for ever for what --hold holds; give one of the two")
-    body = prepare_load(file, parse_pairs(params, "-p"), hold=hold, key=key, site=site)
+    changes = Changes(parse_pairs(sets, "--set"), files, jobs, names)
+    body = prepare_load(file, read_params(params), hold=hold, key=key, site=site, changes=changes)
     client = connect(url)
     return report_load(client, client.load_workflow(body), watch=watch, as_json=as_json, quiet=quiet)
+
+
+def read_params(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return parameters; ``@FILE`` stands for the file's text without its last line end, ``@@`` for one ``@``.
+
+    Raises
+    ------
+    click.UsageError
+        If a text is no pair.
+    BadInput
+        If a file cannot be read.
+    """
+    return {name: _read_value(name, value) for name, value in parse_pairs(pairs, "-p").items()}
+
+
+def _read_value(name: str, value: str) -> str:
+    if not value.startswith("@") or value.startswith("@@"):
+        return value.removeprefix("@")
+    path = value[1:]
+    try:
+        return Path(path).read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as error:
+        raise BadInput([Problem(f"cannot be read for parameter {name} ({error.strerror})", file=path)]) from error
+    except UnicodeDecodeError as error:
+        raise BadInput([Problem(f"is not UTF-8 text, as parameter {name} must be", file=path)]) from error
 
 
 def report_load(client: Client, reply: LoadReply, *, watch: bool, as_json: bool, quiet: bool) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from p3s import wire
 from p3s.client.base import TIMEOUT, join_path
 from p3s.client.holds import HoldCalls
+from p3s.client.many import ManyCalls
 from p3s.client.tokens import TokenCalls
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class _Page(Protocol[Item]):
     def next(self) -> str | None: ...
 
 
-class Client(HoldCalls, TokenCalls):
+class Client(HoldCalls, ManyCalls, TokenCalls):
     """Speaks with one p3s server in the name of one token.
 
     Every method raises a leaf of `p3s.errors`: what the server refused, `Unreachable` if no answer came,
@@ -160,12 +161,14 @@ class Client(HoldCalls, TokenCalls):
         jobtype: str | None = None,
         owner: str | None = None,
         name: str | None = None,
+        uuid: str | None = None,
+        older: float | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> wire.JobList:
-        """Return a page of jobs."""
+        """Return a page of jobs; `uuid` is how their ids begin, `older` seconds since they were created."""
         query = {"workflow": workflow, "state": state, "jobtype": jobtype, "owner": owner, "name": name}
-        return self._get("jobs", wire.JobList, query | {"limit": limit, "cursor": cursor})
+        return self._get("jobs", wire.JobList, query | {"uuid": uuid, "older": older, "limit": limit, "cursor": cursor})
 
     def iterate_jobs(
         self,
@@ -175,13 +178,13 @@ class Client(HoldCalls, TokenCalls):
         jobtype: str | None = None,
         owner: str | None = None,
         name: str | None = None,
+        uuid: str | None = None,
+        older: float | None = None,
+        limit: int | None = None,
     ) -> Iterator[wire.JobView]:
-        """Yield all jobs that fit."""
-        return _walk(
-            lambda cursor: self.list_jobs(
-                workflow=workflow, state=state, jobtype=jobtype, owner=owner, name=name, cursor=cursor
-            )
-        )
+        """Yield all jobs that fit, `limit` to a page."""
+        fit = {"workflow": workflow, "state": state, "jobtype": jobtype, "owner": owner, "name": name, "uuid": uuid}
+        return _walk(lambda cursor: self.list_jobs(**fit, older=older, limit=limit, cursor=cursor))
 
     def show_job(self, ident: str) -> wire.JobView:
         """Return one job with its attempts, datasets and story; `ident` may be ``WORKFLOW/JOB``."""

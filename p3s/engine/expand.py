@@ -196,7 +196,14 @@ def expand_standalone(spec: StandaloneSpec, bundle: Collection[str]) -> Workflow
         **rendered.settings,
     )
     datasets = {
-        name: DatasetPlan(name, name, producer=spec.name, datatype=output.type, result=name in spec.results)
+        name: DatasetPlan(
+            name,
+            name,
+            producer=spec.name,
+            datatype=output.type,
+            result=name in spec.results,
+            comment=output.comment,
+        )
         for name, output in spec.outputs.items()
     }
     return WorkflowPlan(

@@ -160,6 +160,7 @@ class Expansion:
                 available=file.available,
                 size=file.size,
                 datatype=dataset.type,
+                comment=dataset.comment,
             )
 
     def _name_members(self, name: str, stems: list[str], *, walked: bool) -> list[Member]:
@@ -219,12 +220,17 @@ class Expansion:
         results = set(self.spec.results)
         for name, producer in producers.items():
             family = self.families[producer]
-            datatype = self.spec.jobs[producer].outputs[name].type
+            output = self.spec.jobs[producer].outputs[name]
             members = [Member(name + job.key[len(producer) :], job.axes) for job in family.members]
             self.groups[name] = Group(name, family.axes, members)
             for member, job in zip(members, family.members, strict=True):
                 self.datasets[member.key] = DatasetPlan(
-                    key=member.key, name=name, producer=job.key, datatype=datatype, result=name in results
+                    key=member.key,
+                    name=name,
+                    producer=job.key,
+                    datatype=output.type,
+                    result=name in results,
+                    comment=output.comment,
                 )
 
     def add_jobs(self, typed: Mapping[str, Any]) -> None:

@@ -39,6 +39,8 @@ _BASH_OWN = frozenset(
     {"DIRSTACK", "EUID", "FUNCNAME", "GROUPS", "LINENO", "OLDPWD", "PPID", "PWD", "RANDOM", "SECONDS"}
     | {"SHELLOPTS", "SHLVL", "SRANDOM", "UID"}
 )
+#: Variables that p3s gives each payload.
+_OWN = frozenset({"P3S_ATTEMPT", "P3S_JOB_UUID", "P3S_MANIFEST", "P3S_PILOT_UUID", "P3S_WORKFLOW_UUID"})
 _RESERVED_STARTS = ("P3S_", "LD_", "BASH", "PYTHON")
 
 
@@ -86,12 +88,12 @@ def check_env_name(name: str) -> str:
 
     Examples
     --------
-    >>> check_env_name("PYTHONPATH"), check_env_name("P3S_URL")
-    ('', 'is reserved: p3s sets the variables that start with P3S_')
+    >>> check_env_name("P3S_INPUT_FILE"), check_env_name("P3S_MANIFEST")
+    ('', 'is reserved: p3s sets it itself')
     """
     if not _ENV.fullmatch(name):
         return "is no variable name: a letter or '_', then letters, digits and '_'"
-    return "is reserved: p3s sets the variables that start with P3S_" if name.startswith("P3S_") else ""
+    return "is reserved: p3s sets it itself" if name in _OWN else ""
 
 
 def check_name(name: str) -> str:

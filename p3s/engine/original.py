@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from p3s.engine.checks import check_standalone
 from p3s.engine.load import validate_data
+from p3s.engine.payloads import convert_payload
 from p3s.engine.problems import Fault, Source, raise_faults
 from p3s.engine.spec import StandaloneSpec
 from p3s.engine.tasks import check_strays
@@ -81,6 +82,10 @@ def _read_job(item: Any) -> tuple[StandaloneSpec | None, list[Fault]]:
         if _TIMELIMIT in data:
             faults.append(Fault((_TIMEOUT,), "a job has `timeout` or `timelimit`, not both", at_key=True))
         data[_TIMELIMIT] = data.pop(_TIMEOUT)
+    if isinstance(data.get("payload"), str) and not data.keys() & {"args", "run", "shell"}:
+        env = data["env"] if isinstance(data.get("env"), dict) else {}
+        how = convert_payload(data.pop("payload"), env)
+        data |= how
     if "state" in data:
         state = data.pop("state")
         if not isinstance(state, str) or state not in _STATES:

@@ -155,6 +155,8 @@ class DatasetPlan:
         Bytes, where known.
     datatype : str
         A label, empty if none.
+    comment : str
+        What people say of it.
     result : bool
         Whether ``results`` names it: the server keeps its content.
     """
@@ -167,6 +169,7 @@ class DatasetPlan:
     size: int | None = None
     datatype: str = ""
     result: bool = False
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,7 @@ class DatasetSpec(Spec):
     paths: list[Text] | None = Field(default=None, min_length=1)
     glob: Text | None = None
     type: Text = ""
+    comment: Text = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -112,10 +113,11 @@ class DatasetSpec(Spec):
 
 
 class OutputSpec(Spec):
-    """A file that a job makes: its path in the attempt's folder (by default its name) and its datatype."""
+    """A file that a job makes: its path in the attempt's folder (by default its name), its datatype, a comment."""
 
     path: Text | None = None
     type: Text = ""
+    comment: Text = ""
 
 
 class RetrySpec(Spec):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from p3s.engine.states import Reason
 from p3s.pilot.failure import AttemptFailed
+from p3s.pilot.modes import adapt_command
 from p3s.pilot.protect import clean_environ
 from p3s.pilot.sandbox import resolve_place
 
@@ -102,9 +103,9 @@ def make_command(order: JobOrder, sandbox: Sandbox) -> list[str]:
         return [*shell, str(sandbox.script), *order.args]
     payload = order.payload or ""
     if payload.startswith("/"):
-        return [payload, *order.args]
+        return adapt_command([payload, *order.args], order, sandbox)
     if payload and (sandbox.path / payload).is_file():
-        return [str(sandbox.path / payload), *order.args]
+        return adapt_command([str(sandbox.path / payload), *order.args], order, sandbox)
     raise AttemptFailed(Reason.NONSTARTER, f"payload '{payload}' is neither an absolute path nor a file of the bundle")
 
 

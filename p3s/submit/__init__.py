@@ -12,17 +12,22 @@ external data is.
 
 from p3s.submit.files import is_url, locate_externals, read_bundle, read_file
 from p3s.submit.jobs import check_payloads, prepare_jobs, read_standalone, submit_jobs
-from p3s.submit.workflows import check_file, prepare_load, prepare_plan, submit_dag
+from p3s.submit.overriding import Changes
+from p3s.submit.variants import make_variants
+from p3s.submit.workflows import check_file, prepare_load, prepare_plan, read_dag_file, submit_dag
 
 __all__ = [
+    "Changes",
     "check_file",
     "check_payloads",
     "is_url",
     "locate_externals",
+    "make_variants",
     "prepare_jobs",
     "prepare_load",
     "prepare_plan",
     "read_bundle",
+    "read_dag_file",
     "read_file",
     "read_standalone",
     "submit_dag",

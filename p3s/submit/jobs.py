@@ -82,8 +82,11 @@ def check_payloads(specs: Sequence[StandaloneSpec]) -> list[str]:
 
 def prepare_jobs(specs: Sequence[StandaloneSpec], base: Path, *, hold: bool = False) -> list[StandaloneJob]:
     """Return standalone jobs with their uuids and the files that travel with them."""
+    # Replicas have one description, whose files are read once.
+    different = {id(spec): spec for spec in specs}
+    bundles = {key: read_bundle(spec, base) for key, spec in different.items()}
     return [
-        StandaloneJob(uuid=str(uuid.uuid4()), spec=spec, bundle=read_bundle(spec, base), hold=hold or spec.hold)
+        StandaloneJob(uuid=str(uuid.uuid4()), spec=spec, bundle=bundles[id(spec)], hold=hold or spec.hold)
         for spec in specs
     ]
 

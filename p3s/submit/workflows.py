@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from p3s.engine.expand import expand_dag, expand_standalone, find_externals
 from p3s.engine.load import is_standalone, load_dag, load_standalone
 from p3s.engine.original import read_job_list
+from p3s.engine.overrides import override_dag
 from p3s.engine.problems import Fault, Source, make_problems
+from p3s.engine.writing import is_graphml, write_yaml
 from p3s.engine.yamltext import read_yaml
 from p3s.errors import BadInput, Problem
 from p3s.submit.files import locate_externals, read_bundle, read_file
@@ -21,9 +23,18 @@ if TYPE_CHECKING:
     from p3s.client import Client
     from p3s.engine.plan import WorkflowPlan
     from p3s.engine.spec import DagSpec
+    from p3s.submit.overriding import Changes
     from p3s.wire import Adopt, LoadReply
 
-__all__ = ["check_file", "is_job_list", "load_beside_files", "prepare_load", "prepare_plan", "submit_dag"]
+__all__ = [
+    "check_file",
+    "is_job_list",
+    "load_beside_files",
+    "prepare_load",
+    "prepare_plan",
+    "read_dag_file",
+    "submit_dag",
+]
 
 
 def prepare_load(
@@ -34,6 +45,7 @@ def prepare_load(
     key: str | None = None,
     site: str = "default",
     adopt: Adopt | None = None,
+    changes: Changes | None = None,
 ) -> LoadBody:
     """Read a workflow file, its bundle, and where its external data is.
 
@@ -51,6 +63,8 @@ def prepare_load(
         Whose pilots can read its external data.
     adopt : Adopt, optional
         The workflow whose finished jobs are taken over.
+    changes : Changes, optional
+        What this workflow is to have otherwise than its DAG.
 
     Returns
     -------
@@ -62,18 +76,22 @@ def prepare_load(
     BadInput
         With all problems, each with its place.
     """
-    text, name, base = read_file(path)
+    text, name, base = read_dag_file(path)
     if is_standalone(text, name):
         message = "is a standalone job, no workflow; use `p3s job create standalone`"
         raise BadInput([Problem(message, file=name)])
     spec = load_beside_files(text, name, base)
+    overrides = changes.convert(spec) if changes else {}
+    bundle = read_bundle(spec, base)
+    spec = override_dag(spec, overrides)
     return LoadBody(
         uuid=str(uuid.uuid4()),
         text=text,
         file=name if name == "<stdin>" else Path(name).name,
         base=str(base),
-        bundle=read_bundle(spec, base),
+        bundle=bundle,
         params=dict(params),
+        overrides=overrides,
         externals=locate_externals(find_externals(spec, params), base),
         site=site,
         key=key,
@@ -88,7 +106,7 @@ def check_file(path: str | Path, params: Mapping[str, str]) -> list[Problem]:
     What takes parameters or files that are not there is left out, so that a file can be checked anywhere.
     """
     try:
-        text, name, base = read_file(path)
+        text, name, base = read_dag_file(path)
         if is_job_list(text):
             read_job_list(text, name)
         elif is_standalone(text, name):
@@ -113,7 +131,7 @@ def prepare_plan(path: str | Path, params: Mapping[str, str]) -> WorkflowPlan:
     BadInput
         With all problems, each with its place.
     """
-    text, name, base = read_file(path)
+    text, name, base = read_dag_file(path)
     if is_standalone(text, name):
         job = load_standalone(text, name)
         return expand_standalone(job, [file.path for file in read_bundle(job, base)])
@@ -132,15 +150,19 @@ def submit_dag(
     key: str | None = None,
     site: str = "default",
     adopt: Adopt | None = None,
+    changes: Changes | None = None,
 ) -> LoadReply:
     """Start another workflow of a stored DAG; external data is looked for where the DAG was loaded from."""
     dag = client.show_dag(name, version=version)
     spec = load_dag(dag.text, dag.file or f"{dag.name}.yaml")
+    overrides = changes.convert(spec) if changes else {}
+    spec = override_dag(spec, overrides)
     body = LoadBody(
         uuid=str(uuid.uuid4()),
         dag=dag.name,
         version=dag.version,
         params=dict(params),
+        overrides=overrides,
         externals=locate_externals(find_externals(spec, params), Path(dag.base or Path.cwd())),
         site=site,
         key=key,
@@ -148,6 +170,17 @@ def submit_dag(
         adopt=adopt,
     )
     return client.load_workflow(body)
+
+
+def read_dag_file(path: str | Path) -> tuple[str, str, Path]:
+    """Read a workflow file as `read_file` does; GraphML becomes the YAML that says the same."""
+    text, name, base = read_file(path)
+    if is_graphml(text):
+        # NetworkX takes a while to import, and only GraphML needs it here.
+        from p3s.engine.graphml import load_graphml  # noqa: PLC0415
+
+        text = write_yaml(load_graphml(text, name))
+    return text, name, base
 
 
 def load_beside_files(text: str, name: str, base: Path) -> DagSpec:

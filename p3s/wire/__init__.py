@@ -7,6 +7,7 @@ are bytes; ids are uuids as text.
 
 from p3s.wire.acts import BanBody, CancelReply, EmptyBody, RegisterDatasetBody, RetryReply
 from p3s.wire.base import Digest, ErrorReply, ErrorView, ProblemView, Reply, Request, Uuid
+from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
 from p3s.wire.loading import (
     Adopt,
     BundleFile,
@@ -17,6 +18,7 @@ from p3s.wire.loading import (
     LoadReply,
     StandaloneJob,
 )
+from p3s.wire.numbers import NumberList, NumberView
 from p3s.wire.pilots import (
     TAIL_BYTES,
     Accepts,
@@ -68,6 +70,7 @@ from p3s.wire.views import (
 __all__ = [
     "TAIL_BYTES",
     "Accepts",
+    "AdjustBody",
     "Adopt",
     "AttemptReport",
     "AttemptView",
@@ -84,6 +87,7 @@ __all__ = [
     "DagView",
     "DatasetList",
     "DatasetView",
+    "DeleteJobsBody",
     "Digest",
     "EmptyBody",
     "ErrorReply",
@@ -100,14 +104,20 @@ __all__ = [
     "JobList",
     "JobOrder",
     "JobView",
+    "JobtypeList",
+    "JobtypeView",
     "Leftover",
     "LeftoversBody",
     "LeftoversReply",
+    "LimitBody",
     "LoadBody",
     "LoadReply",
     "LogChunk",
     "LogView",
+    "ManyReply",
     "NewTokenView",
+    "NumberList",
+    "NumberView",
     "OutputOrder",
     "OutputReport",
     "PilotList",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from p3s.engine.spec import StandaloneSpec
@@ -40,7 +42,7 @@ class LoadBody(Request):
     """Start a workflow: of a new text with its bundle, or of a stored DAG.
 
     `uuid` is made by the client: the same body sent twice starts one workflow. `key` starts at most one workflow
-    per owner and key for ever.
+    per owner and key for ever. `overrides` sets values of the DAG by path (``jobs.reduce.env.X``) for this workflow.
     """
 
     uuid: Uuid
@@ -51,6 +53,7 @@ class LoadBody(Request):
     dag: str | None = None
     version: int | None = None
     params: dict[str, str] = {}
+    overrides: dict[str, Any] = {}
     externals: dict[str, list[ExternalMember]] = {}
     site: str = "default"
     key: str | None = Field(default=None, min_length=1, max_length=200)

@@ -20,6 +20,7 @@ class WorkflowView(Reply):
     dag: str | None = None
     version: int | None = None
     params: dict[str, str] = {}
+    overrides: dict[str, Any] = {}
     counts: dict[str, int] = {}
     jobs: int = 0
     key: str | None = None
@@ -78,6 +79,7 @@ class JobView(Reply):
     started: float | None = None
     ended: float | None = None
     attempt: int = 0
+    hold: bool = False
     why: str = ""
     spec: dict[str, Any] = {}
     attempts: list[AttemptView] = []

@@ -141,8 +141,8 @@ JOBS = {
         ["x.yaml:3:20: variable 'A-B' is no variable name: a letter or '_', then letters, digits and '_'"],
     ),
     "reserved env name": (
-        " a: {run: x, env: {P3S_X: 1}}",
-        ["x.yaml:3:20: variable 'P3S_X' is reserved: p3s sets the variables that start with P3S_"],
+        " a: {run: x, env: {P3S_ATTEMPT: 1}}",
+        ["x.yaml:3:20: variable 'P3S_ATTEMPT' is reserved: p3s sets it itself"],
     ),
     "env is an output": (
         " a: {run: x, outputs: [q], env: {q: 1}}",

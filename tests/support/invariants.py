@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW
-from p3s.server.models import attempt, dataset, job, job_input, job_need, workflow
+from p3s.server.models import attempt, dataset, job, job_input, job_need, jobtype, workflow
 
 if TYPE_CHECKING:
     from p3s.server.db import Database
@@ -20,6 +20,18 @@ def check_invariants(db: Database) -> None:
         _check_order(connection)
         _check_counters(connection)
         _check_accepted_places(connection)
+        _check_caps(connection)
+
+
+def _check_caps(connection: sa.Connection) -> None:
+    """The counter of a capped jobtype is the number of its open attempts that stand in it."""
+    opened = sa.and_(attempt.c.counted.is_(True), attempt.c.state.in_(("dispatched", "running", "stopping")))
+    for row in connection.execute(sa.select(jobtype)).all():
+        counted = sa.select(sa.func.count()).select_from(attempt).join(job, job.c.id == attempt.c.job_id)
+        found = connection.scalar(counted.where(opened, job.c.jobtype == row.name))
+        assert row.open == found, f"jobtype {row.name} counts {row.open} open attempts, there are {found}"
+    closed = sa.select(attempt.c.uuid).where(attempt.c.counted.is_(True), sa.not_(opened))
+    assert not connection.scalars(closed).all(), "an attempt that ended stands in a counter"
 
 
 def _check_one_success(connection: sa.Connection) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from flask import request
 
 from p3s.errors import BadInput, Problem
-from p3s.server.api.frame import caller, core, endpoint, read_limit, read_text
+from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.auth import require_owner
 from p3s.server.queries.dags import find_dag, read_bundle
 from p3s.server.queries.dags import list_dags as query_dags
 from p3s.server.queries.dags import show_dag as query_dag
+from p3s.server.queries.numbers import list_numbers as query_numbers
 from p3s.server.usecases import acts
-from p3s.wire import BundleList, DagList, DagView
+from p3s.wire import BundleList, DagList, DagView, NumberList
 
 
 def _read_version() -> int | None:
@@ -50,6 +51,21 @@ def show_bundle(name: str) -> BundleList:
         owner = read_text("owner") or caller().name
         row = find_dag(connection, name, version=_read_version(), owner=owner)
         return BundleList(items=read_bundle(connection, row.bundle_id))
+
+
+@endpoint("GET", "/dags/<name>/numbers", gives=NumberList)
+def list_numbers(name: str) -> NumberList:
+    """List the numbers in the JSON results of a DAG's workflows, newest first."""
+    with core().db.read() as connection:
+        find_dag(connection, name, version=None, owner=read_text("owner") or caller().name)
+        return query_numbers(
+            connection,
+            name=name,
+            owner=read_text("owner"),
+            key=read_text("key"),
+            limit=read_limit(),
+            cursor=read_cursor(),
+        )
 
 
 @endpoint("DELETE", "/dags/<name>")

@@ -37,7 +37,29 @@ def list_jobs() -> JobList:
     with core().db.read() as connection:
         ident = find_row(connection, "workflow", parent, owner=caller().name).id if parent else None
         filters = {name: read_text(name) for name in ("state", "jobtype", "owner", "name")}
-        return query_jobs(connection, workflow_id=ident, filters=filters, limit=read_limit(), cursor=read_cursor())
+        age = _read_age()
+        return query_jobs(
+            connection,
+            workflow_id=ident,
+            filters=filters,
+            limit=read_limit(),
+            cursor=read_cursor(),
+            prefix=read_text("uuid"),
+            before=None if age is None else read_clock() - age,
+        )
+
+
+def _read_age() -> float | None:
+    text = read_text("older")
+    if text is None:
+        return None
+    try:
+        age = float(text)
+    except ValueError:
+        age = -1.0
+    if not 0 <= age < 1e11:
+        raise BadInput([Problem(f"'{text}' is no age in seconds", where="older")])
+    return age
 
 
 @endpoint("GET", "/jobs/<path:ident>", gives=JobView)

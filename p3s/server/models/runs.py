@@ -52,6 +52,7 @@ host = make_table(
 )
 
 #: Executions. The token is derived from the uuid and the server's secret, so that a repeated claim can be answered.
+#: `counted`: it is open and stands in the counter of its jobtype.
 attempt = make_table(
     "attempt",
     make_id(),
@@ -72,6 +73,7 @@ attempt = make_table(
     sa.Column("cpu_time", sa.Double),
     sa.Column("peak_memory", sa.BigInteger),
     sa.Column("watched", Clock, nullable=False, server_default="0"),
+    sa.Column("counted", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("job_id", "number"),
 )
 _OPEN = ("dispatched", "running", "stopping")

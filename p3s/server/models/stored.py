@@ -34,6 +34,14 @@ blob = make_table(
     sa.Column("created", Clock, nullable=False),
 )
 
+#: Numbers in blobs that are JSON, by their place in the document: what can be plotted.
+blob_number = make_table(
+    "blob_number",
+    sa.Column("digest", sa.String(64), sa.ForeignKey("blob.digest", ondelete="CASCADE"), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("value", sa.Double, nullable=False),
+)
+
 #: Small files that travel together, by content.
 bundle = make_table("bundle", make_id(), sa.Column("digest", sa.String(64), nullable=False, unique=True))
 

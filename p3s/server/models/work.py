@@ -34,6 +34,7 @@ workflow = make_table(
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("cancelled_by", sa.String(100)),
     sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("overrides", sa.JSON),
     sa.UniqueConstraint("owner", "key"),
     sa.Index("ix_workflow_state_id", "state", "id"),
 )
@@ -57,7 +58,7 @@ requirement = make_table(
 )
 
 #: Nodes of work. `missing` counts predecessors not yet done, `paused` holds a release back, `attempt` is the number
-#: of the newest attempt.
+#: of the newest attempt. Whoever holds a job (`hold`) counts as one more predecessor that is not done.
 job = make_table(
     "job",
     make_id(),
@@ -75,6 +76,7 @@ job = make_table(
     sa.Column("timelimit", sa.Double, nullable=False),
     sa.Column("missing", sa.Integer, nullable=False),
     sa.Column("paused", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("hold", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("due", Clock, nullable=False),
     sa.Column("rank", sa.Double, nullable=False),
     sa.Column("not_before", Clock, nullable=False, server_default="0"),

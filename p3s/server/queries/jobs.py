@@ -29,14 +29,24 @@ def list_jobs(
     filters: dict[str, str | None],
     limit: int,
     cursor: str | None,
+    prefix: str | None = None,
+    before: float | None = None,
 ) -> JobList:
-    """Return a page of jobs, newest first; `filters` are columns of ``job`` and the values they must have."""
+    """Return a page of jobs, newest first; `filters` are columns of ``job`` and the values they must have.
+
+    `prefix` is how their uuids begin, `before` the moment before which they were created.
+    """
     statement = _select().order_by(job.c.id.desc()).limit(limit + 1)
     if workflow_id is not None:
         statement = statement.where(job.c.workflow_id == workflow_id)
     for name, value in filters.items():
         if value:
             statement = statement.where(job.c[name] == value)
+    if prefix:
+        # A range of the index: "g" comes after all that a uuid can go on with.
+        statement = statement.where(job.c.uuid >= prefix, job.c.uuid < prefix + "g")
+    if before is not None:
+        statement = statement.where(job.c.created < before)
     if cursor:
         statement = statement.where(job.c.id < int(cursor))
     rows = connection.execute(statement).all()
@@ -149,4 +159,5 @@ def _view(row: Any) -> JobView:
         started=row.started,
         ended=row.ended,
         attempt=row.attempt,
+        hold=row.hold,
     )

@@ -8,7 +8,19 @@ import sqlalchemy as sa
 
 from p3s.engine.matching import Offer, Requirement, find_mismatches
 from p3s.engine.states import DatasetState, JobState, Reason
-from p3s.server.models import attempt, dataset, host, job, job_input, job_need, meta, pilot, requirement, workflow
+from p3s.server.models import (
+    attempt,
+    dataset,
+    host,
+    job,
+    job_input,
+    job_need,
+    jobtype,
+    meta,
+    pilot,
+    requirement,
+    workflow,
+)
 from p3s.server.queries.pilots import LIVE
 
 if TYPE_CHECKING:
@@ -119,6 +131,8 @@ def explain_pilot(row: Any, now: float) -> str:
 
 
 def _explain_waiting(connection: sa.Connection, row: Any, now: float) -> str:
+    if row.hold:
+        return f"Somebody holds it; `p3s job adjust --release {row.uuid[:8]}` lets it go on."
     if row.missing == 0 and row.paused:
         held = connection.execute(sa.select(workflow).where(workflow.c.id == row.workflow_id)).one()
         return f"It is held back: its workflow is {held.state} ({held.message}); `p3s workflow resume` lets it go on."
@@ -164,6 +178,10 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
     by = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "paused"))
     if by is not None:
         return f"It is ready, and the server gives out no jobs: paused by {by}; `p3s server resume` lets it go on."
+    limit = connection.execute(sa.select(jobtype).where(jobtype.c.name == row.jobtype)).one_or_none()
+    if limit is not None and limit.open >= limit.cap:
+        full = "is suspended" if limit.cap == 0 else f"has {limit.open} open jobs, which is its cap"
+        return f"It is ready, and its jobtype {row.jobtype} {full}; `p3s jobtype limit {row.jobtype} N` changes that."
     pilots = connection.execute(sa.select(pilot).where(pilot.c.state.in_(LIVE)).limit(1000)).all()
     if not pilots:
         return "It is ready, and no pilot is alive; `p3s pilot start` starts one."

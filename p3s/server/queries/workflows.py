@@ -114,6 +114,7 @@ def _view(row: Any, counts: dict[int, dict[str, int]]) -> WorkflowView:
         dag=row.dag,
         version=row.dag_version,
         params=row.params,
+        overrides=row.overrides or {},
         counts=counts.get(row.id, {}),
         jobs=row.jobs,
         key=row.key,

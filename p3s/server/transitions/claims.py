@@ -8,7 +8,8 @@ order of work gives the first few jobs. The grouping is the idea of DIRAC's task
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,10 @@ from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import attempt, job
 from p3s.server.prepared import InsertRows, Prepared, among, param
 from p3s.server.transitions.ledger import Preset
+from p3s.server.transitions.limits import read_room, take_room
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
@@ -43,6 +45,8 @@ class Wish:
         The requirements that this pilot meets, with the cpus and bytes each job of them takes.
     memory : int or None
         Bytes free; None does not bound.
+    capped : dict of int to str
+        The requirements whose jobtype has a cap, with that jobtype.
     """
 
     number: int
@@ -50,6 +54,7 @@ class Wish:
     cpus: int
     memory: int | None
     fits: dict[int, tuple[int, int]]
+    capped: dict[int, str] = field(default_factory=dict)
 
 
 #: Taken by one statement, so that nobody waits for rows that another claim holds.
@@ -61,15 +66,16 @@ _CLAIMED = Preset(
     reason=sa.null(),
     message="",
 )
-_MINT = InsertRows(attempt, ("uuid", "job_id", "pilot_id", "number", "claim", "state", "created"))
+_MINT = InsertRows(attempt, ("uuid", "job_id", "pilot_id", "number", "claim", "state", "created", "counted"))
 
 
 def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> int:
     """Dispatch up to ``wish.want`` jobs to the pilot and return their number."""
     chosen: list[Any] = []
     tried: list[int] = []
+    room = _find_room(ledger.connection, wish)
     for _ in range(LOOKS):
-        found = _choose(_find_candidates(ledger.connection, wish, tried), wish, chosen)
+        found = _choose(_find_candidates(ledger.connection, wish, tried, room), wish, chosen, room)
         if not found:
             break
         tried += [row.id for row in found]
@@ -77,8 +83,21 @@ def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> int:
         chosen += [row for row in found if row.id in moved]
         if len(moved) == len(found):
             break
-    _mint(ledger, pilot_id, wish.number, chosen)
+    counted = {row.id: name for row in chosen if (name := wish.capped.get(row.requirement_id)) in room}
+    _mint(ledger, pilot_id, wish.number, chosen, counted)
+    take_room(ledger, Counter(counted.values()))
     return len(chosen)
+
+
+def _find_room(connection: sa.Connection, wish: Wish) -> dict[str, int]:
+    """Return how many more attempts each capped jobtype may have, sure to the end of the transaction.
+
+    The counters are locked before jobs, which a claim never waits for, so nobody waits in a circle. Where all types are
+    full nothing is locked.
+    """
+    room = read_room(connection, wish.capped.values())
+    open_types = [name for name, left in room.items() if left]
+    return room | read_room(connection, open_types, lock=True)
 
 
 @cache
@@ -108,9 +127,11 @@ def _prepare_candidates(groups: int) -> Prepared:
     return Prepared(sa.union_all(*parts) if len(parts) > 1 else parts[0])
 
 
-def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int]) -> list[Any]:
+def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int], room: Mapping[str, int]) -> list[Any]:
     rows: list[Any] = []
-    for group in split_batches(sorted(wish.fits), GROUPS):
+    # What is at its cap is not looked at, however many jobs of it are queued.
+    fits = [ident for ident in wish.fits if ident not in wish.capped or room.get(wish.capped[ident], 1)]
+    for group in split_batches(sorted(fits), GROUPS):
         # A few lengths, filled up with a requirement that no job has, serve all: each is compiled once.
         size = 1 << (len(group) - 1).bit_length()
         idents = {f"group{place}": ident for place, ident in enumerate([*group, *[0] * (size - len(group))])}
@@ -119,21 +140,27 @@ def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int]) ->
     return rows
 
 
-def _choose(rows: Sequence[Any], wish: Wish, chosen: Sequence[Any]) -> list[Any]:
-    """Take from the top what fits into the slots, cpus and memory left beside what is already chosen."""
+def _choose(rows: Sequence[Any], wish: Wish, chosen: Sequence[Any], room: Mapping[str, int]) -> list[Any]:
+    """Take from the top what fits into the slots, cpus, memory and caps left beside what is already chosen."""
     cpus, memory = wish.cpus, wish.memory
     picked: list[Any] = []
+    taken: Counter[str] = Counter()
     for row in (*chosen, *rows):
         need_cpus, need_memory = wish.fits[row.requirement_id]
+        name = wish.capped.get(row.requirement_id)
+        if name is not None and taken[name] >= room.get(name, wish.want):
+            continue
         if len(picked) == wish.want or need_cpus > cpus or (memory is not None and need_memory > memory):
             continue
         picked.append(row)
+        if name is not None:
+            taken[name] += 1
         cpus -= need_cpus
         memory = None if memory is None else memory - need_memory
     return picked[len(chosen) :]
 
 
-def _mint(ledger: Ledger, pilot_id: int, number: int, rows: Sequence[Any]) -> None:
+def _mint(ledger: Ledger, pilot_id: int, number: int, rows: Sequence[Any], counted: Mapping[int, str | None]) -> None:
     minted = [
         {
             "uuid": str(uuid.uuid4()),
@@ -143,6 +170,7 @@ def _mint(ledger: Ledger, pilot_id: int, number: int, rows: Sequence[Any]) -> No
             "claim": number,
             "state": AttemptState.DISPATCHED,
             "created": ledger.now,
+            "counted": row.id in counted,
         }
         for row in rows
     ]

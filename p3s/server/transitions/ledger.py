@@ -70,11 +70,16 @@ def _prepare_move(
         sa.update(table)
         .where(chosen, table.c.state == before)
         .values(state=after, **values, **(preset.values if preset else {}))
-        .returning(table.c.id, table.c.uuid)
+        .returning(*_list_returned(table))
     )
     if preset is not None and preset.guard is not None:
         statement = statement.where(preset.guard)
     return Prepared(statement)
+
+
+def _list_returned(table: sa.Table) -> tuple[sa.Column[Any], ...]:
+    # An attempt that ends leaves the counter of its jobtype, if it stands in one.
+    return (table.c.id, table.c.uuid, *((table.c.counted,) if table is models.attempt else ()))
 
 
 @dataclass(slots=True)
@@ -97,6 +102,8 @@ class Ledger:
         Whether successors are left to be told in further transactions.
     ended : set of int
         Workflows of a DAG that became final: their run times are remembered.
+    uncounted : set of int
+        Attempts that ended and still stand in the counter of their jobtype.
     """
 
     connection: sa.Connection
@@ -106,6 +113,7 @@ class Ledger:
     poked: set[int] = field(default_factory=set)
     rippling: bool = False
     ended: set[int] = field(default_factory=set)
+    uncounted: set[int] = field(default_factory=set)
     _events: list[dict[str, Any]] = field(default_factory=list)
 
     def move(
@@ -192,9 +200,7 @@ class Ledger:
             arranged.append(given | {"id_": ident})
         statement = _prepare_move(noun, expected, after, names, preset, each=True)
         moved = statement.run_each(self.connection, arranged)
-        for row in moved:
-            self.note(noun, row.uuid, signal, before=expected, after=after)
-        return [row.id for row in moved]
+        return self._note_moved(noun, moved, (expected, signal, after), None)
 
     def _move_prepared(
         self,
@@ -205,13 +211,10 @@ class Ledger:
         preset: Preset | None,
         values: dict[str, Any],
     ) -> list[int]:
-        before, signal, after = step
+        before, _, after = step
         names, given = _arrange(values, preset)
         statement = _prepare_move(noun, before, after, names, preset, each=False)
-        rows = statement.run(self.connection, ids=list(ids), **given)
-        for row in rows:
-            self.note(noun, row.uuid, signal, before=before, after=after, cause=cause)
-        return [row.id for row in rows]
+        return self._note_moved(noun, statement.run(self.connection, ids=list(ids), **given), step, cause)
 
     def _move_batch(
         self,
@@ -223,18 +226,25 @@ class Ledger:
         guard: sa.ColumnElement[bool] | None,
         values: dict[str, Any],
     ) -> list[int]:
-        before, signal, after = step
+        before, _, after = step
         statement = (
             sa.update(table)
             .where(table.c.id.in_(ids), table.c.state == before)
             .values(state=after, **values)
-            .returning(table.c.id, table.c.uuid)
+            .returning(*_list_returned(table))
         )
         if guard is not None:
             statement = statement.where(guard)
-        rows = self.connection.execute(statement).all()
+        return self._note_moved(noun, self.connection.execute(statement).all(), step, cause)
+
+    def _note_moved(
+        self, noun: str, rows: Sequence[Any], step: tuple[StrEnum, Signal, StrEnum], cause: str | None
+    ) -> list[int]:
+        before, signal, after = step
         for row in rows:
             self.note(noun, row.uuid, signal, before=before, after=after, cause=cause)
+        if noun == "attempt" and after in states.FINAL_ATTEMPT:
+            self.uncounted.update(row.id for row in rows if row.counted)
         return [row.id for row in rows]
 
     def note(

@@ -169,7 +169,7 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
     """
     rows = ledger.connection.execute(
         lock_rows(
-            sa.select(job.c.id, job.c.state, job.c.released)
+            sa.select(job.c.id, job.c.state, job.c.released, job.c.hold)
             .join(workflow, workflow.c.id == job.c.workflow_id)
             .where(job.c.workflow_id == workflow_id, job.c.paused.is_(True), workflow.c.state == WorkflowState.RUNNING)
             .order_by(job.c.id)
@@ -184,7 +184,7 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
     edges = _read_predecessors(ledger.connection, counted)
     unsettled = _find_unsettled(ledger.connection, edges)
     broken = {edge.job_id for edge in edges if edge.final and not edge.done}
-    missing: dict[int, int] = dict.fromkeys(ids, 0)
+    missing = {row.id: int(row.hold) for row in rows}
     for edge in edges:
         missing[edge.job_id] += not edge.done
     ready = [ident for ident in ids if ident not in unsettled]

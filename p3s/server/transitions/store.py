@@ -32,6 +32,7 @@ __all__ = [
     "NewJob",
     "delete_abandoned",
     "describe_job",
+    "digest_wish",
     "insert_workflows",
     "start_some",
     "store_externals",
@@ -140,6 +141,7 @@ def _insert_externals(ledger: Ledger, site: str, plans: Sequence[DatasetPlan]) -
             "place": plan.place,
             "site": site,
             "datatype": plan.datatype,
+            "comment": plan.comment,
             "result": False,
             "created": ledger.now,
         }
@@ -292,7 +294,12 @@ def _wish(new: NewJob) -> dict[str, Any]:
 
 
 def _wish_digest(new: NewJob) -> str:
-    return hashlib.sha256(json.dumps(_wish(new), sort_keys=True).encode()).hexdigest()
+    return digest_wish(_wish(new))
+
+
+def digest_wish(wish: Mapping[str, Any]) -> str:
+    """Return what a requirement is found by."""
+    return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
 
 
 def _find_requirements(connection: sa.Connection, jobs: Sequence[NewJob]) -> dict[str, int]:
@@ -316,6 +323,7 @@ def _insert_outputs(ledger: Ledger, jobs: Sequence[NewJob], ids: Mapping[str, in
             "name": output.name,
             "state": DatasetState.EXPECTED,
             "datatype": known.datasets[output.key].datatype,
+            "comment": known.datasets[output.key].comment,
             "result": known.datasets[output.key].result,
             "created": ledger.now,
         }

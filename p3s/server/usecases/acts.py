@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.engine.numbers import find_numbers
 from p3s.engine.states import (
     FINAL_JOB,
     FINAL_WORKFLOW,
@@ -20,7 +21,7 @@ from p3s.engine.states import (
 from p3s.engine.states import WorkflowState as W
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing
-from p3s.server.models import attempt, blob, dag, dataset, job, pilot, workflow
+from p3s.server.models import attempt, blob, blob_number, dag, dataset, job, pilot, workflow
 from p3s.server.queries.pilots import LIVE
 from p3s.server.transitions.ends import cancel_jobs, cancel_some
 from p3s.server.transitions.hosts import write_ban
@@ -198,7 +199,7 @@ def ban_host(core: Core, name: str, reason: str | None, by: str) -> None:
 
 
 def store_blob(core: Core, digest: str, data: bytes) -> None:
-    """Keep a file by its content.
+    """Keep a file by its content, and the numbers in it if it is a JSON summary.
 
     Raises
     ------
@@ -210,9 +211,14 @@ def store_blob(core: Core, digest: str, data: bytes) -> None:
     if hashlib.sha256(data).hexdigest() != digest:
         raise BadInput([Problem(f"the content's SHA-256 is not {digest}; send it again", where="digest")])
 
+    numbers = find_numbers(data)
+
     def action(ledger: Ledger) -> None:
         row = {"digest": digest, "size": len(data), "data": data, "created": ledger.now}
         insert_missing(ledger.connection, blob, [row])
+        if numbers:
+            rows = [{"digest": digest, "key": key, "value": value} for key, value in numbers.items()]
+            insert_missing(ledger.connection, blob_number, rows)
 
     core.change("blob", action)
 

@@ -12,15 +12,16 @@ from p3s.clock import read_clock
 from p3s.engine.matching import Requirement, find_mismatches
 from p3s.engine.states import JobState
 from p3s.server.limits import Limiter
-from p3s.server.models import job, meta, requirement
+from p3s.server.models import job, jobtype, meta, requirement
 from p3s.server.queries.runtimes import record_runtimes
 from p3s.server.transitions.ledger import Ledger
+from p3s.server.transitions.limits import give_back
 from p3s.server.transitions.reports import ReportRules
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.usecases.wakeups import Hub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from p3s.engine.matching import Offer
     from p3s.server.db import Database
@@ -64,9 +65,12 @@ class Core:
         self.uses: dict[int, float] = {}
         #: Who paused the whole server; read anew each second.
         self.paused_by: str | None = None
+        #: Jobtypes with a cap; read anew each second.
+        self.capped: frozenset[str] = frozenset()
         self._requirements: dict[int, Requirement] = {}
         self._fits: dict[Offer, tuple[int, dict[int, tuple[int, int]]]] = {}
         self.read_pause()
+        self.read_caps()
         self.read_requirements()
 
     @property
@@ -132,6 +136,17 @@ class Core:
         with self.db.read() as connection:
             self.paused_by = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "paused"))
 
+    def read_caps(self) -> None:
+        """Look up which jobtypes have a cap; another process may have been told."""
+        with self.db.read() as connection:
+            self.capped = frozenset(connection.scalars(sa.select(jobtype.c.name)))
+
+    def find_capped(self, fits: Iterable[int]) -> dict[int, str]:
+        """Return those of the requirements whose jobtype has a cap, with that jobtype."""
+        if not self.capped:
+            return {}
+        return {ident: name for ident in fits if (name := self._requirements[ident].jobtype) in self.capped}
+
     def ring_all(self) -> None:
         """Ring held claims for all that is claimable, whichever process released it."""
         if self.paused_by is not None or not self.hub.is_wanted():
@@ -154,6 +169,8 @@ class Core:
             ledger = Ledger(connection, read_clock(), cause)
             result = action(ledger)
             record_runtimes(connection, ledger.ended)
+            if ledger.uncounted:
+                give_back(ledger)
             ledger.write_events()
             return result, ledger
 

@@ -256,7 +256,9 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
         lifetime=body.lifetime,
     )
     seen.offer = offer
-    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, core.find_fits(offer))
+    fits = core.find_fits(offer)
+    capped = core.find_capped(fits)
+    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, fits, capped)
     if claim_jobs(ledger, row.id, wish):
         _NUMBER.run(ledger.connection, pilot=row.id, number=claim.number)
         if row.state != PilotState.RUNNING:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p3s.engine.expand import expand_dag
 from p3s.engine.graph import schedule_plan
 from p3s.engine.load import load_dag
+from p3s.engine.overrides import override_dag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def expand_text(
     BadInput
         With every problem.
     """
-    arguments = (source, dict(body.params), dict(body.externals), expected, max_jobs)
+    arguments = (source, dict(body.params), body.overrides, dict(body.externals), expected, max_jobs)
     members = sum(len(found) for found in body.externals.values())
     if len(source.text) + 100 * members < LARGE:
         return _expand(*arguments)
@@ -70,10 +71,11 @@ def expand_text(
 def _expand(
     source: Source,
     params: dict[str, str],
+    overrides: dict[str, Any],
     externals: dict[str, list[ExternalMember]],
     expected: Mapping[str, Mapping[str, float]],
     max_jobs: int,
 ) -> WorkflowPlan:
-    spec = load_dag(source.text, source.file)
+    spec = override_dag(load_dag(source.text, source.file), overrides)
     plan = expand_dag(spec, params, externals, bundle=source.files, max_jobs=max_jobs)
     return schedule_plan(plan, expected.get(plan.name, {}))

@@ -274,7 +274,11 @@ def _insert_one(
     )
     if ledger.connection.scalar(taken) is not None:
         return None
-    row = _workflow_row(plan, body.uuid, owner, body.site) | source | {"key": body.key}
+    row = (
+        _workflow_row(plan, body.uuid, owner, body.site)
+        | source
+        | {"key": body.key, "overrides": body.overrides or None}
+    )
     return insert_workflows(ledger, [row])[body.uuid]
 
 
@@ -286,6 +290,7 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
         "dag_id": None,
         "bundle_id": None,
         "key": None,
+        "overrides": None,
         "params": plan.params,
         "site": site,
         "allowance": plan.deadline,

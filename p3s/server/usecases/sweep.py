@@ -129,6 +129,7 @@ class Sweeper(threading.Thread):
                 keep_uses(self._core)
                 poke_cut_pilots(self._core)
                 self._core.read_pause()
+                self._core.read_caps()
                 self._core.read_requirements()
                 self._core.ring_all()
             except Unavailable as error:

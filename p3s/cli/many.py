@@ -1,0 +1,161 @@
+"""``p3s job adjust`` and ``p3s job delete``: jobs given by id, or all that fit a selection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from p3s.cli.common import (
+    LARGEST_PAGE,
+    add_confirm_options,
+    add_example,
+    add_output_options,
+    add_server_option,
+    add_state_option,
+    confirm_action,
+    connect,
+)
+from p3s.cli.output import clean_text, format_count, print_json, shorten_id, tell
+from p3s.cli.values import DURATION
+from p3s.engine.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from p3s.client import Client
+    from p3s.wire import JobView, ManyReply
+
+__all__ = ["adjust", "delete"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+#: Jobs that the question before an action spells out.
+SHOWN = 20
+
+
+def add_selection(function: F) -> F:
+    """Give a command ids of jobs, or what they must be like."""
+    for option in (
+        click.option("--older", type=DURATION, help="Only those created longer ago than this, such as 2d."),
+        click.option("--owner", help="Only those of this owner."),
+        click.option("--jobtype", help="Only those of this jobtype."),
+        add_state_option(JobState),
+        click.option("--uuid", metavar="PREFIX", help="Only those whose ids begin so."),
+        click.option("--workflow", metavar="ID", help="Only those of this workflow."),
+        click.argument("idents", metavar="[ID]...", nargs=-1),
+    ):
+        function = option(function)
+    return function
+
+
+@add_example(
+    "p3s job adjust --priority 9 4f3a",
+    "p3s job adjust --hold --jobtype larsoft --state defined --dry-run",
+    "p3s job adjust --release --yes --jobtype larsoft",
+)
+@click.command()
+@add_selection
+@click.option("--priority", type=click.IntRange(-1_000_000, 1_000_000), help="A higher one runs first.")
+@click.option("--timelimit", type=DURATION, help="How long it may run, such as 10m.")
+@click.option("--hold/--release", "hold", default=None, help="Keep it from being given out, or let it go on.")
+@add_confirm_options
+@add_output_options
+@add_server_option
+def adjust(
+    idents: tuple[str, ...],
+    priority: int | None,
+    timelimit: float | None,
+    hold: bool | None,  # noqa: FBT001 - click passes it by name
+    url: str | None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **fit: Any,
+) -> int:
+    """Change the priority or time limit of jobs, or hold them.
+
+    Jobs are given by ID, or selected by the options. What has ended stays as it is; a payload that runs keeps its
+    time limit.
+    """
+    if priority is None and timelimit is None and hold is None:
+        raise click.UsageError("say what to change: --priority, --timelimit, --hold or --release")
+    client = connect(url)
+    # One job by its id needs no question: nothing is lost by it.
+    found = _select(client, idents, fit)
+    if not found or ((not idents or dry_run) and not _confirm("adjust", found, client, yes=yes, dry_run=dry_run)):
+        return 0 if dry_run or not found else 1
+    replies = [client.adjust_jobs(part, priority=priority, timelimit=timelimit, hold=hold) for part in _split(found)]
+    return _report(replies, "adjusted", as_json=as_json, quiet=quiet)
+
+
+@add_example("p3s job delete 4f3a", "p3s job delete --state finished --older 7d --dry-run")
+@click.command()
+@add_selection
+@add_confirm_options
+@add_output_options
+@add_server_option
+def delete(
+    idents: tuple[str, ...],
+    url: str | None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **fit: Any,
+) -> int:
+    """Forget standalone jobs that have ended or never started.
+
+    Jobs are given by ID, or selected by the options. Jobs of a workflow go with it only. Files stay.
+    """
+    client = connect(url)
+    found = _select(client, idents, fit)
+    if not found or not _confirm("delete", found, client, yes=yes, dry_run=dry_run):
+        return 0 if dry_run or not found else 1
+    return _report([client.delete_jobs(part) for part in _split(found)], "deleted", as_json=as_json, quiet=quiet)
+
+
+def _select(client: Client, idents: Sequence[str], fit: dict[str, Any]) -> list[JobView]:
+    given = {name: value for name, value in fit.items() if value is not None}
+    if bool(idents) == bool(given):
+        raise click.UsageError("give either ids, or a selection such as --state, --jobtype, --owner, --uuid, --older")
+    if idents:
+        found = {job.uuid: job for job in (client.show_job(ident) for ident in idents)}
+        return list(found.values())
+    jobs = list(client.iterate_jobs(**given, limit=LARGEST_PAGE))
+    if not jobs:
+        tell("no job fits")
+    return jobs
+
+
+def _confirm(action: str, found: Sequence[JobView], client: Client, *, yes: bool, dry_run: bool) -> bool:
+    things = [clean_text(f"job {shorten_id(job.uuid)} {job.name} ({job.state})") for job in found[:SHOWN]]
+    if len(found) > SHOWN:
+        things.append(f"and {len(found) - SHOWN} more, {len(found)} in all")
+    return confirm_action(action, things, client.url, yes=yes, dry_run=dry_run)
+
+
+def _split(found: Sequence[JobView]) -> list[list[str]]:
+    uuids = [job.uuid for job in found]
+    return [uuids[start : start + LARGEST_PAGE] for start in range(0, len(uuids), LARGEST_PAGE)]
+
+
+def _report(replies: Sequence[ManyReply], done: str, *, as_json: bool, quiet: bool) -> int:
+    """Print what was done, and why not to the others; nothing done is a refusal."""
+    uuids = [uuid for reply in replies for uuid in reply.done]
+    left = {uuid: why for reply in replies for uuid, why in reply.left.items()}
+    if as_json:
+        print_json({"done": uuids, "left": left})
+    else:
+        for uuid in uuids:
+            click.echo(uuid)
+    if not (as_json or quiet):
+        tell(f"{format_count(len(uuids), 'job')} {done}")
+        for uuid, why in list(left.items())[:SHOWN]:
+            tell(f"job {shorten_id(uuid)} is left as it was: {why}")
+        if len(left) > SHOWN:
+            tell(f"and {len(left) - SHOWN} more are left as they were; --json names all")
+    return 4 if left and not uuids else 0
