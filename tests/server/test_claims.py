@@ -190,10 +190,13 @@ def test_stop_order_ends_a_held_call(core):
     from p3s.server.queries.find import find_row
     from p3s.server.usecases.acts import cancel_job
 
-    ident = make_job(core)
+    # Rows of pilots and attempts are to have different numbers.
+    other = ScriptedPilot(core)
     pilot = ScriptedPilot(core)
+    ident = make_job(core)
     (order,) = pilot.claim()
     pilot.report(order, "started")
+    assert other.call().stop == []
     answers: list[ExchangeReply] = []
     held = threading.Thread(target=lambda: answers.append(pilot.call(wait=30.0)))
     held.start()

@@ -180,6 +180,9 @@ _NEWS = sa.or_(
     attempt.c.state == AttemptState.STOPPING,
     sa.and_(attempt.c.state == AttemptState.RUNNING, attempt.c.watched > param("now", sa.Double())),
 )
+# Columns that a statement returns are rendered without their table, and inside a subquery `id` is the subquery's own.
+_PILOT_ID: sa.ColumnElement[int] = sa.literal_column("pilot.id")
+_PILOT_HOST: sa.ColumnElement[str] = sa.literal_column("pilot.host")
 _TOUCH = Prepared(
     sa.update(pilot)
     .where(pilot.c.uuid == param("uuid_", sa.Text()))
@@ -199,10 +202,10 @@ _TOUCH = Prepared(
         pilot.c.accepts,
         pilot.c.reason,
         sa.select(host.c.reason)
-        .where(host.c.name == pilot.c.host, host.c.banned.is_(True))
+        .where(host.c.name == _PILOT_HOST, host.c.banned.is_(True))
         .scalar_subquery()
         .label("banned"),
-        sa.exists().where(attempt.c.pilot_id == pilot.c.id, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
+        sa.exists().where(attempt.c.pilot_id == _PILOT_ID, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
     )
 )
 
