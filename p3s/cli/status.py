@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
 from p3s.cli.common import add_example, add_output_options, add_server_option, connect
@@ -37,7 +40,7 @@ def status(url: str | None, *, as_json: bool) -> None:
     )
 
 
-@add_example("p3s why @last", "p3s why @last/summary", "p3s why 4f3a")
+@add_example("p3s why @last", "p3s why @last/summary", "p3s why 4f3a", "p3s why /data/run004610.h5")
 @click.command()
 @click.argument("thing")
 @add_output_options
@@ -45,12 +48,25 @@ def status(url: str | None, *, as_json: bool) -> None:
 def why(thing: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
     """Say in one sentence why a thing is where it is.
 
-    THING is the id of a job, a workflow, a dataset or a pilot, WORKFLOW/JOB by name, or a host's name.
+    THING is the id of a job, a workflow, a dataset or a pilot, WORKFLOW/JOB by name, a host's name, or the path or
+    URL of a file.
     """
-    answer = connect(url).explain(thing)
+    client = connect(url)
+    place = _find_place(thing)
+    answer = client.explain_place(place) if place else client.explain(thing)
     if as_json:
         print_json(answer)
     elif quiet:
         click.echo(answer.uuid)
     else:
         click.echo(clean_text(answer.sentence))
+
+
+def _find_place(thing: str) -> str | None:
+    """Return the absolute path or the URL if `thing` is one, None if it is an id."""
+    if "://" in thing:
+        return thing
+    path = Path(thing)
+    if path.is_absolute() or thing.startswith(("./", "../")) or ("." in path.name and path.exists()):
+        return os.path.normpath(path.absolute())
+    return None

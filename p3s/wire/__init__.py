@@ -6,6 +6,18 @@ are bytes; ids are uuids as text.
 """
 
 from p3s.wire.acts import BanBody, CancelReply, EmptyBody, RegisterDatasetBody, RetryReply
+from p3s.wire.arrivals import (
+    MAX_PLACE,
+    ArrivalList,
+    ArrivalsReply,
+    ArrivalView,
+    BeatBody,
+    KnownBody,
+    ServiceList,
+    ServiceView,
+    Sighting,
+    SightingsBody,
+)
 from p3s.wire.base import Digest, ErrorReply, ErrorView, ProblemView, Reply, Request, Uuid
 from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
 from p3s.wire.loading import (
@@ -68,13 +80,18 @@ from p3s.wire.views import (
 )
 
 __all__ = [
+    "MAX_PLACE",
     "TAIL_BYTES",
     "Accepts",
     "AdjustBody",
     "Adopt",
+    "ArrivalList",
+    "ArrivalView",
+    "ArrivalsReply",
     "AttemptReport",
     "AttemptView",
     "BanBody",
+    "BeatBody",
     "BundleEntry",
     "BundleFile",
     "BundleList",
@@ -106,6 +123,7 @@ __all__ = [
     "JobView",
     "JobtypeList",
     "JobtypeView",
+    "KnownBody",
     "Leftover",
     "LeftoversBody",
     "LeftoversReply",
@@ -132,6 +150,10 @@ __all__ = [
     "ResultView",
     "RetryReply",
     "RotateTokenBody",
+    "ServiceList",
+    "ServiceView",
+    "Sighting",
+    "SightingsBody",
     "StandaloneJob",
     "StatusReply",
     "StopOrder",
