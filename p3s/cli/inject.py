@@ -23,7 +23,7 @@ from p3s.cli.output import (
     tell,
 )
 from p3s.engine.fates import Fate
-from p3s.errors import BadInput
+from p3s.errors import BadInput, Problem
 from p3s.supervise import exit_with_parent
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> int:
     """
     from p3s.inject.rules import load_rules  # noqa: PLC0415 - as above
 
-    found = {}
+    found: dict[str, list[Problem]] = {}
     for file in files:
         try:
             load_rules(file)
@@ -139,11 +139,11 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> int:
             ]
         )
     else:
-        for file, problems in found.items():
+        for name, problems in found.items():
             for problem in problems:
                 tell(clean_text(str(problem)))
             if not problems:
-                tell(f"{file}: no problems")
+                tell(f"{name}: no problems")
     return 64 if any(found.values()) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import click
@@ -11,6 +12,9 @@ from p3s.cli.common import add_example, add_output_options, add_server_option, c
 from p3s.cli.output import clean_text, format_age, format_counts, print_fields, print_json, tell
 
 __all__ = ["status", "why"]
+
+#: What an id of a workflow may look like, before the name of a job.
+_IDENT = re.compile(r"@last|[0-9a-f][0-9a-f-]{3,35}")
 
 
 @add_example("p3s status", "p3s status --json")
@@ -36,6 +40,7 @@ def status(url: str | None, *, as_json: bool) -> None:
             ("jobs", format_counts(found.jobs) if found.jobs else "none"),
             ("pilots", format_counts(found.pilots) if found.pilots else "none"),
             ("datasets", format_counts(found.datasets) if found.datasets else "none"),
+            ("services", format_counts(found.services) if found.services else "none"),
         ]
     )
 
@@ -67,6 +72,7 @@ def _find_place(thing: str) -> str | None:
     if "://" in thing:
         return thing
     path = Path(thing)
-    if path.is_absolute() or thing.startswith(("./", "../")) or ("." in path.name and path.exists()):
+    head, slash, _ = thing.partition("/")
+    if (slash and not _IDENT.fullmatch(head)) or (not slash and path.suffix and path.exists()):
         return os.path.normpath(path.absolute())
     return None

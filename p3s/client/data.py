@@ -54,6 +54,16 @@ class DataCalls(BaseClient):
         """Return one sentence that says what became of the file with this path or URL."""
         return self._get("why", wire.WhyReply, {"place": place})
 
+    def list_events(
+        self, *, after: str | None = None, noun: str | None = None, thing: str | None = None, limit: int | None = None
+    ) -> wire.EventList:
+        """Return the newest events, or those after a place that an earlier answer gave as `next`."""
+        return self._get("events", wire.EventList, {"after": after, "noun": noun, "thing": thing, "limit": limit})
+
+    def report_event(self, name: str, message: str) -> wire.EventList:
+        """Add what happened outside to the event log; sent once."""
+        return self._post("events", wire.ReportBody(name=name, message=message), wire.EventList, tries=1)
+
     def beat_service(self, name: str, body: wire.BeatBody) -> wire.ServiceList:
         """Say that a service lives."""
         return self._post(join_path("services", name, "beat"), body, wire.ServiceList)

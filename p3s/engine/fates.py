@@ -33,4 +33,4 @@ class Fate(StrEnum):
 
 
 #: Fates that only reprocessing, or a change of the file, leads out of.
-SETTLED = frozenset({Fate.STARTED, Fate.DUPLICATE, Fate.SAMPLED_OUT, Fate.DROPPED, Fate.FAILED, Fate.GONE})
+SETTLED = frozenset({Fate.STARTED, Fate.DUPLICATE, Fate.SAMPLED_OUT, Fate.DROPPED, Fate.FAILED})

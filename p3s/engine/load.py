@@ -210,7 +210,10 @@ def _take_out(data: Any, detail: ErrorDetails, round_number: int) -> None:
         # A name is all that can be made up.
         if path == ("name",):
             data["name"] = "unnamed"
-        return
+        if round_number < 2:
+            return
+        # What lacks something after two rounds goes as a whole.
+        path = path[:-1]
     # A whole job, dataset or parameter is the most that is taken out: the others are checked.
     least = 2 if path[:1] in {("jobs",), ("datasets",), ("params",), ("rules",)} else 1
     keep = max(len(path) - max(round_number - 1, 0), least)

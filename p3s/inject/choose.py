@@ -52,7 +52,7 @@ def is_sampled(identity: str, fraction: float) -> bool:
     (True, False, True)
     """
     digits = identity.rpartition(":")[2][:13]
-    return int(digits, 16) < fraction * 16 ** len(digits)
+    return int(digits, 16) < fraction * float(16 ** len(digits))
 
 
 def choose_units(spec: RuleSpec, files: Sequence[Ready], now: float) -> list[Choice]:

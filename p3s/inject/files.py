@@ -56,7 +56,7 @@ def list_files(rule: Rule) -> tuple[list[Found], set[str | Path], list[str]]:
             continue
         try:
             path.encode()
-            stat = os.stat(path)
+            stat = Path(path).stat()
         except UnicodeEncodeError:
             troubles.append(f"a file of {rule.folder} has a name that is not UTF-8: {os.fsencode(path)!r}; rename it")
             continue
@@ -75,7 +75,7 @@ def list_files(rule: Rule) -> tuple[list[Found], set[str | Path], list[str]]:
 def read_stamp(place: str) -> str:
     """Return the stamp of a file as it is now, empty if it is gone."""
     try:
-        return _make_stamp(os.stat(place))
+        return _make_stamp(Path(place).stat())
     except OSError:
         return ""
 

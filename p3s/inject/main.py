@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from p3s.errors import P3sError, Unavailable, Unreachable
@@ -38,12 +38,13 @@ class Service:
     def __init__(self, client: Client, rules: Rules) -> None:
         self._client, self._name = client, rules.name
         self._instance = str(uuid.uuid4())
-        self._said = -BEAT
+        self._said: float | None = None
         self.last = ""
 
     def beat(self, *, leaving: bool = False, now: bool = False) -> None:
         """Say that it lives, if that was not said just now."""
-        if not (leaving or now) and time.monotonic() - self._said < BEAT:
+        first = self._said is None
+        if not (leaving or now or self._said is None) and time.monotonic() - self._said < BEAT:
             return
         body = BeatBody(
             instance=self._instance,
@@ -51,6 +52,7 @@ class Service:
             pid=os.getpid(),
             period=BEAT,
             last=self.last,
+            arriving=first,
             leaving=leaving,
         )
         self._client.beat_service(self._name, body)
@@ -107,35 +109,46 @@ def run_for_ever(client: Client, rules: Rules, show: Callable[[Report], None], t
         If the server refuses this injector, as when another of its name lives.
     """
     service = Service(client, rules)
-    watcher = Watcher()
-    with _catch_signals(watcher) as stop:
-        injector = Injector(client, rules, between=_make_between(service))
-        said: set[str] = set()
-        pause = FIRST_PAUSE
-        while not stop.event.is_set():
-            try:
-                service.beat()
-                report = injector.look()
-            except (Unreachable, Unavailable) as error:
-                if "server" not in said:
-                    tell(f"{error}; files wait until the server answers")
-                    said.add("server")
-                watcher.wait(pause)
-                pause = min(LAST_PAUSE, pause * 2)
-                continue
-            if "server" in said:
-                tell("the server answers again")
-            said = _tell_new(report.troubles, said - {"server"}, tell)
-            pause = FIRST_PAUSE
-            _note(service, report, show)
-            watcher.follow(report.folders)
-            soon = BEAT if report.soon is None else report.soon
-            stop.event.wait(LEAST)
-            if not stop.event.is_set():
-                watcher.wait(min(rules.every, BEAT, max(soon, LEAST)))
-    _say_goodbye(service, tell)
-    watcher.close()
+    with closing(Watcher()) as watcher, _catch_signals(watcher) as stop:
+        _loop(Injector(client, rules, between=_make_between(service)), service, watcher, stop, rules.every, show, tell)
+        _say_goodbye(service, tell)
     return 130 if stop.number == signal.SIGINT else 0
+
+
+def _loop(
+    injector: Injector,
+    service: Service,
+    watcher: Watcher,
+    stop: _Stop,
+    every: float,
+    show: Callable[[Report], None],
+    tell: Callable[[str], None],
+) -> None:
+    """Look until told to stop."""
+    said: set[str] = set()
+    away = False
+    pause = FIRST_PAUSE
+    while not stop.event.is_set():
+        try:
+            service.beat()
+            report = injector.look()
+        except (Unreachable, Unavailable) as error:
+            if not away:
+                tell(f"{error}; files wait until the server answers")
+            away = True
+            watcher.wait(pause)
+            pause = min(LAST_PAUSE, pause * 2)
+            continue
+        if away:
+            tell("the server answers again")
+        away, pause = False, FIRST_PAUSE
+        said = _tell_new(report.troubles, said, tell)
+        _note(service, report, show)
+        watcher.follow(report.folders)
+        # Many writes in a row are one reason to look.
+        stop.event.wait(LEAST)
+        if not stop.event.is_set():
+            watcher.wait(min(every, BEAT, max(report.soon or BEAT, LEAST)))
 
 
 def run_to_end(injector: Injector, service: Service | None, show: Callable[[Report], None], *, once: bool) -> Report:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +16,9 @@ from p3s.engine.units import Duration, Shorthand, Size, Text, describe, to_mappi
 from p3s.engine.yamltext import read_yaml
 from p3s.errors import BadInput, Problem
 from p3s.submit import load_beside_files, read_file, read_standalone
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["GroupSpec", "Rule", "RuleSpec", "Rules", "RulesSpec", "load_rules"]
 
@@ -196,7 +198,10 @@ class _Checker:
         except BadInput as error:
             self._pass_on(error, "job", work)
             return
-        names = {("file",): [spec.file] if spec.file else [], ("pattern",): list(variables)}
+        names: dict[tuple[str | int, ...], list[str]] = {
+            ("file",): [spec.file] if spec.file else [],
+            ("pattern",): list(variables),
+        }
         names |= {("params", key): [key] for key in spec.params}
         for path, given in names.items():
             for name in given:

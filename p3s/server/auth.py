@@ -107,6 +107,8 @@ NEEDS: dict[str, frozenset[Role]] = {
     "api.why_place": _READ,
     "api.beat_service": _SUBMIT,
     "api.list_services": _READ,
+    "api.list_events": _READ,
+    "api.report_event": _SUBMIT,
     "api.list_pilots": _READ,
     "api.show_pilot": _READ,
     "api.drain_pilot": _ADMIN,

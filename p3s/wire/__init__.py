@@ -19,6 +19,7 @@ from p3s.wire.arrivals import (
     SightingsBody,
 )
 from p3s.wire.base import Digest, ErrorReply, ErrorView, ProblemView, Reply, Request, Uuid
+from p3s.wire.events import EventList, ReportBody
 from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
 from p3s.wire.loading import (
     Adopt,
@@ -109,6 +110,7 @@ __all__ = [
     "EmptyBody",
     "ErrorReply",
     "ErrorView",
+    "EventList",
     "EventView",
     "ExchangeBody",
     "ExchangeReply",
@@ -145,6 +147,7 @@ __all__ = [
     "RegisterDatasetBody",
     "RegisterReply",
     "Reply",
+    "ReportBody",
     "Request",
     "ResultList",
     "ResultView",

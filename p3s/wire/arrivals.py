@@ -83,7 +83,10 @@ class KnownBody(Request):
 
 
 class BeatBody(Request):
-    """A service says that it lives; `period` is when it says so again, `leaving` that this is the last time."""
+    """A service says that it lives; `period` is when it says so again.
+
+    The first word of a process says `arriving`, which takes the name over from any other, the last one `leaving`.
+    """
 
     kind: Name = "injector"
     instance: Uuid
@@ -91,6 +94,7 @@ class BeatBody(Request):
     pid: int
     period: float = Field(gt=0, le=86_400)
     last: str = Field(default="", max_length=4096)
+    arriving: bool = False
     leaving: bool = False
 
 

@@ -11,7 +11,7 @@ from p3s.engine.fates import SETTLED, Fate
 from p3s.errors import Conflict, NotAllowed
 from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import arrival, service
-from p3s.server.queries.arrivals import find_service_state, view_arrivals
+from p3s.server.queries.arrivals import view_arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,8 @@ __all__ = ["beat_service", "record_arrivals"]
 
 #: Fates of a content that keep the same content under another name from being started.
 _TAKEN = (Fate.STARTING, Fate.STARTED)
+#: Fates that are not the last word, and no promise either.
+_OPEN = frozenset(Fate) - SETTLED - {Fate.STARTING}
 
 
 class _DryRun(Exception):
@@ -67,17 +69,16 @@ def beat_service(core: Core, name: str, body: BeatBody, owner: str) -> None:
     NotAllowed
         If a service of this name belongs to somebody else.
     Conflict
-        If another process of this name lives.
+        If another process of this name has taken over.
     """
 
     def action(ledger: Ledger) -> None:
         ident = _lock_service(ledger, name, owner)
         row = ledger.connection.execute(sa.select(service).where(service.c.id == ident)).one()
-        alive = find_service_state(row, ledger.now) == "alive"
-        if alive and row.instance not in {"", body.instance}:
+        if row.instance != body.instance and not body.arriving:
             raise Conflict(
-                f"a service called {name} lives already, on {row.host} with process id {row.pid}; stop it, or give "
-                "this one another name"
+                f"another {row.kind} called {name} has taken over, on {row.host} with process id {row.pid}; give "
+                "one of the two another name"
             )
         values: dict[str, Any] = {
             "kind": body.kind,
@@ -119,9 +120,7 @@ def _read_rows(connection: sa.Connection, ident: int, items: Sequence[Sighting])
 
 def _record(ledger: Ledger, ident: int, item: Sighting, known: dict[tuple[str, str, str], Any]) -> int:
     """Write one decision, unless an earlier one stands, and return its row."""
-    exact = known.get((item.rule, item.place, item.identity))
-    # As long as its content is not known, a file has one open row, which then becomes that of its content.
-    row = exact or known.get((item.rule, item.place, ""))
+    row = _find_row(ledger.connection, item, known)
     if row is not None and not _may_change(row, item):
         if row.stamp != item.stamp:
             ledger.connection.execute(sa.update(arrival).where(arrival.c.id == row.id).values(stamp=item.stamp))
@@ -151,12 +150,28 @@ def _record(ledger: Ledger, ident: int, item: Sighting, known: dict[tuple[str, s
     else:
         statement = sa.update(arrival).where(arrival.c.id == row.id).values(values).returning(arrival)
     written = ledger.connection.execute(statement).one()
-    known.pop((item.rule, item.place, ""), None)
+    if row is not None:
+        known.pop((item.rule, item.place, row.identity), None)
     known[item.rule, item.place, written.identity] = written
     if row is None or row.fate != written.fate:
         before = "" if row is None else row.fate
         ledger.note("file", written.uuid, "decide", before=before, after=written.fate, cause=item.message or None)
     return int(written.id)
+
+
+def _find_row(connection: sa.Connection, item: Sighting, known: dict[tuple[str, str, str], Any]) -> Any:
+    """Return the row that a sighting is about; None if it is to have one.
+
+    A file has a row for each content that was settled, and at most one that is open: it becomes that of its content.
+    """
+    exact = known.get((item.rule, item.place, item.identity))
+    of_file = [row for key, row in known.items() if key[:2] == (item.rule, item.place)]
+    opened = next((row for row in of_file if row is not exact and row.fate in _OPEN), None)
+    if exact is None or opened is None:
+        return exact or opened
+    connection.execute(sa.delete(arrival).where(arrival.c.id == opened.id))
+    known.pop((item.rule, item.place, opened.identity))
+    return exact
 
 
 def _may_change(row: Any, item: Sighting) -> bool:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0001"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -16,6 +16,11 @@ def upgrade() -> None:
     big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     ident = sa.String(length=36, collation="C").with_variant(sa.String(length=36), "sqlite")
     op.add_column("workflow", sa.Column("arrived", sa.Double(), nullable=True))
+    op.add_column("event", sa.Column("tx", sa.BigInteger(), server_default="0", nullable=False))
+    if op.get_bind().dialect.name == "postgresql":
+        # Several transactions write at once: their numbers tell which events may still be joined by earlier ones.
+        op.execute("ALTER TABLE event ALTER COLUMN tx SET DEFAULT (pg_current_xact_id()::text::bigint)")
+    op.create_index("ix_event_tx_id", "event", ["tx", "id"])
     op.create_table(
         "service",
         sa.Column("id", big, nullable=False),
