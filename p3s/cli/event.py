@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,12 +11,16 @@ import click
 
 from p3s.cli.common import add_example, add_server_option, connect
 from p3s.cli.output import Columns, clean_text, print_items, print_json, print_line, tell
+from p3s.errors import BadInput
 
 if TYPE_CHECKING:
     from p3s.wire import EventView
 
 __all__ = ["list_events", "report"]
 
+#: What a report may be about, and how long it may be.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,35}")
+MOST = 4000
 #: Seconds between two questions of one who follows.
 PAUSE = 1.0
 
@@ -71,6 +76,10 @@ def report(name: str, message: str, url: str | None, *, as_json: bool) -> None:
 
     NAME says what it is about, in at most 36 letters, digits and _ . : -
     """
+    if not _NAME.fullmatch(name):
+        raise BadInput([f"'{name}' is no name; write at most 36 letters, digits and _ . : - within"])
+    if not 0 < len(message) <= MOST:
+        raise BadInput([f"the message has {len(message)} characters; write 1 to {MOST}"])
     found = connect(url).report_event(name, message)
     if as_json:
         print_json(found)

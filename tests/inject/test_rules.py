@@ -69,7 +69,7 @@ def test_a_sound_file_has_no_problem(check):
         (RULE.replace(", dataset: raw", ""), "say what takes the file"),
         (f"{RULE}, job: job.yaml", "exactly one of them"),
         ("folder: in, pattern: x, job: job.yaml, dataset: raw", "a job has no datasets"),
-        ("folder: in, pattern: x, job: job.yaml, file: P3S_INPUT", "is reserved"),
+        ("folder: in, pattern: x, job: job.yaml, file: P3S_JOB_UUID", "is reserved"),
     ],
 )
 def test_each_mistake_is_told_with_what_to_do(check, rule, message):
