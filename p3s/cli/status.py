@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 import click
 
 from p3s.cli.common import add_example, add_output_options, add_server_option, connect
 from p3s.cli.output import clean_text, format_age, format_counts, print_fields, print_json, tell
 
 __all__ = ["status", "why"]
+
+#: What an id of a workflow may look like, before the name of a job.
+_IDENT = re.compile(r"@last|[0-9a-f][0-9a-f-]{3,35}")
 
 
 @add_example("p3s status", "p3s status --json")
@@ -33,11 +40,12 @@ def status(url: str | None, *, as_json: bool) -> None:
             ("jobs", format_counts(found.jobs) if found.jobs else "none"),
             ("pilots", format_counts(found.pilots) if found.pilots else "none"),
             ("datasets", format_counts(found.datasets) if found.datasets else "none"),
+            ("services", format_counts(found.services) if found.services else "none"),
         ]
     )
 
 
-@add_example("p3s why @last", "p3s why @last/summary", "p3s why 4f3a")
+@add_example("p3s why @last", "p3s why @last/summary", "p3s why 4f3a", "p3s why /data/run004610.h5")
 @click.command()
 @click.argument("thing")
 @add_output_options
@@ -45,12 +53,26 @@ def status(url: str | None, *, as_json: bool) -> None:
 def why(thing: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
     """Say in one sentence why a thing is where it is.
 
-    THING is the id of a job, a workflow, a dataset or a pilot, WORKFLOW/JOB by name, or a host's name.
+    THING is the id of a job, a workflow, a dataset or a pilot, WORKFLOW/JOB by name, a host's name, or the path or
+    URL of a file.
     """
-    answer = connect(url).explain(thing)
+    client = connect(url)
+    place = _find_place(thing)
+    answer = client.explain_place(place) if place else client.explain(thing)
     if as_json:
         print_json(answer)
     elif quiet:
         click.echo(answer.uuid)
     else:
         click.echo(clean_text(answer.sentence))
+
+
+def _find_place(thing: str) -> str | None:
+    """Return the absolute path or the URL if `thing` is one, None if it is an id."""
+    if "://" in thing:
+        return thing
+    path = Path(thing)
+    head, slash, _ = thing.partition("/")
+    if (slash and not _IDENT.fullmatch(head)) or (not slash and path.suffix and path.exists()):
+        return os.path.normpath(path.absolute())
+    return None

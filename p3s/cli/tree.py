@@ -18,6 +18,8 @@ GROUPS: dict[str, str] = {
     "host": "Ban hosts, and allow them again.",
     "dataset": "Register data, and look at it.",
     "token": "Say who may call the server.",
+    "event": "Follow what happens, and add to it.",
+    "inject": "Start work for files that arrive.",
     "server": "Run the server, hold it back, keep its database.",
 }
 
@@ -83,6 +85,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "token revoke": ("p3s.cli.token:revoke", "End a token now and for good."),
     "token rotate": ("p3s.cli.token:rotate", "Give a token a new secret and print it, this once."),
+    "inject start": ("p3s.cli.inject:start", "Watch folders and start work for each file that arrives."),
+    "inject run": ("p3s.cli.inject:run", "Decide about the files that are there, then exit."),
+    "inject check": ("p3s.cli.inject:check", "Show every problem of files of rules and of the workflows they start."),
+    "inject list": ("p3s.cli.inject:list_arrivals", "List files that injectors have seen, newest first."),
+    "event list": ("p3s.cli.event:list_events", "List the newest events, oldest first."),
+    "event report": ("p3s.cli.event:report", "Add what happened outside to the log."),
     "server start": ("p3s.cli.server:start", "Run the server in the foreground."),
     "server migrate": ("p3s.cli.server:migrate", "Bring the database to this version's tables."),
     "server pause": ("p3s.cli.holds:pause_server", "Give out no more jobs; what runs, runs on."),

@@ -61,9 +61,12 @@ class Options:
     port: int
     pilots: int
     slots: int
+    rules: tuple[Path, ...] = ()
 
 
-@add_example("p3s up", "p3s up --pilots 4 --slots 2", "p3s up --run workflows/quakes/quakes.yaml")
+@add_example(
+    "p3s up", "p3s up --pilots 4 --slots 2", "p3s up --run workflows/quakes/quakes.yaml", "p3s up --inject rules.yaml"
+)
 @click.command()
 @click.option("--pilots", type=click.IntRange(0, 1000), default=2, show_default=True, help="How many pilots.")
 @click.option("--slots", type=click.IntRange(1), help="Payloads at once of each; else they share the cpus.")
@@ -76,25 +79,48 @@ class Options:
 )
 @click.option("--run", "file", type=click.Path(path_type=Path), help="Load this workflow, show its results, then stop.")
 @click.option("-p", "params", metavar="NAME=VALUE", multiple=True, help="A parameter for --run; repeatable.")
+@click.option(
+    "--inject",
+    "rules",
+    metavar="RULES",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Start work for files that arrive, by these rules; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def up(pilots: int, slots: int | None, port: int, file: Path | None, params: tuple[str, ...], *, as_json: bool) -> int:
+def up(
+    pilots: int,
+    slots: int | None,
+    port: int,
+    file: Path | None,
+    params: tuple[str, ...],
+    rules: tuple[Path, ...],
+    *,
+    as_json: bool,
+) -> int:
     """Start a server and pilots here, until Ctrl-C.
 
     Everything is kept in one folder that only you can read: P3S_HOME, else your data folder for p3s.
     """
     if params and file is None:
         raise click.UsageError("-p goes with --run FILE")
+    if rules and file is not None:
+        raise click.UsageError("--run ends by itself and --inject does not; give one of the two")
     if file is not None and pilots == 0:
         raise click.UsageError("--run needs at least one pilot")
     body = prepare_load(file, parse_pairs(params, "-p")) if file is not None else None
+    _check_rules(rules)
     shared = slots or max(1, (os.cpu_count() or 1) // max(1, pilots))
-    options = Options(home=_make_home(), port=port, pilots=pilots, slots=shared)
+    options = Options(home=_make_home(), port=port, pilots=pilots, slots=shared, rules=rules)
     interrupts = Interrupts()
     with interrupts:
         try:
             with _lock_home(options.home) as locked:
                 if locked:
                     return _run_system(options, body, interrupts, as_json=as_json)
+            if rules:
+                message = "is held by another `p3s up`; `p3s inject start RULES` adds an injector to it"
+                raise BadInput([Problem(message, file=str(_get_lock_file(options.home)))])
             return _use_running(options.home, body, as_json=as_json)
         except KeyboardInterrupt:
             tell("interrupted")
@@ -144,7 +170,20 @@ def _start_system(options: Options, supervisor: Supervisor) -> Client:
         url = _start_server(options, supervisor, environ, parent)
     for number in range(1, options.pilots + 1):
         supervisor.start(_make_pilot(number, url, options, environ, parent))
+    for number, rules in enumerate(options.rules, 1):
+        command = (*P3S, "inject", "start", str(rules.absolute()), "--server", url, *parent)
+        supervisor.start(Program(f"injector {rules.name}", command, home.logs / f"inject-{number}.log", environ))
     return Client(url, read_home_token(home, "admin"))
+
+
+def _check_rules(files: tuple[Path, ...]) -> None:
+    """Raise all problems of files of rules before anything is started."""
+    if files:
+        # It brings what reads workflows, which a plain `p3s up` does without.
+        from p3s.inject.rules import load_rules  # noqa: PLC0415
+
+        for file in files:
+            load_rules(file)
 
 
 def _start_server(options: Options, supervisor: Supervisor, environ: dict[str, str], parent: tuple[str, ...]) -> str:
@@ -275,7 +314,7 @@ def _announce(url: str, options: Options, *, as_json: bool) -> None:
         f"the server is up with {format_count(options.pilots, 'pilot')} of {format_count(options.slots, 'slot')}\n"
         f"  open   {url}/\n"
         f"  token  {home.token_file('admin')}\n"
-        f"  logs   {home.logs}"
+        f"  logs   {home.logs}" + (f"\n  rules  {', '.join(map(str, options.rules))}" if options.rules else "")
     )
     chosen = read_client_settings()
     if chosen.url != url:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,13 +12,6 @@ from p3s.engine.collector import pause_collector
 from p3s.engine.problems import Fault, Source, raise_faults
 from p3s.engine.spec import (
     DagSpec,
-    DatasetSpec,
-    DefaultsSpec,
-    JobSpec,
-    OutputSpec,
-    ParamSpec,
-    ResourcesSpec,
-    RetrySpec,
     StandaloneSpec,
 )
 from p3s.engine.tasks import check_strays
@@ -34,7 +27,7 @@ __all__ = ["is_standalone", "load_dag", "load_standalone", "validate_data"]
 #: Rounds of taking out what does not fit, so that the rest can be checked in the same pass.
 MAX_ROUNDS = 5
 
-AnySpec = TypeVar("AnySpec", DagSpec, StandaloneSpec)
+AnySpec = TypeVar("AnySpec", bound=BaseModel)
 
 
 def is_standalone(text: str, file: str) -> bool:
@@ -217,9 +210,12 @@ def _take_out(data: Any, detail: ErrorDetails, round_number: int) -> None:
         # A name is all that can be made up.
         if path == ("name",):
             data["name"] = "unnamed"
-        return
+        if round_number < 2:
+            return
+        # What lacks something after two rounds goes as a whole.
+        path = path[:-1]
     # A whole job, dataset or parameter is the most that is taken out: the others are checked.
-    least = 2 if path[:1] in {("jobs",), ("datasets",), ("params",)} else 1
+    least = 2 if path[:1] in {("jobs",), ("datasets",), ("params",), ("rules",)} else 1
     keep = max(len(path) - max(round_number - 1, 0), least)
     *parents, last = path[:keep] or ("",)
     for part in parents:
@@ -287,20 +283,23 @@ def _word_error(kind: str, context: dict[str, Any], value: Any, message: str) ->
 
 def _find_keys(model: type[BaseModel], path: Path) -> list[str]:
     """Return the keys that are allowed at a path."""
-    parts: dict[str, type[BaseModel]] = {
-        "jobs": JobSpec,
-        "datasets": DatasetSpec,
-        "params": ParamSpec,
-        "outputs": OutputSpec,
-    }
-    words: dict[str, type[BaseModel]] = {
-        "defaults": DefaultsSpec,
-        "retry": RetrySpec,
-        "resources": ResourcesSpec,
-    }
     found: type[BaseModel] = model
-    if len(path) >= 2 and path[-2] in parts:
-        found = parts[str(path[-2])]
-    elif path:
-        found = words.get(str(path[-1]), model)
+    named = False
+    for part in path:
+        if named or isinstance(part, int):
+            # A name that the user chose, or a place in a list.
+            named = False
+            continue
+        field = next((field for key, field in found.model_fields.items() if (field.alias or key) == part), None)
+        if field is None:
+            break
+        named = get_origin(field.annotation) in {dict, list}
+        found = _find_model(field.annotation) or found
     return [field.alias or name for name, field in found.model_fields.items()]
+
+
+def _find_model(annotation: Any) -> type[BaseModel] | None:
+    """Return the first model that an annotation names, however deep."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _find_model(part))), None)

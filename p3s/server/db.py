@@ -154,6 +154,13 @@ class Database:
         self.engine.dispose()
 
 
+def find_open_transaction(connection: sa.Connection) -> int | None:
+    """Return the number of the oldest transaction that may still commit; None where only one writes at a time."""
+    if connection.dialect.name != "postgresql":
+        return None
+    return int(connection.scalar(sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")) or 0)
+
+
 def lock_rows(statement: sa.Select[Any], *, skip_locked: bool = False, share: bool = False) -> sa.Select[Any]:
     """Return `statement` locking the rows it reads; on SQLite the transaction holds the only write lock anyway."""
     return statement.with_for_update(skip_locked=skip_locked, read=share)

@@ -14,13 +14,14 @@ from p3s.submit.files import is_url, locate_externals, read_bundle, read_file
 from p3s.submit.jobs import check_payloads, prepare_jobs, read_standalone, submit_jobs
 from p3s.submit.overriding import Changes
 from p3s.submit.variants import make_variants
-from p3s.submit.workflows import check_file, prepare_load, prepare_plan, read_dag_file, submit_dag
+from p3s.submit.workflows import check_file, load_beside_files, prepare_load, prepare_plan, read_dag_file, submit_dag
 
 __all__ = [
     "Changes",
     "check_file",
     "check_payloads",
     "is_url",
+    "load_beside_files",
     "locate_externals",
     "make_variants",
     "prepare_jobs",

@@ -6,7 +6,20 @@ are bytes; ids are uuids as text.
 """
 
 from p3s.wire.acts import BanBody, CancelReply, EmptyBody, RegisterDatasetBody, RetryReply
+from p3s.wire.arrivals import (
+    MAX_PLACE,
+    ArrivalList,
+    ArrivalsReply,
+    ArrivalView,
+    BeatBody,
+    KnownBody,
+    ServiceList,
+    ServiceView,
+    Sighting,
+    SightingsBody,
+)
 from p3s.wire.base import Digest, ErrorReply, ErrorView, ProblemView, Reply, Request, Uuid
+from p3s.wire.events import EventList, ReportBody
 from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
 from p3s.wire.loading import (
     Adopt,
@@ -68,13 +81,18 @@ from p3s.wire.views import (
 )
 
 __all__ = [
+    "MAX_PLACE",
     "TAIL_BYTES",
     "Accepts",
     "AdjustBody",
     "Adopt",
+    "ArrivalList",
+    "ArrivalView",
+    "ArrivalsReply",
     "AttemptReport",
     "AttemptView",
     "BanBody",
+    "BeatBody",
     "BundleEntry",
     "BundleFile",
     "BundleList",
@@ -92,6 +110,7 @@ __all__ = [
     "EmptyBody",
     "ErrorReply",
     "ErrorView",
+    "EventList",
     "EventView",
     "ExchangeBody",
     "ExchangeReply",
@@ -106,6 +125,7 @@ __all__ = [
     "JobView",
     "JobtypeList",
     "JobtypeView",
+    "KnownBody",
     "Leftover",
     "LeftoversBody",
     "LeftoversReply",
@@ -127,11 +147,16 @@ __all__ = [
     "RegisterDatasetBody",
     "RegisterReply",
     "Reply",
+    "ReportBody",
     "Request",
     "ResultList",
     "ResultView",
     "RetryReply",
     "RotateTokenBody",
+    "ServiceList",
+    "ServiceView",
+    "Sighting",
+    "SightingsBody",
     "StandaloneJob",
     "StatusReply",
     "StopOrder",

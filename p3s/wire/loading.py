@@ -43,6 +43,7 @@ class LoadBody(Request):
 
     `uuid` is made by the client: the same body sent twice starts one workflow. `key` starts at most one workflow
     per owner and key for ever. `overrides` sets values of the DAG by path (``jobs.reduce.env.X``) for this workflow.
+    per owner and key for ever. `age` is how long ago the data came that starts it: its deadline counts from there.
     """
 
     uuid: Uuid
@@ -59,6 +60,7 @@ class LoadBody(Request):
     key: str | None = Field(default=None, min_length=1, max_length=200)
     hold: bool = False
     adopt: Adopt | None = None
+    age: float | None = Field(default=None, ge=0)
 
 
 class LoadReply(Reply):

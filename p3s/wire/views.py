@@ -188,6 +188,7 @@ class StatusReply(Reply):
     workflows: dict[str, int]
     pilots: dict[str, int]
     datasets: dict[str, int]
+    services: dict[str, int] = {}
 
 
 class WhoReply(Reply):

@@ -14,9 +14,11 @@ import pytest
 
 from p3s import settings
 from p3s.cli.tree import COMMANDS, GROUPS
+from p3s.engine.fates import Fate
 from p3s.engine.load import is_standalone, load_dag, load_standalone
 from p3s.engine.spec import make_schema
 from p3s.engine.states import AttemptState, DatasetState, JobState, PilotState, Reason, Signal, WorkflowState
+from p3s.inject.rules import GroupSpec, RuleSpec, RulesSpec
 from p3s.pilot import launch
 from p3s.server.auth import NEEDS
 
@@ -57,6 +59,20 @@ def test_every_key_of_a_workflow_file_is_documented(model):
     head = f"<!-- keys: {model} -->"
     assert head in text, f"docs/guide/workflows.md has no table of {model}"
     assert list_first_cells(text.split(head)[1]) == set(make_schema()["$defs"][model].get("properties", {}))
+
+
+@pytest.mark.parametrize("model", [RulesSpec, RuleSpec, GroupSpec], ids=lambda one: one.__name__)
+def test_every_key_of_a_file_of_rules_is_documented(model):
+    """The tables of the page on arrival have exactly the keys that a file of rules may hold."""
+    text = (DOCS / "guide/arrival.md").read_text()
+    keys = {field.alias or name for name, field in model.model_fields.items()}
+    assert list_first_cells(text.split(f"<!-- keys: {model.__name__} -->")[1]) == keys
+
+
+def test_every_fate_is_documented():
+    """The page on arrival has each fate."""
+    text = (DOCS / "guide/arrival.md").read_text()
+    assert list_first_cells(text.split("what became of the work.\n")[1]) == set(Fate)
 
 
 @pytest.mark.parametrize("path", sorted(COMMANDS))

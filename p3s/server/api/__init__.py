@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from p3s.server.api import dags, datasets, jobs, jobtypes, pilots, system, tokens, workflows
+from p3s.server.api import arrivals, dags, datasets, events, jobs, jobtypes, pilots, system, tokens, workflows
 from p3s.server.api.frame import blueprint
 
-__all__ = ["blueprint", "dags", "datasets", "jobs", "jobtypes", "pilots", "system", "tokens", "workflows"]
+__all__ = [
+    "arrivals",
+    "blueprint",
+    "dags",
+    "datasets",
+    "events",
+    "jobs",
+    "jobtypes",
+    "pilots",
+    "system",
+    "tokens",
+    "workflows",
+]

@@ -7,6 +7,7 @@ import time
 from p3s import __version__
 from p3s.clock import read_clock
 from p3s.server.api.frame import caller, core, endpoint
+from p3s.server.queries.arrivals import count_services
 from p3s.server.queries.find import find_anything
 from p3s.server.queries.system import count_states
 from p3s.server.queries.why import explain
@@ -25,12 +26,14 @@ def _view() -> StatusReply:
     server = core()
     with server.db.read() as connection:
         counts = count_states(connection)
+        services = count_services(connection, read_clock())
     return StatusReply(
         version=__version__,
         database=server.db.kind,
         uptime=time.monotonic() - server.born,
         paused_by=server.paused_by,
         alarms=find_alarms(server),
+        services=services,
         **counts,
     )
 

@@ -1,12 +1,14 @@
 """The tables. Times are seconds since 1970-01-01 UTC by the server's clock; states are text of `engine.states`."""
 
 from p3s.server.models.base import metadata
+from p3s.server.models.data import arrival, service
 from p3s.server.models.limits import jobtype
 from p3s.server.models.runs import attempt, attempt_log, host, pilot
 from p3s.server.models.stored import blob, blob_number, bundle, bundle_file, dag, event, meta, runtime, token
 from p3s.server.models.work import dataset, job, job_input, job_need, job_spec, requirement, ripple, workflow
 
 __all__ = [
+    "arrival",
     "attempt",
     "attempt_log",
     "blob",
@@ -28,6 +30,7 @@ __all__ = [
     "requirement",
     "ripple",
     "runtime",
+    "service",
     "token",
     "workflow",
 ]

@@ -80,7 +80,8 @@ runtime = make_table(
     sa.Column("samples", sa.JSON, nullable=False),
 )
 
-#: Every change of state, and what was refused: append only.
+#: Every change of state, what was refused, and what people report: append only. `tx` numbers the transaction where
+#: several may write at once (PostgreSQL), so that a reader who follows misses none that commits late.
 event = make_table(
     "event",
     make_id(),
@@ -91,5 +92,7 @@ event = make_table(
     sa.Column("before", State, nullable=False, server_default=""),
     sa.Column("after", State, nullable=False, server_default=""),
     sa.Column("cause", sa.Text, nullable=False, server_default=""),
+    sa.Column("tx", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("ix_event_uuid_id", "uuid", "id"),
+    sa.Index("ix_event_tx_id", "tx", "id"),
 )

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
 
 #: Instances. `remaining` counts jobs not yet final, `failures` the failed ones that are not tolerated; `touched` is
-#: when a load last wrote something.
+#: when a load last wrote something; `arrived` is when the data came that its deadline counts from.
 workflow = make_table(
     "workflow",
     make_id(),
@@ -22,6 +22,7 @@ workflow = make_table(
     sa.Column("site", sa.String(100), nullable=False),
     sa.Column("created", Clock, nullable=False),
     sa.Column("touched", Clock, nullable=False),
+    sa.Column("arrived", Clock),
     sa.Column("started", Clock),
     sa.Column("ended", Clock),
     sa.Column("allowance", Clock),

@@ -107,6 +107,8 @@ def _fill(connection: sa.Connection, path: Path, newest: str) -> dict[str, int]:
     _insert(connection, name, batch)
     if ended != counts:
         raise BadInput([Problem("is cut off or damaged; use another backup", file=str(path))])
+    # Numbers of transactions mean nothing in another database.
+    connection.execute(sa.update(metadata.tables["event"]).values(tx=0))
     if connection.dialect.name == "postgresql":
         _set_sequences(connection)
     return counts

@@ -133,7 +133,11 @@ def start_workflow(core: Core, ident: int, by: str) -> None:
 
 
 def _begin(ledger: Ledger) -> dict[str, Any]:
-    return {"started": ledger.now, "deadline": ledger.now + workflow.c.allowance}
+    # The time that data waited before its workflow was loaded counts, too.
+    return {
+        "started": ledger.now,
+        "deadline": sa.func.coalesce(workflow.c.arrived, ledger.now) + workflow.c.allowance,
+    }
 
 
 def _find_loaded(core: Core, body: LoadBody, owner: str) -> LoadReply | None:
@@ -274,10 +278,11 @@ def _insert_one(
     )
     if ledger.connection.scalar(taken) is not None:
         return None
+    arrived = None if body.age is None else ledger.now - body.age
     row = (
         _workflow_row(plan, body.uuid, owner, body.site)
         | source
-        | {"key": body.key, "overrides": body.overrides or None}
+        | {"key": body.key, "overrides": body.overrides or None, "arrived": arrived}
     )
     return insert_workflows(ledger, [row])[body.uuid]
 
@@ -291,6 +296,7 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
         "bundle_id": None,
         "key": None,
         "overrides": None,
+        "arrived": None,
         "params": plan.params,
         "site": site,
         "allowance": plan.deadline,

@@ -1,0 +1,47 @@
+"""Data that arrives, and the programs that watch for it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from p3s.server.models.base import Clock, Ident, State, make_id, make_ref, make_table
+
+#: Programs beside the server that say that they live. `last` is the file that an injector saw last.
+service = make_table(
+    "service",
+    make_id(),
+    sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("kind", sa.String(100), nullable=False),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("instance", Ident, nullable=False, server_default=""),
+    sa.Column("host", sa.String(255), nullable=False, server_default=""),
+    sa.Column("pid", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("period", sa.Double, nullable=False, server_default="60"),
+    sa.Column("seen", Clock, nullable=False),
+    sa.Column("stopped", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("last", sa.Text, nullable=False, server_default=""),
+    sa.Column("last_at", Clock),
+)
+
+#: Files that injectors have seen, each with its one fate. A file whose content is not known yet has an empty
+#: `identity`; one that was rewritten has a row for each content. `workflow` outlives the workflow's own row.
+arrival = make_table(
+    "arrival",
+    make_id(),
+    sa.Column("uuid", Ident, nullable=False, unique=True),
+    make_ref("service_id", "service"),
+    sa.Column("rule", sa.String(100), nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("stamp", sa.String(100), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("identity", sa.String(80), nullable=False),
+    sa.Column("fate", State, nullable=False),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("workflow", Ident),
+    sa.Column("arrived", Clock, nullable=False),
+    sa.Column("decided", Clock, nullable=False),
+    sa.UniqueConstraint("service_id", "rule", "place", "identity"),
+    sa.Index("ix_arrival_place", "place"),
+    sa.Index("ix_arrival_identity", "service_id", "rule", "identity"),
+    sa.Index("ix_arrival_service_id_fate_id", "service_id", "fate", "id"),
+)
