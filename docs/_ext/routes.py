@@ -91,6 +91,8 @@ def _find_operation(document: dict[str, Any], method: str, rule: str) -> dict[st
 _OTHERS = {
     "/static/<path:filename>": "Files of the monitor.",
     "/healthz": "Answers `ok` while the server runs.",
+    "/readyz": "Answers `ready` while the database answers with this version's tables, else 503.",
+    "/metrics": "Metrics for Prometheus.",
     "/": "The monitor.",
     "/login": "Opens the monitor for a token.",
     "/logout": "Closes the monitor.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
@@ -30,6 +31,7 @@ from p3s.server.door import open_door
 from p3s.server.metrics import CONTENT_TYPE, Metrics
 from p3s.server.migrations import find_pending
 from p3s.server.monitor import blueprint as monitor
+from p3s.server.openapi import complete_document
 from p3s.server.usecases.core import Core
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ def create_app(db: Database, settings: ServerSettings) -> APIFlask:
     app.register_error_handler(P3sError, _answer_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_surprise)
+    app.spec_processor(partial(complete_document, app))
     _check_needs(app)
     return app
 

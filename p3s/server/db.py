@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from p3s.errors import BadInput, Unavailable
@@ -222,6 +222,13 @@ def _translate_errors() -> Iterator[None]:
         yield
     except PoolTimeoutError as error:
         raise Unavailable("all database connections are busy; try again in a moment") from error
+    except OverflowError as error:
+        # SQLite's driver says so before it sends anything.
+        raise BadInput(["a number is too large to be kept; give one below 2^63"]) from error
+    except DataError as error:
+        # PostgreSQL: a number out of range, a text with NUL or too long for its column.
+        said = str(error.orig).strip().splitlines()[0]
+        raise BadInput([f"a value cannot be kept ({said}); give a smaller or shorter one, without NUL"]) from error
     except DBAPIError as error:
         state = getattr(error.orig, "sqlstate", "") or ""
         said = (str(error.orig).strip().splitlines() or [type(error.orig).__name__])[0]

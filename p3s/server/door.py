@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, current_app, g, request
 
+from p3s.errors import NoToken
 from p3s.server.auth import NEEDS, Role, Who, authenticate, require_role
 from p3s.server.limits import SUBMISSIONS, Limiter
 
@@ -73,7 +74,9 @@ def _find_caller(endpoint: str) -> None:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     g.secret = secret if scheme.lower() == "bearer" else ""
     if endpoint == "api.exchange":
-        # The call itself checks the secret, in the transaction that renews the lease.
+        # The call itself checks the secret, in the transaction that renews the lease; without one no body is read.
+        if not g.secret:
+            raise NoToken("this needs the pilot's own secret; register first")
         return
     reads = request.method in {"GET", "HEAD"} and Role.VIEWER in NEEDS[endpoint]
     if core.settings.open_reading and reads and "Authorization" not in request.headers:
