@@ -88,6 +88,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    if set(text) & set("\r\x85\u2028\u2029"):
+        # To YAML these end a line, too, and would be read as a blank or a newline unless they are escaped.
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
     block = "\n" in text and not any(line != line.rstrip() for line in text.split("\n"))
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if block else None)
 

@@ -76,7 +76,12 @@ class Reaper:
 
     def join(self, timeout: float = 5.0) -> None:
         """Wait for the thread's end, so that it takes no child of whoever comes next in this process."""
-        self._thread.join(timeout)
+        self._thread.join(0.2)
+        if not self._thread.is_alive():
+            return
+        # Other children of this process live on, and only an end of one wakes the thread.
+        with subprocess.Popen(["/bin/true"]):
+            self._thread.join(timeout)
 
     def _run(self) -> None:
         while not self._closed:
@@ -92,6 +97,9 @@ class Reaper:
             with self.lock:
                 is_leader = peek.si_pid in self._leaders
                 self._leaders.discard(peek.si_pid)
+            if self._closed and not is_leader:
+                # It only woke this thread, and whoever started it waits for it.
+                return
             if is_leader:
                 # What it left behind in its group has nobody to report to any more.
                 with contextlib.suppress(ProcessLookupError, PermissionError):

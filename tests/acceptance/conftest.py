@@ -10,7 +10,7 @@ import pytest
 from p3s.server.db import Database
 from tests.acceptance.support import Journal, find_tokens
 from tests.support.invariants import check_invariants
-from tests.support.servers import System
+from tests.support.servers import System, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,7 @@ def farm_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]
     try:
         system.start_server()
         system.start_pilot("--slots", "4", "--cpus", "8", "--memory", "8GB", "--label", "fast")
+        wait_until(lambda: system.client.list_pilots(live=True).items, 30, "the pilot")
         yield system
     finally:
         system.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.servers import System
+from tests.support.servers import System, wait_until
 
 DIAMOND = """\
 name: diamond
@@ -25,5 +25,6 @@ def farm(tmp_path_factory):
     found.write("diamond.yaml", DIAMOND)
     found.start_server()
     found.start_pilot("--slots", "2")
+    wait_until(lambda: found.client.list_pilots(live=True).items, 30, "the pilot")
     yield found
     found.stop()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -144,6 +145,15 @@ def test_forced_end_leaves_no_record(tmp_path: Path) -> None:
         (path,) = (tmp_path / "data").rglob("out")
         assert wait_until_dead(int(path.read_text()))
     assert list((tmp_path / "work/outbox").rglob("*.json")) == []
+
+
+def test_pilot_leaves_no_reaper_behind(tmp_path: Path) -> None:
+    """However many other children this process has, the thread that waits for payloads ends with its pilot."""
+    with subprocess.Popen(["/bin/sleep", "100"]) as other:
+        assert run_agent(tmp_path, FakeServer(orders=[make_order()])) == 0
+        assert [thread for thread in threading.enumerate() if thread.name == "reaper"] == []
+        assert other.poll() is None
+        other.kill()
 
 
 def test_same_pilot_twice(tmp_path: Path) -> None:
