@@ -27,7 +27,8 @@ run: .venv/run.done  ## Run the example on real data: server, two pilots, result
 up: .venv/run.done  ## Start the server and two pilots, until Ctrl-C.
 	@exec $(BIN)/p3s up
 
-test: .venv/test.done  ## All tests, on SQLite and PostgreSQL, with real processes.
+test: .venv/test.done  ## All tests, on SQLite and PostgreSQL, with real processes; installs tests/packages.txt where it may.
+	@tests/install_packages.sh
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: .venv/test.done  ## The tests that need neither a database server nor a browser.

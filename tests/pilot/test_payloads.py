@@ -16,6 +16,7 @@ from p3s.pilot.processes import list_processes, read_process, read_variable
 from p3s.wire import TAIL_BYTES, AttemptReport, BundleEntry, InputOrder, OutputOrder
 from tests.support.agents import run_agent, start_agent
 from tests.support.fake_server import FakeServer, make_order
+from tests.support.programs import lack
 
 
 def run_one(folder: Path, **fields) -> AttemptReport:
@@ -78,7 +79,7 @@ def test_strays(tmp_path: Path) -> None:
 def subreaper() -> None:
     """Let this process adopt orphans, as a pilot does."""
     if not become_subreaper():
-        pytest.skip("no subreaper on this system")
+        lack("this system has no subreaper")
 
 
 def is_alive(pid: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,16 +16,15 @@ from p3s.pilot.protect import LIMITS, Protection
 from p3s.wire import AttemptReport, OutputOrder
 from tests.support.agents import make_options, run_agent
 from tests.support.fake_server import FakeServer, make_order
+from tests.support.programs import lack, need_program
 
 
-def can_isolate() -> bool:
-    """Tell whether bubblewrap is here and may make namespaces."""
-    program = shutil.which("bwrap")
-    command = [program or "", "--ro-bind", "/", "/", "--unshare-pid", "true"]
-    return program is not None and subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-
-isolates = pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not installed, or may not make namespaces")
+@pytest.fixture
+def isolation() -> None:
+    """Bubblewrap, and the right to make namespaces."""
+    command = [need_program("bwrap", "bubblewrap"), "--ro-bind", "/", "/", "--unshare-pid", "true"]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        lack("bubblewrap may not make namespaces here")
 
 
 def run_one(folder: Path, protection: Protection, users: tuple[str, ...] = (), **fields) -> AttemptReport:
@@ -127,7 +125,7 @@ def test_umask(tmp_path: Path) -> None:
     assert report.stdout.decode().split() == ["0027", "640"]
 
 
-@isolates
+@pytest.mark.usefixtures("isolation")
 def test_isolated_payloads_write_in_their_own_folders_only(tmp_path: Path) -> None:
     """Under bubblewrap outputs are written, all else is read-only, secrets and other processes are out of sight."""
     secret = tmp_path / "admin.token"
@@ -149,7 +147,7 @@ test ! -d /proc/{os.getpid()}
     assert not (tmp_path / "escaped").exists()
 
 
-@isolates
+@pytest.mark.usefixtures("isolation")
 def test_isolated_payloads_are_stopped_with_their_children(tmp_path: Path) -> None:
     """The time limit ends an isolated payload that ignores SIGTERM, and what it started."""
     report = run_one(

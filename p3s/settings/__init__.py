@@ -1,0 +1,42 @@
+"""Every setting, and the only reader of the environment.
+
+Where a value comes from, the first that has one: the option, the environment, ``./p3s.toml``, the user's
+config file (with the context in use), the server of the last `p3s login`, what runs in the home folder, the
+default.
+"""
+
+from p3s.settings.addresses import DEFAULT_PORT, is_loopback, normalise_url
+from p3s.settings.client import (
+    ClientSettings,
+    allows_color,
+    find_config,
+    list_secret_files,
+    read_client_settings,
+    store_login,
+)
+from p3s.settings.files import write_private
+from p3s.settings.home import Home, find_database, find_home, make_local_environ, read_home_token, read_running
+from p3s.settings.server import ServerSettings, read_counts, read_durations, read_log_settings
+
+__all__ = [
+    "DEFAULT_PORT",
+    "ClientSettings",
+    "Home",
+    "ServerSettings",
+    "allows_color",
+    "find_config",
+    "find_database",
+    "find_home",
+    "is_loopback",
+    "list_secret_files",
+    "make_local_environ",
+    "normalise_url",
+    "read_client_settings",
+    "read_counts",
+    "read_durations",
+    "read_home_token",
+    "read_log_settings",
+    "read_running",
+    "store_login",
+    "write_private",
+]
