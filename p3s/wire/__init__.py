@@ -53,6 +53,7 @@ from p3s.wire.pilots import (
     StopOrder,
     Verdict,
 )
+from p3s.wire.sites import SiteList, SiteSpec, SiteView
 from p3s.wire.tokens import CreateTokenBody, NewTokenView, RotateTokenBody, TokenList, TokenView
 from p3s.wire.views import (
     AttemptView,
@@ -157,6 +158,9 @@ __all__ = [
     "ServiceView",
     "Sighting",
     "SightingsBody",
+    "SiteList",
+    "SiteSpec",
+    "SiteView",
     "StandaloneJob",
     "StatusReply",
     "StopOrder",

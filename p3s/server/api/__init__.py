@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p3s.server.api import arrivals, dags, datasets, events, jobs, jobtypes, pilots, system, tokens, workflows
+from p3s.server.api import arrivals, dags, datasets, events, jobs, jobtypes, pilots, sites, system, tokens, workflows
 from p3s.server.api.frame import blueprint
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "jobs",
     "jobtypes",
     "pilots",
+    "sites",
     "system",
     "tokens",
     "workflows",
