@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from p3s import wire
 from p3s.client.base import BaseClient, join_path
+
+if TYPE_CHECKING:
+    from p3s.engine.sites import SiteSpec
 
 __all__ = ["SiteCalls"]
 
@@ -11,7 +16,7 @@ __all__ = ["SiteCalls"]
 class SiteCalls(BaseClient):
     """Define, list, show and delete."""
 
-    def define_site(self, spec: wire.SiteSpec) -> wire.SiteView:
+    def define_site(self, spec: SiteSpec) -> wire.SiteView:
         """Define a site, or define it anew."""
         return self._post("sites", spec, wire.SiteView)
 

@@ -53,7 +53,7 @@ from p3s.wire.pilots import (
     StopOrder,
     Verdict,
 )
-from p3s.wire.sites import SiteList, SiteSpec, SiteView
+from p3s.wire.sites import SiteBody, SiteList, SiteView
 from p3s.wire.tokens import CreateTokenBody, NewTokenView, RotateTokenBody, TokenList, TokenView
 from p3s.wire.views import (
     AttemptView,
@@ -158,8 +158,8 @@ __all__ = [
     "ServiceView",
     "Sighting",
     "SightingsBody",
+    "SiteBody",
     "SiteList",
-    "SiteSpec",
     "SiteView",
     "StandaloneJob",
     "StatusReply",

@@ -5,7 +5,11 @@ from __future__ import annotations
 from p3s.engine.sites import SiteSpec
 from p3s.wire.base import Reply
 
-__all__ = ["SiteList", "SiteSpec", "SiteView"]
+__all__ = ["SiteBody", "SiteList", "SiteView"]
+
+
+class SiteBody(SiteSpec):
+    """Define a site, or define it anew; what is absent is left to each pilot."""
 
 
 class SiteView(Reply):

@@ -8,7 +8,7 @@ from p3s.server.auth import Role
 from p3s.server.queries.sites import list_sites as query_sites
 from p3s.server.queries.sites import view_site
 from p3s.server.usecases import sites
-from p3s.wire import SiteList, SiteSpec, SiteView
+from p3s.wire import SiteBody, SiteList, SiteView
 
 
 def _view(name: str) -> SiteView:
@@ -37,8 +37,8 @@ def show_site(name: str) -> SiteView:
     return _view(name)
 
 
-@endpoint("POST", "/sites", takes=SiteSpec, gives=SiteView)
-def define_site(body: SiteSpec) -> SiteView:
+@endpoint("POST", "/sites", takes=SiteBody, gives=SiteView)
+def define_site(body: SiteBody) -> SiteView:
     """Define a site, or define it anew."""
     sites.define_site(core(), body, caller().name)
     return _view(body.name)
