@@ -1,7 +1,7 @@
 """The tables. Times are seconds since 1970-01-01 UTC by the server's clock; states are text of `engine.states`."""
 
 from p3s.server.models.base import metadata
-from p3s.server.models.data import arrival, service
+from p3s.server.models.data import arrival, datatype, erasure, publication, service
 from p3s.server.models.limits import jobtype
 from p3s.server.models.runs import attempt, attempt_log, host, pilot
 from p3s.server.models.stored import blob, blob_number, bundle, bundle_file, dag, event, meta, runtime, token
@@ -17,6 +17,8 @@ __all__ = [
     "bundle_file",
     "dag",
     "dataset",
+    "datatype",
+    "erasure",
     "event",
     "host",
     "job",
@@ -27,6 +29,7 @@ __all__ = [
     "meta",
     "metadata",
     "pilot",
+    "publication",
     "requirement",
     "ripple",
     "runtime",
