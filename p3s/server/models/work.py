@@ -124,7 +124,7 @@ job_spec = make_table(
     sa.Column("body", sa.JSON, nullable=False),
 )
 
-#: Units of data. External ones have no workflow and are one per site and place.
+#: Units of data. External ones have no workflow and are one per site and path, or one per URL, which has no site.
 dataset = make_table(
     "dataset",
     make_id(),
