@@ -79,6 +79,7 @@ def start(
     parent: int | None,
     url: str | None,
     payloads: tuple[Path, ...],
+    published: tuple[Path, ...],
     passed: tuple[str, ...],
     limits: tuple[str, ...],
     umask: str | None,
@@ -99,6 +100,7 @@ def start(
         exit_with_parent(parent)
     protection = make_protection(
         payloads=payloads,
+        published=published,
         passed=passed,
         limits=limits,
         umask=umask,
