@@ -13,6 +13,7 @@ from flask import Flask, current_app, g, request
 from p3s.errors import NoToken
 from p3s.server.auth import NEEDS, Role, Who, authenticate, require_role
 from p3s.server.limits import SUBMISSIONS, Limiter
+from p3s.server.sessions import find_visitor
 
 if TYPE_CHECKING:
     from flask import Response
@@ -71,6 +72,10 @@ def _choose_id(*, trusted: bool) -> str:
 
 def _find_caller(endpoint: str) -> None:
     core: Core = current_app.extensions["p3s"]
+    if request.blueprint == "monitor" and "Authorization" not in request.headers:
+        g.who = find_visitor(core)
+        require_role(g.who, endpoint)
+        return
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     g.secret = secret if scheme.lower() == "bearer" else ""
     if endpoint == "api.exchange":
