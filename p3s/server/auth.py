@@ -68,6 +68,8 @@ NEEDS: dict[str, frozenset[Role]] = {
     "monitor.overview": _READ,
     "monitor.workflows": _READ,
     "monitor.workflow": _READ,
+    "monitor.graph": _READ,
+    "monitor.timeline": _READ,
     "monitor.jobs": _READ,
     "monitor.job": _READ,
     "monitor.log": _READ,
