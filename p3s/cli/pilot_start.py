@@ -86,6 +86,7 @@ def start(
     parent: int | None,
     url: str | None,
     payloads: tuple[Path, ...],
+    published: tuple[Path, ...],
     passed: tuple[str, ...],
     limits: tuple[str, ...],
     umask: str | None,
@@ -108,6 +109,7 @@ def start(
     chosen = {"url": url, "cycles": cycles, "period": period, "beat": beat, "lifetime": lifetime, "data": data}
     protection = make_protection(
         payloads=payloads,
+        published=published,
         passed=passed,
         limits=limits,
         umask=umask,

@@ -18,6 +18,7 @@ GROUPS: dict[str, str] = {
     "site": "Define sites, whose settings pilots fetch.",
     "host": "Ban hosts, and allow them again.",
     "dataset": "Register data, and look at it.",
+    "datatype": "Say how files of a kind are named.",
     "token": "Say who may call the server.",
     "event": "Follow what happens, and add to it.",
     "inject": "Start work for files that arrive.",
@@ -84,6 +85,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset register": ("p3s.cli.dataset:register", "Say that data is there."),
     "dataset list": ("p3s.cli.dataset:list_datasets", "List datasets, newest first."),
     "dataset show": ("p3s.cli.dataset:show", "Show one dataset."),
+    "datatype add": ("p3s.cli.datatype:add", "Register a kind of data and the extension of its files."),
+    "datatype list": ("p3s.cli.datatype:list_datatypes", "List kinds of data and their extensions."),
+    "datatype delete": ("p3s.cli.datatype:delete", "Take kinds of data out; their data stays."),
     "token create": ("p3s.cli.token:create", "Make a token and print it, this once."),
     "token list": (
         "p3s.cli.token:list_tokens",

@@ -19,6 +19,7 @@ from p3s.wire.arrivals import (
     SightingsBody,
 )
 from p3s.wire.base import Digest, ErrorReply, ErrorView, ProblemView, Reply, Request, Uuid
+from p3s.wire.data import DatatypeBody, DatatypeList, DatatypeView
 from p3s.wire.events import EventList, ReportBody
 from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
 from p3s.wire.loading import (
@@ -106,6 +107,9 @@ __all__ = [
     "DagView",
     "DatasetList",
     "DatasetView",
+    "DatatypeBody",
+    "DatatypeList",
+    "DatatypeView",
     "DeleteJobsBody",
     "Digest",
     "EmptyBody",

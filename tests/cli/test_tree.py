@@ -110,7 +110,6 @@ def test_doctests_hold():
     check_doctests(
         output,
         importlib.import_module("p3s.cli.results"),
-        importlib.import_module("p3s.submit.files"),
         importlib.import_module("p3s.submit.sites"),
     )
 

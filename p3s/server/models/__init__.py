@@ -1,7 +1,7 @@
 """The tables. Times are seconds since 1970-01-01 UTC by the server's clock; states are text of `engine.states`."""
 
 from p3s.server.models.base import metadata
-from p3s.server.models.data import arrival, service
+from p3s.server.models.data import arrival, datatype, erasure, publication, service
 from p3s.server.models.limits import jobtype
 from p3s.server.models.runs import attempt, attempt_log, host, pilot
 from p3s.server.models.sites import site
@@ -18,6 +18,8 @@ __all__ = [
     "bundle_file",
     "dag",
     "dataset",
+    "datatype",
+    "erasure",
     "event",
     "host",
     "job",
@@ -28,6 +30,7 @@ __all__ = [
     "meta",
     "metadata",
     "pilot",
+    "publication",
     "requirement",
     "ripple",
     "runtime",
