@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,14 @@ from p3s.server.auth import ensure_tokens
 from p3s.server.db import Database
 from p3s.server.logs import GunicornLogger, open_log
 from p3s.server.migrations import apply_migrations, find_pending
+from p3s.server.notifier import Notifier
 from p3s.server.usecases.backup import backup_database, restore_database
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.sweep import Sweeper
 from p3s.settings import ServerSettings, is_loopback, read_counts, read_durations, read_log_settings
 
 if TYPE_CHECKING:
+    from p3s.notify.rules import Notify
     from p3s.settings import Home
 
 __all__ = ["back_up", "fill_from", "migrate", "serve"]
@@ -95,6 +98,7 @@ def serve(
     threads: int = THREADS,
     certificate: Path | None = None,
     key: Path | None = None,
+    notify: Notify | None = None,
     **given: Any,
 ) -> None:
     """Run the server until it is told to stop; it does not return.
@@ -111,6 +115,8 @@ def serve(
         Processes, and threads of each. SQLite has exactly one process.
     certificate, key : Path or None
         PEM files; with them the server speaks TLS.
+    notify : Notify or None
+        Whom to tell of what goes wrong.
     **given
         Further fields of `ServerSettings`; they win over those of the environment.
 
@@ -145,7 +151,7 @@ def serve(
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="p3s-metrics-")
     master = os.getpid()
     try:
-        _Gunicorn(settings, host, port, workers, threads, tls).run()
+        _Gunicorn(settings, host, port, workers, threads, tls, notify).run()
     finally:
         # A worker is forked inside this block, and passes here when it ends.
         if os.getpid() == master:
@@ -226,7 +232,14 @@ class _Gunicorn(BaseApplication):
     """Gunicorn with its settings from here instead of a file."""
 
     def __init__(
-        self, settings: ServerSettings, host: str, port: int, workers: int, threads: int, tls: dict[str, str]
+        self,
+        settings: ServerSettings,
+        host: str,
+        port: int,
+        workers: int,
+        threads: int,
+        tls: dict[str, str],
+        notify: Notify | None,
     ) -> None:
         self._settings = settings
         self._options: dict[str, Any] = {
@@ -246,7 +259,7 @@ class _Gunicorn(BaseApplication):
             # Only our own reading of these headers counts, see --trusted-proxies.
             "secure_scheme_headers": {},
             "forwarder_headers": "",
-            "post_worker_init": _start_sweeper,
+            "post_worker_init": partial(_start_threads, notify),
             "worker_exit": _close,
             "child_exit": _forget_metrics,
         }
@@ -266,10 +279,12 @@ class _Gunicorn(BaseApplication):
         return create_app(Database(self._settings.database), self._settings)
 
 
-def _start_sweeper(worker: Any) -> None:
+def _start_threads(notify: Notify | None, worker: Any) -> None:
     sys.setswitchinterval(SWITCH)
     core: Core = worker.wsgi.extensions["p3s"]
     Sweeper(core).start()
+    if notify is not None:
+        Notifier(core, notify).start()
     threading.Thread(target=_release_waits, args=(worker, core), name="stop watch", daemon=True).start()
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TYPE_CHECKING
+
+from p3s.clock import read_clock
+from p3s.server.queries.troubles import find_silent, find_thin_sites
+from p3s.server.usecases.notices import read_book
 
 if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
@@ -25,4 +30,15 @@ def find_alarms(core: Core) -> list[str]:
         disk = shutil.disk_usage(home)
         if disk.free < max(LEAST_BYTES, LEAST_SHARE * disk.total):
             alarms.append(f"the disk of {home} has {disk.free / 1e9:.1f} GB left; make room before writes fail")
+    with core.db.read() as connection:
+        alarms += [trouble.text for trouble in find_thin_sites(connection)]
+        # What was silent while the server was away may not have had the time to speak.
+        if time.monotonic() - core.born > core.settings.lease:
+            alarms += [trouble.text for trouble in find_silent(connection, read_clock())]
+        outlets = read_book(connection).outlets
+    alarms += [
+        f"notifications by {name} are not sent ({outlet.error}); {len(outlet.owed) + outlet.left_out} wait"
+        for name, outlet in outlets.items()
+        if outlet.error
+    ]
     return alarms
