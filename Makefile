@@ -27,12 +27,13 @@ run: .venv/run.done  ## Run the example on real data: server, two pilots, result
 up: .venv/run.done  ## Start the server and two pilots, until Ctrl-C.
 	@exec $(BIN)/p3s up
 
+# Four at a time on two cores: half of the time, tests wait for leases and processes.
 test: .venv/test.done  ## All tests, on SQLite and PostgreSQL, with real processes; installs tests/packages.txt where it may.
 	@tests/install_packages.sh
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 4 --dist loadfile
 
 quick: .venv/test.done  ## The tests that need neither a database server nor a browser.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not postgres and not processes"
+	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not postgres and not processes"
 
 chaos: .venv/test.done  ## 300 jobs while servers, pilots, PostgreSQL and the network are killed and cut; about 5 minutes.
 	@$(BIN)/python -m tests.chaos
