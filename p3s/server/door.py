@@ -34,6 +34,11 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+#: The worker that lays out graphs compiles WebAssembly; no page may, and no other script.
+LAYOUT = (
+    "layout.js",
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; frame-ancestors 'none'; base-uri 'none'",
+)
 #: What a request's id that a proxy in front gives may look like; anything else is replaced.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 
@@ -53,6 +58,8 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
             submissions.take(g.who.name)
 
     def finish(response: Response) -> Response:
+        if request.endpoint == "static" and (request.view_args or {}).get("filename") == LAYOUT[0]:
+            response.headers["Content-Security-Policy"] = LAYOUT[1]
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers["X-Request-Id"] = g.get("request_id", "")

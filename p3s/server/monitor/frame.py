@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache, wraps
-from pathlib import Path
+from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 
 from apiflask import APIBlueprint
@@ -129,7 +128,6 @@ def render(template: str, **values: Any) -> str:
         version=__version__,
         pages=PAGES,
         here=request.path.split("/")[1],
-        scripts=_list_scripts(),
         is_admin=is_admin,
         may_change=may_change,
         make_mark=make_mark,
@@ -144,13 +142,6 @@ def _export(made: Page, wanted: str) -> Response:
         names = ", ".join(tables) or "none"
         raise BadInput([Problem(f"'{name}' is no table of this page; it has: {names}", where="table")])
     return export_table(tables[name], wanted)
-
-
-@cache
-def _list_scripts() -> tuple[str, ...]:
-    """Return the scripts that were built, by name; none where nobody built them."""
-    folder = Path(__file__).parent.parent / "static" / "built"
-    return tuple(f"built/{path.name}" for path in sorted(folder.glob("*.js")))
 
 
 for _name, _filter in FILTERS.items():
