@@ -282,7 +282,8 @@ class _Gunicorn(BaseApplication):
 def _start_threads(notify: Notify | None, worker: Any) -> None:
     sys.setswitchinterval(SWITCH)
     core: Core = worker.wsgi.extensions["p3s"]
-    Sweeper(core).start()
+    worker.wsgi.extensions["p3s-sweeper"] = sweeper = Sweeper(core)
+    sweeper.start()
     if notify is not None:
         Notifier(core, notify).start()
     threading.Thread(target=_release_waits, args=(worker, core), name="stop watch", daemon=True).start()
@@ -307,7 +308,9 @@ def _forget_metrics(_server: Any, worker: Any) -> None:
 
 
 def _close(_server: Any, worker: Any) -> None:
-    core = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("p3s")
-    if core is not None:
-        core.hub.close()
-        core.db.close()
+    extensions = getattr(getattr(worker, "wsgi", None), "extensions", {})
+    if "p3s-sweeper" in extensions:
+        extensions["p3s-sweeper"].stop()
+    if "p3s" in extensions:
+        extensions["p3s"].hub.close()
+        extensions["p3s"].db.close()

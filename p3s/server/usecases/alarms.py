@@ -13,11 +13,13 @@ from p3s.server.usecases.notices import read_book
 if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
 
-__all__ = ["find_alarms"]
+__all__ = ["find_alarms", "find_shortages"]
 
 #: Free space of the home folder below which an alarm is raised: bytes, and a share of the disk.
 LEAST_BYTES = 1_000_000_000
 LEAST_SHARE = 0.02
+#: Seconds for which a write that failed is told of.
+TROUBLE = 60.0
 
 
 def find_alarms(core: Core) -> list[str]:
@@ -25,11 +27,7 @@ def find_alarms(core: Core) -> list[str]:
     alarms = []
     if core.paused_by is not None:
         alarms.append(f"the server gives out no jobs: paused by {core.paused_by}; `p3s server resume` lets it go on")
-    home = core.settings.home.path
-    if home.exists():
-        disk = shutil.disk_usage(home)
-        if disk.free < max(LEAST_BYTES, LEAST_SHARE * disk.total):
-            alarms.append(f"the disk of {home} has {disk.free / 1e9:.1f} GB left; make room before writes fail")
+    alarms += find_shortages(core)
     with core.db.read() as connection:
         alarms += [trouble.text for trouble in find_thin_sites(connection)]
         # What was silent while the server was away may not have had the time to speak.
@@ -42,3 +40,16 @@ def find_alarms(core: Core) -> list[str]:
         if outlet.error
     ]
     return alarms
+
+
+def find_shortages(core: Core) -> list[str]:
+    """Return what this server says of its own disk and of its database."""
+    found = []
+    if core.trouble is not None and read_clock() - core.trouble[0] < TROUBLE:
+        found.append(core.trouble[1])
+    home = core.settings.home.path
+    if home.exists():
+        disk = shutil.disk_usage(home)
+        if disk.free < max(LEAST_BYTES, LEAST_SHARE * disk.total):
+            found.append(f"the disk of {home} has {disk.free / 1e9:.1f} GB left; make room before writes fail")
+    return found

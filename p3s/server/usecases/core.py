@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from p3s.clock import read_clock
 from p3s.engine.matching import Requirement, find_mismatches
 from p3s.engine.states import JobState
+from p3s.errors import Unavailable
 from p3s.server.limits import Limiter
 from p3s.server.models import job, jobtype, meta, requirement
 from p3s.server.queries.runtimes import record_runtimes
@@ -18,6 +19,7 @@ from p3s.server.transitions.ledger import Ledger
 from p3s.server.transitions.limits import give_back
 from p3s.server.transitions.reports import ReportRules
 from p3s.server.transitions.spread import continue_ripples
+from p3s.server.usecases.counts import Counter
 from p3s.server.usecases.wakeups import Hub
 
 if TYPE_CHECKING:
@@ -67,6 +69,10 @@ class Core:
         self.paused_by: str | None = None
         #: Jobtypes with a cap; read anew each second.
         self.capped: frozenset[str] = frozenset()
+        #: How many there are of each kind.
+        self.counts = Counter(db)
+        #: When the database last had no room or could not be written, and what it said.
+        self.trouble: tuple[float, str] | None = None
         self._requirements: dict[int, Requirement] = {}
         self._fits: dict[Offer, tuple[int, dict[int, tuple[int, int]]]] = {}
         self.read_pause()
@@ -174,7 +180,11 @@ class Core:
             ledger.write_events()
             return result, ledger
 
-        return self.db.write(run)
+        try:
+            return self.db.write(run)
+        except Unavailable as error:
+            self.trouble = read_clock(), str(error)
+            raise
 
     def _follow(self, ledger: Ledger) -> None:
         if ledger.released:
