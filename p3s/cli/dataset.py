@@ -25,9 +25,9 @@ from p3s.cli.output import (
     shorten_id,
     tell,
 )
+from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.states import DatasetState
 from p3s.errors import BadInput, Problem
-from p3s.submit import is_url
 from p3s.wire import RegisterDatasetBody
 
 __all__ = ["list_datasets", "register", "show"]
@@ -72,6 +72,10 @@ def register(
 
     PLACE is a path or a URL. Jobs that wait for it are released.
     """
+    if is_url(place):
+        if wrong := check_location(place):
+            raise BadInput([Problem(f"'{place}' {wrong}")])
+        place = normalise_place(place)
     if not is_url(place):
         path = Path(place).absolute()
         if not no_check:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.engine.places import name_site
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import Conflict
@@ -105,15 +106,19 @@ def delete_abandoned(ledger: Ledger, silence: float, uuid: str | None = None) ->
 
 
 def store_externals(ledger: Ledger, site: str, plans: Iterable[DatasetPlan]) -> dict[str, int]:
-    """Find or insert external datasets, one per site and place, and return their ids by place."""
+    """Find or insert external datasets, one per site and path or per URL, and return their ids by place."""
     wanted = {plan.place: plan for plan in plans if plan.place is not None}
     ids: dict[str, int] = {}
-    for places in split_batches(sorted(wanted)):
-        ids |= _find_places(ledger.connection, site, places)
+    sites: dict[str, list[str]] = {}
+    for place in sorted(wanted):
+        sites.setdefault(name_site(place, site), []).append(place)
+    batches = [(where, batch) for where, places in sites.items() for batch in split_batches(places)]
+    for where, places in batches:
+        ids |= _find_places(ledger.connection, where, places)
         fresh = [wanted[place] for place in places if place not in ids]
         if fresh:
-            _insert_externals(ledger, site, fresh)
-            ids |= _find_places(ledger.connection, site, places)
+            _insert_externals(ledger, where, fresh)
+            ids |= _find_places(ledger.connection, where, places)
     here = [plan.place for plan in wanted.values() if plan.available]
     arrived = [ids[place] for place in here if place is not None]
     sizes = {ids[plan.place]: plan.size for plan in wanted.values() if plan.available and plan.place}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.numbers import find_numbers
+from p3s.engine.places import check_location, name_site, normalise_place
 from p3s.engine.states import (
     FINAL_JOB,
     FINAL_WORKFLOW,
@@ -139,20 +140,30 @@ def delete_dag(core: Core, row: Any, by: str, *, whole: bool) -> None:
 
 
 def register_dataset(core: Core, body: RegisterDatasetBody, by: str) -> int:
-    """Say that external data is there, and release who waited for it; return the dataset's row id."""
+    """Say that external data is there, and release who waited for it; return the dataset's row id.
+
+    Raises
+    ------
+    BadInput
+        If the place is neither an absolute path nor a URL.
+    """
+    if wrong := check_location(body.place):
+        raise BadInput([Problem(f"'{body.place}' {wrong}", where="place")])
+    place = normalise_place(body.place)
+    site = name_site(place, body.site)
 
     def action(ledger: Ledger) -> int:
         find = sa.select(dataset.c.id).where(
-            dataset.c.workflow_id.is_(None), dataset.c.site == body.site, dataset.c.place == body.place
+            dataset.c.workflow_id.is_(None), dataset.c.site == site, dataset.c.place == place
         )
-        name = body.place.rstrip("/").rpartition("/")[2] or body.place
+        name = place.rstrip("/").rpartition("/")[2] or place
         fresh = {
             "uuid": str(uuids.uuid4()),
             "key": name[:300],
             "name": name[:200],
             "state": DatasetState.EXPECTED,
-            "place": body.place,
-            "site": body.site,
+            "place": place,
+            "site": site,
             "result": False,
             "created": ledger.now,
         }
