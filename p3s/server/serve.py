@@ -21,6 +21,7 @@ from gunicorn.app.base import BaseApplication
 from p3s.errors import BadInput, Conflict
 from p3s.server.auth import ensure_tokens
 from p3s.server.db import Database
+from p3s.server.limits import Buckets
 from p3s.server.logs import GunicornLogger, open_log
 from p3s.server.migrations import apply_migrations, find_pending
 from p3s.server.notifier import Notifier
@@ -128,6 +129,8 @@ def serve(
     Conflict
         If another server runs on this embedded database.
     """
+    # Whatever it writes, into whatever folder: the database has the secret that signs sessions.
+    os.umask(0o077)
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     style, level = read_log_settings()
     fields: dict[str, Any] = {**read_durations(), **read_counts(), **given}
@@ -141,7 +144,9 @@ def serve(
         raise BadInput([f"SQLite is served by exactly one process, not {workers}; use PostgreSQL for more"])
     lock = _lock_database(home.path / "server.lock") if db.is_sqlite else None
     _prepare_database(db, settings.database)
-    core = Core(db, settings)
+    # Made before the workers are forked, which share them.
+    buckets = Buckets()
+    core = Core(db, settings, buckets)
     ensure_tokens(core, home)
     # Connections do not survive the fork into workers.
     db.close()
@@ -151,7 +156,7 @@ def serve(
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="p3s-metrics-")
     master = os.getpid()
     try:
-        _Gunicorn(settings, host, port, workers, threads, tls, notify).run()
+        _Gunicorn(settings, buckets, host, port, workers, threads, tls, notify).run()
     finally:
         # A worker is forked inside this block, and passes here when it ends.
         if os.getpid() == master:
@@ -234,6 +239,7 @@ class _Gunicorn(BaseApplication):
     def __init__(
         self,
         settings: ServerSettings,
+        buckets: Buckets,
         host: str,
         port: int,
         workers: int,
@@ -241,7 +247,7 @@ class _Gunicorn(BaseApplication):
         tls: dict[str, str],
         notify: Notify | None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._buckets = settings, buckets
         self._options: dict[str, Any] = {
             **tls,
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
@@ -276,7 +282,7 @@ class _Gunicorn(BaseApplication):
         # Imported here, because the library of metrics looks at its import how many processes there are.
         from p3s.server.app import create_app  # noqa: PLC0415
 
-        return create_app(Database(self._settings.database), self._settings)
+        return create_app(Database(self._settings.database), self._settings, self._buckets)
 
 
 def _start_threads(notify: Notify | None, worker: Any) -> None:

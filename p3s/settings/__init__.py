@@ -9,6 +9,7 @@ from p3s.settings.addresses import DEFAULT_PORT, is_loopback, normalise_url
 from p3s.settings.client import (
     ClientSettings,
     allows_color,
+    find_authorities,
     find_config,
     list_secret_files,
     read_client_settings,
@@ -24,6 +25,7 @@ __all__ = [
     "Home",
     "ServerSettings",
     "allows_color",
+    "find_authorities",
     "find_config",
     "find_database",
     "find_home",
