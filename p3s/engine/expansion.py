@@ -9,7 +9,16 @@ from p3s.engine.checks import find_producers, make_no_match
 from p3s.engine.expressions import ExpressionError, render_template
 from p3s.engine.families import Group, Member, count_members, expand_matrix, list_axes, make_suffix, name_each
 from p3s.engine.members import MemberBuilder
-from p3s.engine.names import MAX_NAME, check_name, check_place, quote_name, sanitise_value, take_stem
+from p3s.engine.names import (
+    MAX_NAME,
+    check_checksum,
+    check_name,
+    check_place,
+    normalise_place,
+    quote_name,
+    sanitise_value,
+    take_stem,
+)
 from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, OutputPlan
 from p3s.engine.problems import Fault
 from p3s.engine.spec import EachSpec
@@ -40,6 +49,10 @@ class SeenFile(Protocol):
     @property
     def size(self) -> int | None:
         """Its bytes, where known."""
+
+    @property
+    def checksum(self) -> str:
+        """Its checksum, where known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +160,8 @@ class Expansion:
             wrong = check_place(file.place)
             if not wrong and not file.place.startswith("/") and "://" not in file.place:
                 wrong = "is neither an absolute path nor a URL"
+            if not wrong and file.checksum:
+                wrong = check_checksum(file.checksum)
             if wrong:
                 self.faults.append(Fault(place, f"file {quote_name(file.place)} of dataset '{name}' {wrong}"))
         if dataset.path is not None:
@@ -159,9 +174,10 @@ class Expansion:
             self.datasets[member.key] = DatasetPlan(
                 key=member.key,
                 name=name,
-                place=file.place,
+                place=normalise_place(file.place),
                 available=file.available,
                 size=file.size,
+                checksum=file.checksum,
                 datatype=dataset.type,
                 comment=dataset.comment,
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from posixpath import normpath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from p3s.engine.units import shorten
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_NAME",
+    "check_checksum",
     "check_env_name",
     "check_extension",
     "check_label",
@@ -22,6 +25,7 @@ __all__ = [
     "check_variable",
     "make_extension",
     "normalise_path",
+    "normalise_place",
     "quote_name",
     "sanitise_value",
     "take_basename",
@@ -36,6 +40,7 @@ _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}", re.ASCII)
 _EXTENSION = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9_.+-]{0,98}", re.ASCII)
+_CHECKSUM = re.compile(r"adler32:[0-9a-f]{8}|sha256:[0-9a-f]{64}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.:-]+", re.ASCII)
 
@@ -147,6 +152,29 @@ def check_label(label: str) -> str:
     if _LABEL.fullmatch(label):
         return ""
     return "is no label: a letter or digit, then letters, digits and '_.:+-', at most 100"
+
+
+def check_checksum(text: str) -> str:
+    """Return why `text` cannot be a checksum, or nothing.
+
+    Parameters
+    ----------
+    text : str
+        The checksum.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the checksum is fine.
+
+    Examples
+    --------
+    >>> check_checksum("adler32:00000001"), check_checksum("1")
+    ('', 'is no checksum: adler32: and 8 hexadecimal digits, or sha256: and 64, in small letters')
+    """
+    if _CHECKSUM.fullmatch(text):
+        return ""
+    return "is no checksum: adler32: and 8 hexadecimal digits, or sha256: and 64, in small letters"
 
 
 def check_extension(text: str) -> str:
@@ -308,6 +336,37 @@ def normalise_path(path: str) -> str:
     """
     start = "/" if path.startswith("/") else ""
     return start + "/".join(part for part in path.split("/") if part not in {"", "."})
+
+
+def normalise_place(place: str) -> str:
+    """Return the one way in which a path or URL is written.
+
+    Parameters
+    ----------
+    place : str
+        An absolute path or a URL.
+
+    Returns
+    -------
+    str
+        A local path without ``.``, ``..`` and doubled slashes; of other URLs scheme and host in small letters.
+
+    Examples
+    --------
+    >>> normalise_place("/data//run/../a.csv"), normalise_place("file:///data/a%20b.csv")
+    ('/data/a.csv', '/data/a b.csv')
+    >>> normalise_place("S3://Raw/Run.h5"), normalise_place("root://HOST:1094//store//a")
+    ('s3://Raw/Run.h5', 'root://host:1094//store//a')
+    """
+    scheme, found, rest = place.partition("://")
+    if not found:
+        # Two leading slashes mean the same as one on Linux; `normpath` keeps them.
+        return normpath(place).replace("//", "/", 1) if place.startswith("/") else place
+    if scheme.lower() == "file":
+        return normalise_place(unquote(urlsplit(place).path))
+    host, slash, path = rest.partition("/")
+    # What stands there for S3 is a bucket, whose name is its own.
+    return f"{scheme.lower()}://{host if scheme.lower() == 's3' else host.lower()}{slash}{path}"
 
 
 def sanitise_value(value: str) -> str:

@@ -10,7 +10,7 @@ external data is.
 >>> reply = client.load_workflow(body)  # doctest: +SKIP
 """
 
-from p3s.submit.files import is_url, locate_externals, read_bundle, read_file
+from p3s.submit.files import compute_checksum, is_url, locate_externals, read_bundle, read_file
 from p3s.submit.jobs import check_payloads, prepare_jobs, read_standalone, submit_jobs
 from p3s.submit.overriding import Changes, read_objects
 from p3s.submit.variants import make_variants
@@ -20,6 +20,7 @@ __all__ = [
     "Changes",
     "check_file",
     "check_payloads",
+    "compute_checksum",
     "is_url",
     "load_beside_files",
     "locate_externals",
