@@ -31,9 +31,10 @@ from p3s.cli.output import (
     tell,
 )
 from p3s.engine.names import check_checksum
+from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.states import DatasetState
 from p3s.errors import BadInput, NotFound, Problem
-from p3s.submit import compute_checksum, is_url, read_objects
+from p3s.submit import compute_checksum, read_objects
 from p3s.wire import AdjustDatasetBody, DatasetView, RegisterDatasetBody
 
 if TYPE_CHECKING:
@@ -146,9 +147,16 @@ def _make_bodies(entries: Sequence[dict[str, Any]], *, check: bool) -> list[Regi
     for number, entry in enumerate(entries):
         place = str(entry["place"])
         where = f"[{number}]" if len(entries) > 1 else ""
-        if not is_url(place):
+        if is_url(place):
+            if wrong := check_location(place):
+                problems.append(Problem(f"'{place}' {wrong}", where=where))
+                continue
+            place = normalise_place(place)
+        if is_url(place):
+            entry["place"] = place
+        else:
             path = Path(place).absolute()
-            entry["place"] = str(path)
+            entry["place"] = place = str(path)
             if check and not path.exists():
                 problems.append(Problem("does not exist here; give --no-check if pilots can see it", file=str(path)))
                 continue

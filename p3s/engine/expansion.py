@@ -9,16 +9,8 @@ from p3s.engine.checks import find_producers, make_no_match
 from p3s.engine.expressions import ExpressionError, render_template
 from p3s.engine.families import Group, Member, count_members, expand_matrix, list_axes, make_suffix, name_each
 from p3s.engine.members import MemberBuilder
-from p3s.engine.names import (
-    MAX_NAME,
-    check_checksum,
-    check_name,
-    check_place,
-    normalise_place,
-    quote_name,
-    sanitise_value,
-    take_stem,
-)
+from p3s.engine.names import MAX_NAME, check_checksum, check_name, check_place, quote_name, sanitise_value, take_stem
+from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, OutputPlan
 from p3s.engine.problems import Fault
 from p3s.engine.spec import EachSpec
@@ -86,7 +78,7 @@ def request_externals(spec: DagSpec, texts: Mapping[str, str]) -> tuple[list[Ext
             except ExpressionError as error:
                 faults.append(Fault(("datasets", name), str(error)))
                 continue
-            if wrong := check_place(paths[-1]):
+            if wrong := (check_location if is_url(paths[-1]) else check_place)(paths[-1]):
                 faults.append(Fault(("datasets", name), f"path {quote_name(paths[-1])} of dataset '{name}' {wrong}"))
         requests.append(ExternalRequest(name, tuple(paths), glob=dataset.glob is not None))
     return requests, faults
@@ -157,9 +149,7 @@ class Expansion:
             )
             return
         for file in files:
-            wrong = check_place(file.place)
-            if not wrong and not file.place.startswith("/") and "://" not in file.place:
-                wrong = "is neither an absolute path nor a URL"
+            wrong = check_location(file.place)
             if not wrong and file.checksum:
                 wrong = check_checksum(file.checksum)
             if wrong:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from posixpath import normpath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from p3s.engine.units import shorten
 
@@ -25,7 +23,6 @@ __all__ = [
     "check_variable",
     "make_extension",
     "normalise_path",
-    "normalise_place",
     "quote_name",
     "sanitise_value",
     "take_basename",
@@ -336,37 +333,6 @@ def normalise_path(path: str) -> str:
     """
     start = "/" if path.startswith("/") else ""
     return start + "/".join(part for part in path.split("/") if part not in {"", "."})
-
-
-def normalise_place(place: str) -> str:
-    """Return the one way in which a path or URL is written.
-
-    Parameters
-    ----------
-    place : str
-        An absolute path or a URL.
-
-    Returns
-    -------
-    str
-        A local path without ``.``, ``..`` and doubled slashes; of other URLs scheme and host in small letters.
-
-    Examples
-    --------
-    >>> normalise_place("/data//run/../a.csv"), normalise_place("file:///data/a%20b.csv")
-    ('/data/a.csv', '/data/a b.csv')
-    >>> normalise_place("S3://Raw/Run.h5"), normalise_place("root://HOST:1094//store//a")
-    ('s3://Raw/Run.h5', 'root://host:1094//store//a')
-    """
-    scheme, found, rest = place.partition("://")
-    if not found:
-        # Two leading slashes mean the same as one on Linux; `normpath` keeps them.
-        return normpath(place).replace("//", "/", 1) if place.startswith("/") else place
-    if scheme.lower() == "file":
-        return normalise_place(unquote(urlsplit(place).path))
-    host, slash, path = rest.partition("/")
-    # What stands there for S3 is a bucket, whose name is its own.
-    return f"{scheme.lower()}://{host if scheme.lower() == 's3' else host.lower()}{slash}{path}"
 
 
 def sanitise_value(value: str) -> str:

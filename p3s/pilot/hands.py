@@ -17,8 +17,9 @@ from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.pilot.kill import kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
 from p3s.pilot.leftovers import delete_folders, delete_rivals, tidy_sandboxes
+from p3s.pilot.outputs import read_result
 from p3s.pilot.processes import read_process
-from p3s.pilot.protect import refuse_order, wrap_command
+from p3s.pilot.protect import refuse_order, refuse_target, wrap_command
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
@@ -266,7 +267,7 @@ class Hands:
             return events.UploadFailed(attempt, "its record has gone from the work folder")
         try:
             for digest, path in record.uploads.items():
-                self._blobs.store(digest, path.read_bytes())
+                self._blobs.store(digest, read_result(record.folder, str(path.relative_to(record.folder))))
         except (OSError, BadInput, Refused) as error:
             if isinstance(error, NoToken):
                 return events.UploadFailed(attempt, str(error))
@@ -285,9 +286,11 @@ class Hands:
             if record is not None:
                 record.accepted = True
                 self._outbox.write(record, durable=True)
-                for publication in record.publications:
-                    publish_file(publication.source, publication.target, attempt)
-        except (OSError, ValueError) as error:
+                for one in record.publications:
+                    # Looked at before the payload ran, and now, because folders may have become links meanwhile.
+                    refuse_target(one.target, self._options.protection)
+                    publish_file(record.folder, str(one.source.relative_to(record.folder)), one.target, attempt)
+        except (OSError, ValueError, AttemptFailed) as error:
             return events.PublishFailed(attempt, str(error))
         return events.Published(attempt)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from p3s.engine.expand import find_bundle
 from p3s.engine.names import normalise_path
+from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.problems import Fault, make_problems
 from p3s.engine.spec import DagSpec, StandaloneSpec
 from p3s.errors import BadInput, Problem
@@ -21,24 +22,12 @@ if TYPE_CHECKING:
 
     from p3s.engine.expand import ExternalRequest
 
-__all__ = ["compute_checksum", "is_url", "locate_externals", "read_bundle", "read_file"]
+__all__ = ["compute_checksum", "locate_externals", "read_bundle", "read_file"]
 
 #: Bytes of all files that travel together.
 MAX_BUNDLE = 20 * 1024 * 1024
 #: Bytes of a workflow file that is read at all.
 MAX_FILE = 20 * 1024 * 1024
-
-
-def is_url(place: str) -> bool:
-    """Tell whether `place` is a URL rather than a path.
-
-    Examples
-    --------
-    >>> is_url("s3://raw/run.h5"), is_url("/data/run.h5"), is_url("a:b")
-    (True, False, False)
-    """
-    scheme, found, _ = place.partition("://")
-    return bool(found) and scheme.replace("+", "").replace("-", "").replace(".", "").isalnum()
 
 
 def compute_checksum(path: Path) -> str:
@@ -154,7 +143,10 @@ def read_bundle(spec: DagSpec | StandaloneSpec, base: Path) -> list[BundleFile]:
 
 def _look(place: str, base: Path) -> ExternalMember:
     if is_url(place):
-        return ExternalMember(place=place)
+        # What is wrong with it is told where it stands in the YAML, by whoever expands that.
+        place = place if check_location(place) else normalise_place(place)
+        if is_url(place):
+            return ExternalMember(place=place)
     path = Path(os.path.normpath(base / place))
     try:
         size = path.stat().st_size

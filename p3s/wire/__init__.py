@@ -62,6 +62,7 @@ from p3s.wire.pilots import (
     StopOrder,
     Verdict,
 )
+from p3s.wire.sites import SiteBody, SiteList, SiteView
 from p3s.wire.tokens import CreateTokenBody, NewTokenView, RotateTokenBody, TokenList, TokenView
 from p3s.wire.views import (
     AttemptView,
@@ -172,6 +173,9 @@ __all__ = [
     "ServiceView",
     "Sighting",
     "SightingsBody",
+    "SiteBody",
+    "SiteList",
+    "SiteView",
     "StandaloneJob",
     "StatusReply",
     "StopOrder",

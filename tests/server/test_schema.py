@@ -111,7 +111,7 @@ def test_hostile_ids_are_not_found(api, text):
 
 
 def test_values_that_no_database_keeps_are_bad_input(address, tmp_path):
-    """Numbers beyond the columns' range and texts with NUL are refused, on both databases, or kept as they are."""
+    """Numbers beyond the columns' range and texts with NUL are refused."""
     both = Api(address, Home(tmp_path / "home"))
     for size in (2**63, 10**30):
         assert both.call("POST", "/datasets", body={"place": "/data/a", "size": size}).status_code == 400

@@ -125,8 +125,8 @@ job_spec = make_table(
     sa.Column("body", sa.JSON, nullable=False),
 )
 
-#: Units of data. External ones have no workflow and are one per site, place and version: new content is a new version.
-#: `message` says who or what ended one.
+#: Units of data. External ones have no workflow and are one per site and path, or one per URL, which has no site; and
+#: one per version: new content is a new version. `message` says who or what ended one.
 dataset = make_table(
     "dataset",
     make_id(),

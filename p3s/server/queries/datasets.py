@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from p3s.engine.names import normalise_place
+from p3s.engine.places import normalise_place
 from p3s.engine.states import FINAL_JOB
 from p3s.server.models import attempt, dataset, job, job_input, pilot, workflow
 from p3s.server.queries.why import explain_dataset

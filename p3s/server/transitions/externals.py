@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.engine.places import name_site
 from p3s.engine.states import DatasetState, Signal
 from p3s.server.db import Overtaken, insert_missing, split_batches
 from p3s.server.models import dataset
@@ -59,10 +60,19 @@ def admit_externals(ledger: Ledger, site: str, wanted: Mapping[str, Facts]) -> d
     ledger : Ledger
         The open transaction.
     site : str
-        Whose places.
+        Whose paths; URLs are the same everywhere.
     wanted : mapping of str to Facts
         By normalised place; at most some hundred.
     """
+    sites: dict[str, dict[str, Facts]] = {}
+    for place, facts in wanted.items():
+        sites.setdefault(name_site(place, site), {})[place] = facts
+    return {
+        place: ident for where, some in sorted(sites.items()) for place, ident in _admit(ledger, where, some).items()
+    }
+
+
+def _admit(ledger: Ledger, site: str, wanted: Mapping[str, Facts]) -> dict[str, int]:
     known = _read_newest(ledger.connection, site, sorted(wanted))
     fresh = {place: number for place, facts in wanted.items() if (number := _choose_version(known.get(place), facts))}
     if fresh:

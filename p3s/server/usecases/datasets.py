@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.names import check_checksum, check_label, check_place, normalise_place
+from p3s.engine.names import check_checksum, check_label
+from p3s.engine.places import check_location, normalise_place
 from p3s.engine.states import DatasetState
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import lock_rows
@@ -34,10 +35,8 @@ def register_dataset(core: Core, body: RegisterDatasetBody, by: str) -> int:
         If the place, the datatype or the checksum cannot be one.
     """
     problems = []
-    if wrong := check_place(body.place):
-        problems.append(Problem(f"place '{body.place}' {wrong}", where="place"))
-    elif not body.place.startswith("/") and "://" not in body.place:
-        problems.append(Problem(f"place '{body.place}' is neither an absolute path nor a URL", where="place"))
+    if wrong := check_location(body.place):
+        problems.append(Problem(f"'{body.place}' {wrong}", where="place"))
     problems += _check_facts(body.datatype, body.checksum)
     if problems:
         raise BadInput(problems)
