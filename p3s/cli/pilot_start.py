@@ -9,6 +9,7 @@ import click
 from p3s.cli.common import add_example, add_server_option
 from p3s.cli.protection import add_protection_options, make_protection
 from p3s.cli.values import DURATION, SIZE
+from p3s.engine.places import is_url, normalise_place
 from p3s.pilot.main import run_pilot
 from p3s.pilot.options import PilotOptions
 from p3s.settings import find_home, read_client_settings
@@ -33,7 +34,7 @@ __all__ = ["start"]
     help="Exit after so many empty polls in a row; 0: go on for ever.",
 )
 @click.option("--period", type=DURATION, default="50s", show_default=True, help="Length of a poll.")
-@click.option("--data", type=click.Path(path_type=Path), help="Where outputs are kept; else in the home folder.")
+@click.option("--data", metavar="FOLDER|URL", help="Where outputs are kept; else in the home folder.")
 @click.option("--work", type=click.Path(path_type=Path), help="Where payloads run; else in the home folder.")
 @click.option("--log", type=click.Path(path_type=Path), help="Where its log is kept; else in the home folder.")
 @click.option("--label", "labels", multiple=True, help="What this machine offers; repeatable.")
@@ -57,6 +58,13 @@ __all__ = ["start"]
     show_default=True,
     help="How long to try to reach the server at first.",
 )
+@click.option(
+    "--staging-limit",
+    type=DURATION,
+    default="1h",
+    show_default=True,
+    help="How long bringing a job's inputs from URLs may take, and its outputs there.",
+)
 @click.option("--exit-with-parent", "parent", type=int, hidden=True)
 @add_server_option
 def start(
@@ -65,7 +73,7 @@ def start(
     slots: int,
     cycles: int,
     period: float,
-    data: Path | None,
+    data: str | None,
     work: Path | None,
     log: Path | None,
     labels: tuple[str, ...],
@@ -76,6 +84,7 @@ def start(
     jobtypes: tuple[str, ...],
     secrets: Path | None,
     register_limit: float,
+    staging_limit: float,
     parent: int | None,
     url: str | None,
     payloads: tuple[Path, ...],
@@ -107,13 +116,15 @@ def start(
         isolate=isolate,
         secrets=secrets,
     )
+    store = normalise_place(data).rstrip("/") if data is not None and is_url(data) else ""
     settings = read_client_settings(url, role="pilot")
     home = find_home()
     return run_pilot(
         PilotOptions(
             url=settings.url,
             token=settings.token,
-            data=(data or home.data).absolute(),
+            data=home.data if data is None or store else Path(data).absolute(),
+            store=store,
             work=(work or home.work).absolute(),
             logs=(log or home.logs).absolute(),
             name=name,
@@ -132,5 +143,6 @@ def start(
             keep=keep,
             allow_root=allow_root,
             register_limit=register_limit,
+            staging_limit=staging_limit,
         )
     )

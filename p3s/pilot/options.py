@@ -28,6 +28,8 @@ class PilotOptions:
         The pilot token, used to register only.
     data : Path
         Where outputs are written, as ``<workflow>/<job>/<attempt>/``.
+    store : str
+        The URL below which they are brought instead, in the same order; empty for none.
     work : Path
         Sandboxes, the cache of bundles and finished results that are not yet delivered.
     logs : Path
@@ -66,6 +68,8 @@ class PilotOptions:
         How long to try to register.
     input_wait : float
         How long to wait for inputs that should be there: shared file systems lag.
+    staging_limit : float
+        How long bringing the inputs of one attempt from URLs may take, and bringing its outputs there.
     grace : float
         Between SIGTERM and SIGKILL.
     uuid : str
@@ -77,6 +81,7 @@ class PilotOptions:
     data: Path
     work: Path
     logs: Path
+    store: str = ""
     name: str = ""
     site: str = "default"
     slots: int = 1
@@ -95,6 +100,7 @@ class PilotOptions:
     allow_root: bool = False
     register_limit: float = 300.0
     input_wait: float = 60.0
+    staging_limit: float = 3600.0
     grace: float = 10.0
     uuid: str = field(default_factory=lambda: str(uuids.uuid4()))
 
@@ -125,6 +131,7 @@ def check_options(options: PilotOptions) -> None:
         (options.memory >= 0, "memory", "must be 0 (no limit) or more"),
         (options.lifetime is None or options.lifetime > 0, "lifetime", "must be more than 0 s"),
         (options.register_limit >= 0, "register_limit", "must be 0 s (one try) or more"),
+        (options.staging_limit > 0, "staging_limit", "must be more than 0 s"),
         (options.grace >= 0, "grace", "must be 0 s or more"),
     )
     problems = [Problem(message, where=name) for good, name, message in facts if not good]

@@ -50,6 +50,8 @@ class System:
     server: subprocess.Popen[bytes] | None = None
     #: Settings of all processes, as environment variables.
     settings: dict[str, str] = field(default_factory=dict)
+    #: What each process is started by, such as a program that enters a network namespace.
+    prefix: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -82,7 +84,7 @@ class System:
     def start_process(self, *args: str, name: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.log").open("ab")
         process = subprocess.Popen(
-            [*P3S, *args],
+            [*self.prefix, *P3S, *args],
             env=self.env | (env or {}),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -114,6 +116,8 @@ class System:
             assert self.server is not None
             if self.server.poll() is not None:
                 raise AssertionError(f"the server ended: {self.read_log('server')}")
+            if self.prefix:
+                return self.run("status", check=None).returncode == 0
             with (
                 contextlib.suppress(OSError),
                 urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer,
@@ -154,7 +158,7 @@ class System:
         """Run a p3s command to its end."""
         env = self.env | options.pop("env", {})
         done = subprocess.run(
-            [*P3S, *args],
+            [*self.prefix, *P3S, *args],
             env=env,
             cwd=options.pop("cwd", self.folder),
             capture_output=True,

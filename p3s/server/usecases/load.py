@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from p3s.engine.expand import expand_standalone
 from p3s.engine.graph import build_graph
+from p3s.engine.matching import ANYWHERE
+from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing, lock_rows, split_batches
@@ -310,7 +312,7 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
     graph = build_graph(plan)
     order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
     externals = core.change(owner, lambda ledger: store_externals(ledger, site, _list_externals(plan)))
-    known = KnownIds(plan.datasets, externals, {}, {})
+    known = KnownIds(plan.datasets, externals, {}, {}, _find_sites(plan, site))
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
 
@@ -319,6 +321,13 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
             store_jobs(ledger, jobs, known)
 
         core.change(owner, store)
+
+
+def _find_sites(plan: WorkflowPlan, site: str) -> dict[str, str]:
+    """Return what binds the consumers of external data: URLs, and the site of paths unless it binds nobody."""
+    places = {entry.key: entry.place or "" for entry in _list_externals(plan)}
+    found = {key: name_site(place, site) or place for key, place in places.items()}
+    return {key: where for key, where in found.items() if where not in ANYWHERE}
 
 
 def _list_externals(plan: WorkflowPlan) -> list[Any]:
