@@ -9,6 +9,7 @@ from p3s.client.base import TIMEOUT, join_path
 from p3s.client.data import DataCalls
 from p3s.client.holds import HoldCalls
 from p3s.client.many import ManyCalls
+from p3s.client.sites import SiteCalls
 from p3s.client.tokens import TokenCalls
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class _Page(Protocol[Item]):
     def next(self) -> str | None: ...
 
 
-class Client(HoldCalls, ManyCalls, TokenCalls, DataCalls):
+class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls):
     """Speaks with one p3s server in the name of one token.
 
     Every method raises a leaf of `p3s.errors`: what the server refused, `Unreachable` if no answer came,

@@ -99,6 +99,8 @@ class Expansion:
         The DAG.
     texts : dict
         Parameters as text.
+    extensions : mapping of str to str
+        Those of registered datatypes.
     faults : list of Fault
         What is wrong.
     jobs, datasets : dict
@@ -107,6 +109,7 @@ class Expansion:
 
     spec: DagSpec
     texts: dict[str, str]
+    extensions: Mapping[str, str]
     faults: list[Fault] = field(default_factory=list)
     jobs: dict[str, JobPlan] = field(default_factory=dict)
     datasets: dict[str, DatasetPlan] = field(default_factory=dict)
@@ -237,7 +240,7 @@ class Expansion:
         published: dict[str, str] = {}
         for name, job in self.spec.jobs.items():
             path = ("jobs", name)
-            builder = MemberBuilder(job, path, self.spec.defaults, self.texts, typed)
+            builder = MemberBuilder(job, path, self.spec.defaults, self.texts, typed, self.extensions)
             for member in self.families[name].members:
                 inputs, needs = self._connect(name, job, member)
                 edges += sum(len(item.keys) for item in inputs) + len(needs) + len(job.outputs)

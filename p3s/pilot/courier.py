@@ -14,12 +14,14 @@ import json
 import os
 import select
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
+from p3s.pilot.below import open_below
 from p3s.pilot.leftovers import is_uuid
-from p3s.pilot.outputs import compute_checksum, digest_stream
+from p3s.pilot.outputs import digest_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -112,42 +114,16 @@ class Stores:
         system.get_file(name, path, **({} if url.startswith("s3:") else {"chunk_size": _CHUNK}))
         _compare(url, there["size"], target.stat().st_size)
         if checksum:
-            _compare(url, checksum, compute_checksum(target, 0, checksum.partition(":")[0]))
+            with target.open("rb") as file:
+                _compare(url, checksum, digest_stream(file, checksum.partition(":")[0]))
 
-    def push(self, path: str, url: str, size: int, checksum: str, token: str) -> None:
-        """Copy a local file to `url`, whose name appears when the whole is there, and compare what arrived."""
-        source = Path(path)
-        _compare(path, size, source.stat().st_size)
+    def push(self, folder: str, path: str, url: str, size: int, checksum: str, token: str) -> None:
+        """Copy the file `path` of a folder to `url`, whose name appears when the whole is there, and compare."""
         system, name = self._open(url)
-        if url.startswith("s3:"):
-            # An object appears when its last byte is stored, or never.
-            part = choose_part(size)
-            if size >= 2 * part:
-                # A courier that was killed here left parts, which nobody sees and somebody pays for.
-                _abort_uploads(system, name)
-            system.put_file(path, name, chunksize=part, max_concurrency=PARTS_AT_ONCE)
-            there = system.info(name)
-            _compare(url, size, there["size"])
-            # Encrypted objects have other tags than these: they are read instead.
-            if there.get("ETag", "").strip('"') not in compute_tags(source, part):
-                _compare(url, checksum, _read_back(system, name, checksum))
-            return
-        folder, _, last = name.rpartition("/")
-        system.makedirs(folder, exist_ok=True)
-        hidden = f"{folder}/.{last[:100]}.{token}.part"
-        try:
-            with source.open("rb") as file, system.open(hidden, "wb", block_size=_CHUNK) as remote:
-                while chunk := file.read(_CHUNK):
-                    remote.write(chunk)
-            system.invalidate_cache()
-            _compare(url, size, system.info(hidden)["size"])
-            if not _is_known(system, hidden, compute_checksum(source, 0, "adler32")):
-                _compare(url, checksum, _read_back(system, hidden, checksum))
-            _replace(system, hidden, name)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                system.rm_file(hidden)
-            raise
+        with open_below(Path(folder), path) as file:
+            _compare(path, size, os.fstat(file.fileno()).st_size)
+            push = _push_object if url.startswith("s3:") else _push_file
+            push(system, file, name, Facts(url, size, checksum, token))
 
     def delete(self, url: str) -> None:
         """Delete a folder with all that is in it, and what was being stored there, if there is any."""
@@ -190,18 +166,63 @@ class Stores:
         return self._systems[key], name
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a file is and where it goes; `token` makes a temporary name unlike any other."""
+
+    url: str
+    size: int
+    checksum: str
+    token: str
+
+
+def _push_object(system: Any, file: BinaryIO, name: str, facts: Facts) -> None:
+    # An object appears when its last byte is stored, or never.
+    part = choose_part(facts.size)
+    if facts.size >= 2 * part:
+        # A courier that was killed here left parts, which nobody sees and somebody pays for.
+        _abort_uploads(system, name)
+    # By its number: whatever has the file's name by now is not followed.
+    system.put_file(f"/proc/self/fd/{file.fileno()}", name, chunksize=part, max_concurrency=PARTS_AT_ONCE)
+    there = system.info(name)
+    _compare(facts.url, facts.size, there["size"])
+    # Encrypted objects have other tags than these: they are read instead.
+    if there.get("ETag", "").strip('"') not in compute_tags(file, part):
+        _compare(facts.url, facts.checksum, _read_back(system, name, facts.checksum))
+
+
+def _push_file(system: Any, file: BinaryIO, name: str, facts: Facts) -> None:
+    folder, _, last = name.rpartition("/")
+    system.makedirs(folder, exist_ok=True)
+    hidden = f"{folder}/.{last[:100]}.{facts.token}.part"
+    try:
+        with system.open(hidden, "wb", block_size=_CHUNK) as remote:
+            while chunk := file.read(_CHUNK):
+                remote.write(chunk)
+        system.invalidate_cache()
+        _compare(facts.url, facts.size, system.info(hidden)["size"])
+        file.seek(0)
+        if not _is_known(system, hidden, digest_stream(file, "adler32")):
+            _compare(facts.url, facts.checksum, _read_back(system, hidden, facts.checksum))
+        _replace(system, hidden, name)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            system.rm_file(hidden)
+        raise
+
+
 def choose_part(size: int) -> int:
     """Return the bytes of each part of an object of `size` bytes."""
     return max(PART, -(-size // MOST_PARTS))
 
 
-def compute_tags(path: Path, part: int) -> set[str]:
+def compute_tags(file: BinaryIO, part: int) -> set[str]:
     """Return the tags that S3 gives to an object with the content of a file: stored whole, or in parts of this size.
 
     Parameters
     ----------
-    path : Path
-        The file.
+    file : BinaryIO
+        The file, read from its beginning.
     part : int
         Bytes.
 
@@ -211,10 +232,10 @@ def compute_tags(path: Path, part: int) -> set[str]:
         MD5 of the whole; MD5 of the parts' MD5s, with their number.
     """
     whole, digests = hashlib.md5(usedforsecurity=False), []
-    with path.open("rb") as file:
-        while chunk := file.read(part):
-            whole.update(chunk)
-            digests.append(hashlib.md5(chunk, usedforsecurity=False).digest())
+    file.seek(0)
+    while chunk := file.read(part):
+        whole.update(chunk)
+        digests.append(hashlib.md5(chunk, usedforsecurity=False).digest())
     parts = hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()
     return {whole.hexdigest(), f"{parts}-{len(digests)}"}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p3s.engine.places import is_url
+from p3s.engine.places import is_url, normalise_place
 from p3s.engine.states import Reason
 from p3s.errors import BadInput, NoToken, P3sError, Refused
 from p3s.pilot import events
@@ -19,8 +19,9 @@ from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.pilot.kill import kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
 from p3s.pilot.leftovers import delete_folders, delete_rivals, tidy_sandboxes
+from p3s.pilot.outputs import read_result
 from p3s.pilot.processes import read_process
-from p3s.pilot.protect import refuse_order, wrap_command
+from p3s.pilot.protect import refuse_order, refuse_target, wrap_command
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.staging import Stager, has_staged, make_courier_environ
@@ -113,7 +114,7 @@ class Hands:
         path = self._options.work / self._options.uuid / order.attempt
         place = f"{order.workflow}/{order.job_name}/{order.attempt}"
         if store := self._options.store:
-            sandbox = Sandbox(path, path / ".p3s" / "out", f"{store}/{place}")
+            sandbox = Sandbox(path, self._options.work / "out" / order.attempt, f"{store}/{place}")
         else:
             sandbox = Sandbox(path, self._options.data / place)
         work = self._works[order.attempt] = Work(order, sandbox)
@@ -287,10 +288,10 @@ class Hands:
         if record is None:
             return events.UploadFailed(attempt, "its record has gone from the work folder")
         try:
-            pushes = ((push.source, push.url, push.size, push.checksum) for push in record.pushes)
-            self._stager.push(pushes, attempt, lambda: attempt in self._cut)
+            pushes = [(push.path, push.url, push.size, push.checksum) for push in record.pushes]
+            self._stager.push(record.folder, pushes, attempt, lambda: attempt in self._cut)
             for digest, path in record.uploads.items():
-                self._blobs.store(digest, path.read_bytes())
+                self._blobs.store(digest, read_result(record.folder, str(path.relative_to(record.folder))))
         except AttemptFailed as failure:
             changes: dict[str, Any] = {"kind": "failed", "reason": failure.reason}
             if failure.reason is Reason.HANDED_BACK:
@@ -316,10 +317,14 @@ class Hands:
                 record.accepted = True
                 self._outbox.write(record, durable=True)
                 for one in record.publications:
+                    # Looked at before the payload ran, and now, because folders may have become links meanwhile.
+                    refuse_target(one.target, self._options.protection)
+                    path = str(one.source.relative_to(record.folder))
                     if is_url(one.target):
-                        self._stager.push([(one.source, one.target, one.size, one.checksum)], attempt, lambda: False)
+                        push = (path, normalise_place(one.target), one.size, one.checksum)
+                        self._stager.push(record.folder, [push], attempt, lambda: False)
                     else:
-                        publish_file(one.source, Path(one.target), attempt)
+                        publish_file(record.folder, path, Path(one.target), attempt)
         except (OSError, ValueError, AttemptFailed) as error:
             return events.PublishFailed(attempt, str(error))
         return events.Published(attempt)
@@ -344,11 +349,11 @@ class Hands:
             if not outputs and work.order.outputs and work.order.number > 1:
                 rivals = work.sandbox.folder
             folders = [work.sandbox.path] * (not self._options.keep)
-            if outputs and work.order.outputs:
+            if (outputs or remote) and work.order.outputs:
                 folders.append(work.sandbox.folder)
         elif (record := self._outbox.read(attempt)) is not None:
             remote = record.remote
-            folders = [record.sandbox] * (not self._options.keep) + [record.folder] * outputs
+            folders = [record.sandbox] * (not self._options.keep) + [record.folder] * (outputs or bool(remote))
             rivals = None if outputs else record.folder
         self._outbox.delete(attempt)
         if remote and (outputs or rivals is not None):
@@ -358,11 +363,14 @@ class Hands:
         if folders:
             self._pool.submit(delete_folders, folders)
 
-    def _delete_outputs(self, place: str) -> None:
-        """Delete an attempt's folder ``<workflow>/<job>/<attempt>`` where this pilot has outputs."""
+    def _delete_outputs(self, one: Leftover) -> None:
+        """Delete what is left of an attempt's outputs where this pilot has its own."""
+        place = f"{one.workflow}/{one.job_name}/{one.attempt}"
         if self._options.store:
-            self._stager.delete(f"{self._options.store}/{place}")
-        else:
+            delete_folders([self._options.work / "out" / one.attempt])
+            if one.rejected:
+                self._stager.delete(f"{self._options.store}/{place}")
+        elif one.rejected:
             delete_folders([self._options.data / place])
 
     def _delete_remote(self, url: str, *, rivals: bool) -> None:

@@ -22,7 +22,7 @@ BATCH = 1000
 
 
 def tidy_sandboxes(
-    sandboxes: Sequence[Path], delete_outputs: Callable[[str], None], ask: Callable[[list[str]], list[Leftover]]
+    sandboxes: Sequence[Path], delete_outputs: Callable[[Leftover], None], ask: Callable[[list[str]], list[Leftover]]
 ) -> int:
     """Delete sandboxes that dead pilots left, and the outputs of those attempts that were not accepted.
 
@@ -31,7 +31,7 @@ def tidy_sandboxes(
     sandboxes : sequence of Path
         ``<work>/<pilot>/<attempt>``.
     delete_outputs : callable
-        Deletes ``<workflow>/<job>/<attempt>`` where outputs are.
+        Deletes what is left of an attempt's outputs, if they are not to stay.
     ask : callable
         Asks the server which of the attempts nothing can come of any more.
 
@@ -45,8 +45,7 @@ def tidy_sandboxes(
     for one in found:
         sandbox = paths[one.attempt]
         # Outputs first: after a crash in between, the sandbox still asks for them.
-        if one.rejected:
-            delete_outputs(f"{one.workflow}/{one.job_name}/{one.attempt}")
+        delete_outputs(one)
         delete_folders([sandbox])
         with contextlib.suppress(OSError):
             sandbox.parent.rmdir()

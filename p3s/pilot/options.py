@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import uuid as uuids
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from p3s.engine.places import is_url, normalise_place
 from p3s.errors import BadInput, Problem
 from p3s.pilot.protect import Protection
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import Any
 
-__all__ = ["PilotOptions", "check_options"]
+__all__ = ["PilotOptions", "check_options", "choose_data"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class PilotOptions:
         Empty polls in a row after which the pilot exits; 0 for never. Together with `period` its idle life.
     period : float
         Length of one poll.
+    beat : float or None
+        Seconds between two signs of life; None for what the server asks for, which never asks for fewer.
     labels : tuple of str
         What this machine offers beyond cpus and memory.
     cpus : int
@@ -87,6 +91,7 @@ class PilotOptions:
     slots: int = 1
     cycles: int = 0
     period: float = 50.0
+    beat: float | None = None
     labels: tuple[str, ...] = ()
     cpus: int = 0
     memory: int = 0
@@ -110,6 +115,21 @@ class PilotOptions:
         return self.cpus or max(os.cpu_count() or 1, self.slots)
 
 
+def choose_data(place: str | Path) -> dict[str, Any]:
+    """Return the fields of `PilotOptions` that say where outputs go.
+
+    Examples
+    --------
+    >>> choose_data("s3://farm/p3s/")
+    {'store': 's3://farm/p3s'}
+    >>> choose_data("/data/p3s")
+    {'data': PosixPath('/data/p3s')}
+    """
+    if is_url(str(place)):
+        return {"store": normalise_place(str(place)).rstrip("/")}
+    return {"data": Path(place).absolute()}
+
+
 def check_options(options: PilotOptions) -> None:
     """Refuse options that no pilot can run with.
 
@@ -127,6 +147,7 @@ def check_options(options: PilotOptions) -> None:
         (options.slots >= 1, "slots", "must be at least 1"),
         (options.cycles >= 0, "cycles", "must be 0 (for ever) or more"),
         (options.period >= 0.05, "period", "must be at least 0.05 s: the server is asked once per period"),
+        (options.beat is None or options.beat > 0, "beat", "must be more than 0 s"),
         (options.cpus >= 0, "cpus", "must be 0 (all of the machine) or more"),
         (options.memory >= 0, "memory", "must be 0 (no limit) or more"),
         (options.lifetime is None or options.lifetime > 0, "lifetime", "must be more than 0 s"),

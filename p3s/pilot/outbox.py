@@ -40,9 +40,9 @@ class Publication(BaseModel):
 
 
 class Push(BaseModel):
-    """One output and the URL that it is brought to before its report."""
+    """One output, by its path in the attempt's folder, and the URL that it is brought to before its report."""
 
-    source: Path
+    path: str
     url: str
     size: int
     checksum: str

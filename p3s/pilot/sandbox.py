@@ -4,8 +4,9 @@
 
     <work>/<pilot>/<attempt>/        the payload's current folder, with the bundle in it
     <work>/<pilot>/<attempt>/.p3s/   stdout, stderr, manifest.json, the script, lists of paths, tmp/
-    <work>/<pilot>/<attempt>/.p3s/in, out  what comes from URLs, and what goes to them
+    <work>/<pilot>/<attempt>/.p3s/in/  inputs that came from URLs
     <data>/<workflow>/<job>/<attempt>/  outputs
+    <work>/out/<attempt>/             outputs that go to URLs, until they are there
 """
 
 from __future__ import annotations
@@ -148,15 +149,25 @@ def remove_sandbox(path: Path) -> None:
     control = f"{path}/.p3s"
     try:
         # Most payloads leave nothing behind: then a few calls do what a walk through the tree would.
-        for name in os.listdir(control):  # noqa: PTH208 - on the way of every job: no Path objects
-            if name == "tmp":
-                os.rmdir(f"{control}/tmp")  # noqa: PTH106, S108 - below the sandbox
-            else:
-                os.unlink(f"{control}/{name}")  # noqa: PTH108
-        os.rmdir(control)  # noqa: PTH106
+        _empty(control)
+        os.rmdir(control)  # noqa: PTH106 - on the way of every job: no Path objects
         os.rmdir(path)  # noqa: PTH106
     except OSError:
+        # It follows no links either.
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _empty(control: str) -> None:
+    """Delete the files of a folder that is no link: a payload may have put one in its place."""
+    descriptor = os.open(control, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for name in os.listdir(descriptor):  # noqa: PTH208 - as above
+            if name == "tmp":
+                os.rmdir(name, dir_fd=descriptor)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_cached(order: JobOrder, cache: Path) -> bool:

@@ -128,13 +128,21 @@ class Stager:
             inputs.append(one.model_copy(update={"place": str(target)}))
         return order.model_copy(update={"inputs": inputs})
 
-    def push(self, pushes: Iterable[tuple[Path, str, int, str]], token: str, is_stopped: Callable[[], bool]) -> None:
+    def push(
+        self,
+        folder: Path,
+        pushes: Iterable[tuple[str, str, int, str]],
+        token: str,
+        is_stopped: Callable[[], bool],
+    ) -> None:
         """Bring files to their URLs.
 
         Parameters
         ----------
-        pushes : iterable of (Path, str, int, str)
-            File, URL, bytes and checksum.
+        folder : Path
+            The attempt's folder. What is not below it, links followed, is not brought.
+        pushes : iterable of (str, str, int, str)
+            Path in it, URL, bytes and checksum.
         token : str
             Makes temporary names unlike any other.
         is_stopped : callable
@@ -149,7 +157,7 @@ class Stager:
         for path, url, size, checksum in pushes:
             if wrong := check_location(url):
                 raise AttemptFailed(Reason.STAGING, f"'{url}' {wrong}")
-            request: dict[str, Any] = {"do": "push", "url": url, "path": str(path)}
+            request: dict[str, Any] = {"do": "push", "url": url, "folder": str(folder), "path": path}
             request |= {"size": size, "checksum": checksum, "token": token}
             self._insist(request, f"output {url}", end, is_stopped)
 

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from p3s.engine.names import normalise_path
 from p3s.engine.states import Reason
 from p3s.pilot.failure import AttemptFailed
 from p3s.pilot.outbox import Publication, Push, Record
@@ -81,8 +82,8 @@ def make_report(work: Work, *, look: bool, pilot_memory: int = 0) -> AttemptRepo
     """
     end = work.exit
     assert end is not None
-    stdout, stdout_size = read_tail(work.sandbox.stdout)
-    stderr, stderr_size = read_tail(work.sandbox.stderr)
+    stdout, stdout_size = read_tail(work.sandbox.path, ".p3s/stdout")
+    stderr, stderr_size = read_tail(work.sandbox.path, ".p3s/stderr")
     report = AttemptReport(
         attempt=work.order.attempt,
         token=work.order.token,
@@ -103,7 +104,7 @@ def make_report(work: Work, *, look: bool, pilot_memory: int = 0) -> AttemptRepo
             report.outputs = collect_outputs(work.order.outputs, work.sandbox.folder)
             if remote := work.sandbox.remote:
                 for order, output in zip(work.order.outputs, report.outputs, strict=True):
-                    output.path = f"{remote}/{order.path}"
+                    output.path = f"{remote}/{normalise_path(order.path)}"
     except AttemptFailed as failure:
         report.kind, report.reason, report.message = "failed", failure.reason, str(failure)[:MESSAGE_LENGTH]
     return report
@@ -119,7 +120,9 @@ def make_record(work: Work, report: AttemptReport) -> Record:
         if output.digest:
             record.uploads[output.digest] = source
         if sandbox.remote:
-            record.pushes.append(Push(url=output.path, **facts))
+            record.pushes.append(
+                Push(path=normalise_path(order.path), url=output.path, size=output.size, checksum=output.checksum)
+            )
         if order.publish:
             record.publications.append(Publication(target=order.publish, **facts))
     return record

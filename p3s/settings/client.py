@@ -125,7 +125,9 @@ def list_secret_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
     """Return where this user's tokens may be, in files that need not exist."""
     home, config = find_home(environ), find_config(environ)
     named = environ.get("P3S_TOKEN_FILE")
-    found = [home.token_file("admin"), home.token_file("pilot"), home.database]
+    found = [home.token_file("admin"), home.token_file("pilot")]
+    # What was written last to the database lies beside it.
+    found += [home.database.with_name(home.database.name + end) for end in ("", "-wal", "-shm")]
     return [*found, config / "logins.json", config / "config.toml", *([Path(named).absolute()] if named else [])]
 
 

@@ -12,7 +12,8 @@ external data is.
 
 from p3s.submit.files import locate_externals, read_bundle, read_file
 from p3s.submit.jobs import check_payloads, prepare_jobs, read_standalone, submit_jobs
-from p3s.submit.overriding import Changes
+from p3s.submit.overriding import Changes, read_objects
+from p3s.submit.sites import read_site
 from p3s.submit.variants import make_variants
 from p3s.submit.workflows import check_file, load_beside_files, prepare_load, prepare_plan, read_dag_file, submit_dag
 
@@ -29,6 +30,8 @@ __all__ = [
     "read_bundle",
     "read_dag_file",
     "read_file",
+    "read_objects",
+    "read_site",
     "read_standalone",
     "submit_dag",
     "submit_jobs",

@@ -19,6 +19,7 @@ from p3s.wire.arrivals import (
     SightingsBody,
 )
 from p3s.wire.base import Digest, ErrorReply, ErrorView, ProblemView, Reply, Request, Uuid
+from p3s.wire.data import DatatypeBody, DatatypeList, DatatypeView
 from p3s.wire.events import EventList, ReportBody
 from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
 from p3s.wire.loading import (
@@ -53,6 +54,7 @@ from p3s.wire.pilots import (
     StopOrder,
     Verdict,
 )
+from p3s.wire.sites import SiteBody, SiteList, SiteView
 from p3s.wire.tokens import CreateTokenBody, NewTokenView, RotateTokenBody, TokenList, TokenView
 from p3s.wire.views import (
     AttemptView,
@@ -105,6 +107,9 @@ __all__ = [
     "DagView",
     "DatasetList",
     "DatasetView",
+    "DatatypeBody",
+    "DatatypeList",
+    "DatatypeView",
     "DeleteJobsBody",
     "Digest",
     "EmptyBody",
@@ -157,6 +162,9 @@ __all__ = [
     "ServiceView",
     "Sighting",
     "SightingsBody",
+    "SiteBody",
+    "SiteList",
+    "SiteView",
     "StandaloneJob",
     "StatusReply",
     "StopOrder",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p3s.clock import read_clock
+from p3s.pilot.processes import read_process
 from tests.chaos.proxy import Proxy, Weather
 from tests.support.databases import Postgres
 from tests.support.servers import wait_until
@@ -34,7 +35,13 @@ class MortalPostgres(Postgres):
         """Send a signal to the postmaster and wait until it is gone."""
         pid = int((self._folder / "cluster" / "postmaster.pid").read_text().split("\n")[0])
         os.kill(pid, how)
-        wait_until(lambda: not Path(f"/proc/{pid}").exists(), 20, "the postmaster's end")
+
+        def is_gone() -> bool:
+            # Its parent may be a test process that adopts orphans and does not wait for them.
+            process = read_process(pid)
+            return process is None or not process.is_alive
+
+        wait_until(is_gone, 20, "the postmaster's end")
 
     def revive(self) -> None:
         """Start it on what the dead one left."""

@@ -106,7 +106,11 @@ def test_the_listing_imports_no_command():
 
 def test_doctests_hold():
     """The examples in the docstrings hold."""
-    check_doctests(output, importlib.import_module("p3s.cli.results"), importlib.import_module("p3s.submit.files"))
+    check_doctests(
+        output,
+        importlib.import_module("p3s.cli.results"),
+        importlib.import_module("p3s.submit.sites"),
+    )
 
 
 def test_tables_align_and_obey_no_control_characters(capsys):

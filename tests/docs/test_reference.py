@@ -16,6 +16,7 @@ from p3s import settings
 from p3s.cli.tree import COMMANDS, GROUPS
 from p3s.engine.fates import Fate
 from p3s.engine.load import is_standalone, load_dag, load_standalone
+from p3s.engine.sites import SiteSpec
 from p3s.engine.spec import make_schema
 from p3s.engine.states import AttemptState, DatasetState, JobState, PilotState, Reason, Signal, WorkflowState
 from p3s.inject.rules import GroupSpec, RuleSpec, RulesSpec
@@ -67,6 +68,12 @@ def test_every_key_of_a_file_of_rules_is_documented(model):
     text = (DOCS / "guide/arrival.md").read_text()
     keys = {field.alias or name for name, field in model.model_fields.items()}
     assert list_first_cells(text.split(f"<!-- keys: {model.__name__} -->")[1]) == keys
+
+
+def test_every_key_of_a_site_is_documented():
+    """The table of the page on operating has exactly the keys that a site may have."""
+    text = (DOCS / "guide/operating.md").read_text()
+    assert list_first_cells(text.split("<!-- keys: SiteSpec -->")[1]) == set(SiteSpec.model_fields)
 
 
 def test_every_fate_is_documented():

@@ -144,11 +144,11 @@ def test_outputs_and_what_is_left_of_other_attempts(couriers: Couriers, store: S
     path = tmp_path / "out.bin"
     path.write_bytes(os.urandom(40_000_000))
     facts = (path.stat().st_size, sha(path.read_bytes()))
-    stager.push([(path, f"{base}/{own}/a/out.bin", *facts)], own, lambda: False)
+    stager.push(tmp_path, [("out.bin", f"{base}/{own}/a/out.bin", *facts)], own, lambda: False)
     assert store.get(f"{base}/{own}/a/out.bin") == path.read_bytes()
     path.write_bytes(b"small")
     with pytest.raises(AttemptFailed, match="5 bytes are there instead of 40000000"):
-        stager.push([(path, f"{base}/{own}/b.bin", *facts)], own, lambda: False)
+        stager.push(tmp_path, [("out.bin", f"{base}/{own}/b.bin", *facts)], own, lambda: False)
     assert not store.system.exists(f"{base}/{own}/b.bin")
     for name in (f"{other}/a/left.bin", f"{other}/b.bin", "notes.txt", f"{other}-not/c.bin"):
         store.put(f"data/flow/job/{name}", b"x")
@@ -165,9 +165,9 @@ def test_damage_on_the_way_is_found(couriers: Couriers, store: S3Server, tmp_pat
     path = tmp_path / "out.bin"
     path.write_bytes(b"abc")
     url = f"s3://{store.bucket}/damaged.bin"
-    request = {"do": "push", "path": str(path), "url": url, "size": 3, "checksum": sha(b"abd"), "token": "t"}
-    # The tag of what arrived is that of the file, so the store is believed; with another tag it is read back.
-    couriers.ask(request, 60, lambda: False)
+    request = {"do": "push", "folder": str(tmp_path), "path": "out.bin", "url": url, "size": 3, "token": "t"}
+    # The tag of what arrived is that of the file, so the store is believed.
+    couriers.ask(request | {"checksum": sha(b"abd")}, 60, lambda: False)
     reader = {"do": "fetch", "path": str(tmp_path / "back"), "url": url, "size": 3, "checksum": sha(b"abd")}
     with pytest.raises(CourierFailed) as caught:
         couriers.ask(reader, 60, lambda: False)

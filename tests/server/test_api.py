@@ -207,7 +207,7 @@ def test_monitor_asks_for_a_token(api):
     assert answer.status_code == 303
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     assert api.tokens[Role.VIEWER] not in cookie
     api.load()
     api.db.write(lambda connection: connection.execute(sa.update(workflow).values(name="<script>")))

@@ -110,7 +110,7 @@ def test_cookies_are_for_tls_where_there_is_tls(make_api, secure):
     answer = make_api(secure=secure).app.test_client().get("/")
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     assert ("Secure" in cookie) is secure
     assert ("Strict-Transport-Security" in answer.headers) is secure
 

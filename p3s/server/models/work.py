@@ -38,6 +38,7 @@ workflow = make_table(
     sa.Column("overrides", sa.JSON),
     sa.UniqueConstraint("owner", "key"),
     sa.Index("ix_workflow_state_id", "state", "id"),
+    sa.Index("ix_workflow_owner_name_id", "owner", "name", "id"),
 )
 
 # Workflows whose deadline may still pass: the sweeper's list.
@@ -124,7 +125,8 @@ job_spec = make_table(
     sa.Column("body", sa.JSON, nullable=False),
 )
 
-#: Units of data. External ones have no workflow and are one per site and path, or one per URL, which has no site.
+#: Units of data. External ones have no workflow and are one per site and path, or one per URL, which has no site; and
+#: one per version: new content is a new version. `message` says who or what ended one.
 dataset = make_table(
     "dataset",
     make_id(),
@@ -135,11 +137,13 @@ dataset = make_table(
     sa.Column("name", sa.String(200), nullable=False),
     sa.Column("state", State, nullable=False),
     sa.Column("place", sa.Text),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("site", sa.String(100), nullable=False, server_default=""),
     sa.Column("size", sa.BigInteger),
     sa.Column("checksum", sa.String(100), nullable=False, server_default=""),
     sa.Column("datatype", sa.String(100), nullable=False, server_default=""),
     sa.Column("comment", sa.Text, nullable=False, server_default=""),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("result", sa.Boolean, nullable=False),
     sa.Column("digest", sa.String(64), sa.ForeignKey("blob.digest")),
     sa.Column("created", Clock, nullable=False),
@@ -151,6 +155,7 @@ sa.Index(
     "uq_dataset_external",
     dataset.c.site,
     dataset.c.place,
+    dataset.c.version,
     unique=True,
     sqlite_where=dataset.c.workflow_id.is_(None),
     postgresql_where=dataset.c.workflow_id.is_(None),

@@ -23,7 +23,7 @@ from p3s.server.models import (
     workflow,
 )
 from p3s.server.queries.pilots import LIVE
-from p3s.server.queries.sites import explain_conflict
+from p3s.server.queries.places import explain_conflict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

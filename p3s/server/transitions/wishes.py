@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from p3s.engine.matching import BOTH, narrow
 from p3s.server.db import insert_missing
 from p3s.server.models import job, requirement
-from p3s.server.queries.sites import explain_conflict
+from p3s.server.queries.places import explain_conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -19,6 +19,7 @@ from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, workflow
 from p3s.server.queries.dags import find_dag, list_bundle
+from p3s.server.queries.datatypes import read_extensions
 from p3s.server.queries.runtimes import read_expected
 from p3s.server.transitions.spread import settle_workflows
 from p3s.server.transitions.store import (
@@ -99,11 +100,14 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
 def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply:
     """Make a workflow of one node for each job description; all or none, and once only for each uuid."""
     plans: list[tuple[StandaloneJob, WorkflowPlan]] = []
+    with core.db.read() as connection:
+        extensions = read_extensions(connection)
     problems: list[Problem] = []
     for position, entry in enumerate(body.jobs):
         try:
             _check_bundle(entry.bundle, core.settings.max_bundle)
-            plans.append((entry, expand_standalone(entry.spec, [item.path for item in entry.bundle])))
+            files = [item.path for item in entry.bundle]
+            plans.append((entry, expand_standalone(entry.spec, files, extensions=extensions)))
         except BadInput as error:
             problems += [
                 Problem(problem.message, where=f"jobs[{position}].{problem.where}".rstrip("."))
@@ -178,11 +182,13 @@ def _find_loaded(core: Core, body: LoadBody, owner: str) -> LoadReply | None:
 def _read_source(core: Core, body: LoadBody, owner: str) -> Source:
     if body.dag is None:
         _check_bundle(body.bundle, core.settings.max_bundle)
-        return Source(text=body.text or "", file=body.file, files=tuple(entry.path for entry in body.bundle))
+        files = tuple(entry.path for entry in body.bundle)
+        with core.db.read() as connection:
+            return Source(body.text or "", body.file, files, read_extensions(connection))
     with core.db.read() as connection:
         row = find_dag(connection, body.dag, version=body.version, owner=owner)
         files = tuple(list_bundle(connection, row.bundle_id))
-        return Source(text=row.text, file=row.file, files=files, dag_id=row.id, bundle_id=row.bundle_id)
+        return Source(row.text, row.file, files, read_extensions(connection), row.id, row.bundle_id)
 
 
 def _check_bundle(bundle: Sequence[BundleFile], limit: int) -> None:
