@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from p3s.pilot.sandbox import remove_sandbox
+from p3s.pilot.spares import SPARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +30,7 @@ def tidy_sandboxes(
     Parameters
     ----------
     sandboxes : sequence of Path
-        ``<work>/<pilot>/<attempt>``.
+        ``<work>/<pilot>/<attempt>``, and spare ones, which belong to no attempt.
     delete_outputs : callable
         Deletes what is left of an attempt's outputs, if they are not to stay.
     ask : callable
@@ -40,15 +41,18 @@ def tidy_sandboxes(
     int
         How many attempts were cleared away; the others are for a later time.
     """
-    paths = {path.name: path for path in sandboxes[:BATCH]}
+    spares = [path for path in sandboxes if path.name.startswith(SPARE)]
+    paths = {path.name: path for path in [path for path in sandboxes if path not in spares][:BATCH]}
     found = ask(list(paths)) if paths else []
     for one in found:
         sandbox = paths[one.attempt]
         # Outputs first: after a crash in between, the sandbox still asks for them.
         delete_outputs(one)
         delete_folders([sandbox])
+    delete_folders(spares)
+    for pilot in {path.parent for path in sandboxes}:
         with contextlib.suppress(OSError):
-            sandbox.parent.rmdir()
+            pilot.rmdir()
     return len(found)
 
 
