@@ -85,6 +85,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset register": ("p3s.cli.dataset:register", "Say that data is there."),
     "dataset list": ("p3s.cli.dataset:list_datasets", "List datasets, newest first."),
     "dataset show": ("p3s.cli.dataset:show", "Show one dataset."),
+    "dataset adjust": ("p3s.cli.dataset:adjust", "Change what is said of a dataset."),
+    "dataset delete": ("p3s.cli.dataset:delete", "Delete datasets that no job needs any more."),
     "datatype add": ("p3s.cli.datatype:add", "Register a kind of data and the extension of its files."),
     "datatype list": ("p3s.cli.datatype:list_datatypes", "List kinds of data and their extensions."),
     "datatype delete": ("p3s.cli.datatype:delete", "Take kinds of data out; their data stays."),

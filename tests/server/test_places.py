@@ -9,7 +9,7 @@ from p3s.errors import BadInput
 from p3s.server.models import dataset, job, requirement
 from p3s.server.queries.find import find_row
 from p3s.server.queries.why import explain_job
-from p3s.server.usecases.acts import register_dataset
+from p3s.server.usecases.datasets import register_dataset
 from p3s.wire import ExternalMember, RegisterDatasetBody
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import load_text, read_states
