@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from p3s.clock import read_clock
 from tests.acceptance.support import call
 from tests.acceptance.test_up import Desk
 from tests.support.servers import System, end_process, wait_until
@@ -159,11 +160,16 @@ def test_files_wait_while_the_server_is_away(site):
 
 def test_cron_runs_start_each_file_once(site):
     """`run --once` leaves what grows to the next run; a second run starts nothing; --again does, on request."""
+    site.write("rules.yaml", RULES.replace("300ms", "3"))
+    site.write("flow.yaml", FLOW + "deadline: 1h\n")
     path = site.write("in/run-7.csv", "some data\n")
-    os.utime(path, (path.stat().st_mtime + 1000,) * 2)
+    # A copy that keeps the time of its last write: it arrives now.
+    os.utime(path, (path.stat().st_mtime - 86_400,) * 2)
     assert [view["fate"] for view in run_once(site, "--once")] == ["growing"]
-    os.utime(path, (path.stat().st_mtime - 2000,) * 2)
-    assert run_once(site, "--once")[-1]["fate"] == "started"
+    wait_until(lambda: [view["fate"] for view in run_once(site, "--once")][-1:] == ["started"], 30, "the start")
+    (loaded,) = site.client.list_workflows().items
+    assert loaded.deadline is not None
+    assert loaded.deadline > read_clock() + 3000
     assert run_once(site, "--once") == []
     assert call(site, "inject", "run", "rules.yaml", "--again", check=64).stderr.count("--match") == 1
     (dry,) = run_once(site, "--match", "run-7*", "--again", "--dry-run")
