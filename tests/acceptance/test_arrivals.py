@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from p3s.clock import read_clock
 from tests.acceptance.support import call
 from tests.acceptance.test_up import Desk
+from tests.support.receivers import run_web
 from tests.support.servers import System, end_process, wait_until
 
 QUAKES = Path(__file__).parents[2] / "workflows/quakes"
@@ -69,7 +71,9 @@ def count_workflows(system: System) -> int:
 
 
 def test_the_story(tmp_path):
-    """`p3s up --inject`: days of a catalogue are dropped one by one, workflows start, `p3s why` explains each file."""
+    """`p3s up --inject`: days of a catalogue are dropped one by one, workflows start, one letter tells of the two that
+    failed, `p3s why` explains each file.
+    """
     desk = Desk(tmp_path)
     folder = tmp_path / "in"
     folder.mkdir()
@@ -80,14 +84,19 @@ def test_the_story(tmp_path):
         "name: quakes\nevery: 1s\nrules:\n  days:\n    folder: in\n    pattern: 'quakes-.*'\n"
         "    workflow: quakes/quakes.yaml\n    dataset: catalogue\n    min-size: 1kB\n    quiet: 1s\n",
     )
-    up = desk.start("--inject", rules)
     system = System(tmp_path, port=desk.port)
-    try:
+    with contextlib.ExitStack() as stack:
+        web = stack.enter_context(run_web())
+        letters = f"name: desk\ngather: 12s\nevery: 1h\nchannels: {{hook: {{webhook: '{web.url}'}}}}\n"
+        up = desk.start("--inject", rules, "--notify", desk.write("notify.yaml", letters))
+        stack.callback(end_process, up)
         wait_until((desk.home / "server.json").exists, 60, "the server")
         wait_until(lambda: system.client.list_services().items, 60, "the injector")
         shutil.copy(DAYS[1], folder)
         (folder / "quakes-tiny.geojson").write_text("{}")
-        (folder / "quakes-broken.geojson").write_text('{"type": "FeatureCollection", "features": [' + " " * 2000)
+        for name in ("broken", "cut"):
+            text = '{"type": "FeatureCollection", "features": [' + f'"{name}"' + " " * 2000
+            (folder / f"quakes-{name}.geojson").write_text(text)
         wait_until(lambda: fates(system).get(DAYS[1].name) == "started", 60, "the first start")
         # The same day under another name.
         shutil.copy(DAYS[1], folder / "quakes-twice.geojson")
@@ -102,6 +111,7 @@ def test_the_story(tmp_path):
             DAYS[1].name: "started",
             DAYS[2].name: "started",
             "quakes-broken.geojson": "started",
+            "quakes-cut.geojson": "started",
             "quakes-tiny.geojson": "too-small",
             "quakes-twice.geojson": "duplicate",
         }
@@ -109,7 +119,7 @@ def test_the_story(tmp_path):
 
         def ended() -> bool:
             states = [view.state for view in system.client.list_workflows().items]
-            return len(states) == 3 and all(state in {"finished", "failed"} for state in states)
+            return len(states) == 4 and all(state in {"finished", "failed"} for state in states)
 
         wait_until(ended, 90, "the end of the workflows")
         said = {name: call(system, "why", str(folder / name)).stdout for name in expected}
@@ -122,8 +132,10 @@ def test_the_story(tmp_path):
         assert ident is not None
         results = call(system, "workflow", "results", ident).stdout
         assert "summary.json" in results
-    finally:
-        end_process(up)
+        wait_until(lambda: web.got, 60, "the letter")
+        assert [letter["subject"] for letter in web.got] == ["desk: 2 failed"]
+        failed = {view.uuid for view in system.client.list_workflows().items if view.state == "failed"}
+        assert {notice["subject"] for notice in web.got[0]["notices"]} == failed
     assert "Traceback" not in (desk.home / "log/inject-1.log").read_text()
 
 
