@@ -155,6 +155,8 @@ dataset = make_table(
     sa.Index("ix_dataset_producer_id", "producer_id"),
     sa.Index("ix_dataset_state_id", "state", "id"),
 )
+# A hash: places may be longer than what a page of an ordinary index holds.
+sa.Index("ix_dataset_place", dataset.c.place, postgresql_using="hash")
 sa.Index(
     "uq_dataset_external",
     dataset.c.site,

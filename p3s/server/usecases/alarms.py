@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 from p3s.clock import read_clock
+from p3s.server.queries.troubles import find_silent, find_thin_sites
+from p3s.server.usecases.notices import read_book
 
 if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
@@ -21,8 +24,22 @@ TROUBLE = 60.0
 
 def find_alarms(core: Core) -> list[str]:
     """Return the alarms of this server, worst first; empty if all is well."""
-    paused = f"the server gives out no jobs: paused by {core.paused_by}; `p3s server resume` lets it go on"
-    return [*([paused] if core.paused_by is not None else []), *find_shortages(core)]
+    alarms = []
+    if core.paused_by is not None:
+        alarms.append(f"the server gives out no jobs: paused by {core.paused_by}; `p3s server resume` lets it go on")
+    alarms += find_shortages(core)
+    with core.db.read() as connection:
+        alarms += [trouble.text for trouble in find_thin_sites(connection)]
+        # What was silent while the server was away may not have had the time to speak.
+        if time.monotonic() - core.born > core.settings.lease:
+            alarms += [trouble.text for trouble in find_silent(connection, read_clock())]
+        outlets = read_book(connection).outlets
+    alarms += [
+        f"notifications by {name} are not sent ({outlet.error}); {len(outlet.owed) + outlet.left_out} wait"
+        for name, outlet in outlets.items()
+        if outlet.error
+    ]
+    return alarms
 
 
 def find_shortages(core: Core) -> list[str]:

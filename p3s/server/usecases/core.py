@@ -12,7 +12,7 @@ from p3s.clock import read_clock
 from p3s.engine.matching import Requirement, find_mismatches
 from p3s.engine.states import JobState
 from p3s.errors import Unavailable
-from p3s.server.limits import Limiter
+from p3s.server.limits import Buckets, Limiter
 from p3s.server.models import job, jobtype, meta, requirement
 from p3s.server.queries.runtimes import record_runtimes
 from p3s.server.transitions.ledger import Ledger
@@ -46,21 +46,25 @@ class Core:
         The pool.
     settings : ServerSettings
         How it behaves.
-    logins : Limiter
-        Tries to log in, by address.
+    logins, submissions : Limiter
+        Tries to log in, by address, and what was submitted, by token.
     hub : Hub
         The held calls of this process.
     secret : str
         Signs sessions and derives attempt tokens; the same in all processes of a database.
     """
 
-    def __init__(self, db: Database, settings: ServerSettings) -> None:
+    def __init__(self, db: Database, settings: ServerSettings, buckets: Buckets | None = None) -> None:
         self.db = db
         self.settings = settings
         self.hub = Hub()
         self.secret = self._read_secret()
         self.born = time.monotonic()
-        self.logins = Limiter("logins", settings.logins)
+        counts = buckets or Buckets()
+        self.logins = Limiter("logins", settings.logins, counts)
+        self.submissions = Limiter("submissions", settings.submissions, counts)
+        #: By pilot the hash of the secret that it called with last; the transaction of a call checks it again.
+        self.pilots: dict[str, str] = {}
         #: Told how long a claim or a sweep took; the metrics listen.
         self.observe: Callable[[str, float], None] = lambda _what, _seconds: None
         #: When tokens were last used, by row, until the sweeper writes it down.
