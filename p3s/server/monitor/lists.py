@@ -205,7 +205,9 @@ def datasets() -> Page:
     """List datasets, newest first."""
     state = _choose("state", tuple(DatasetState))
     with core().db.read() as connection:
-        found = list_datasets(connection, workflow_id=None, state=state, limit=read_limit(), cursor=read_cursor())
+        found = list_datasets(
+            connection, workflow_id=None, filters={"state": state}, limit=read_limit(), cursor=read_cursor()
+        )
     filters = (Filter("state", "State", tuple(DatasetState)),)
     table = Table("datasets", "Datasets", _DATASETS, read_rows(found.items), next=found.next, filters=filters)
     return Page("list.html", "Datasets", (table,))
