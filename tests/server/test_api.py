@@ -35,7 +35,7 @@ def open_monitor(client):
 def list_routes(api):
     """Return (method, path, endpoint) of every route, with ids filled in."""
     return [
-        (method, re.sub(r"<[^>]+>", "0" * 8, rule.rule), rule.endpoint)
+        (method, re.sub(r"<[^>]+>", "0" * 8, re.sub(r"<any\((\w+)[^>]*>", r"\1", rule.rule)), rule.endpoint)
         for rule in api.app.url_map.iter_rules()
         for method in sorted(rule.methods - {"HEAD", "OPTIONS"})
     ]
