@@ -22,6 +22,7 @@ from p3s.pilot.processes import read_process
 from p3s.pilot.protect import refuse_order, refuse_target, wrap_command
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
+from p3s.pilot.verify import find_damaged_inputs
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
 from p3s.wire import AttemptReport
 
@@ -104,7 +105,7 @@ class Hands:
         root = self._options.data / order.workflow / order.job_name
         path = self._options.work / self._options.uuid / order.attempt
         work = self._works[order.attempt] = Work(order, Sandbox(path, root / order.attempt))
-        if is_cached(order, self._cache) and not find_missing_inputs(order.inputs):
+        if is_cached(order, self._cache) and not order.verify and not find_missing_inputs(order.inputs):
             return self.start(Staged(order.attempt), reaper)
         self._submit(lambda: self._stage(work))
         return []
@@ -142,6 +143,8 @@ class Hands:
             missing = find_missing_inputs(work.order.inputs, self._options.input_wait, lambda: work.stopped)
             if missing:
                 failure = AttemptFailed(Reason.MISSING_INPUT, "; ".join(missing))
+            elif work.order.verify and (damaged := find_damaged_inputs(work.order.inputs)):
+                failure = AttemptFailed(Reason.BAD_CHECKSUM, "; ".join(damaged))
         except AttemptFailed as error:
             failure = error
         except OSError as error:
