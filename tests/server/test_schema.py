@@ -63,10 +63,7 @@ def test_every_answer_is_documented(api, role, mode):
         run()
     assert len({label for label, _ in seen}) > 30
     if role is None:
-        # A pilot's own call reads its body before the secret, which the transaction that renews the lease checks.
-        strange = {label for label, status in seen if status not in {401, 404, 405}}
-        assert strange <= {"POST /api/v1/pilots/{ident}/exchange"}
-        assert not [label for label, status in seen if status < 300]
+        assert {status for _, status in seen} <= {401, 404, 405}
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
