@@ -22,6 +22,7 @@ GROUPS: dict[str, str] = {
     "token": "Say who may call the server.",
     "event": "Follow what happens, and add to it.",
     "inject": "Start work for files that arrive.",
+    "notify": "Look at files that say whom the server tells of what goes wrong.",
     "server": "Run the server, hold it back, keep its database.",
 }
 
@@ -84,6 +85,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset register": ("p3s.cli.dataset:register", "Say that data is there."),
     "dataset list": ("p3s.cli.dataset:list_datasets", "List datasets, newest first."),
     "dataset show": ("p3s.cli.dataset:show", "Show one dataset."),
+    "dataset adjust": ("p3s.cli.dataset:adjust", "Change what is said of a dataset."),
+    "dataset delete": ("p3s.cli.dataset:delete", "Delete datasets that no job needs any more."),
     "datatype add": ("p3s.cli.datatype:add", "Register a kind of data and the extension of its files."),
     "datatype list": ("p3s.cli.datatype:list_datatypes", "List kinds of data and their extensions."),
     "datatype delete": ("p3s.cli.datatype:delete", "Take kinds of data out; their data stays."),
@@ -100,6 +103,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inject list": ("p3s.cli.inject:list_arrivals", "List files that injectors have seen, newest first."),
     "event list": ("p3s.cli.event:list_events", "List the newest events, oldest first."),
     "event report": ("p3s.cli.event:report", "Add what happened outside to the log."),
+    "notify check": ("p3s.cli.notify:check", "Show every problem of files of notifications."),
+    "notify test": ("p3s.cli.notify:test", "Send a message on each channel now, and say how it went."),
     "server start": ("p3s.cli.server:start", "Run the server in the foreground."),
     "server migrate": ("p3s.cli.server:migrate", "Bring the database to this version's tables."),
     "server pause": ("p3s.cli.holds:pause_server", "Give out no more jobs; what runs, runs on."),

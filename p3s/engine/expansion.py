@@ -9,7 +9,7 @@ from p3s.engine.checks import find_producers, make_no_match
 from p3s.engine.expressions import ExpressionError, render_template
 from p3s.engine.families import Group, Member, count_members, expand_matrix, list_axes, make_suffix, name_each
 from p3s.engine.members import MemberBuilder
-from p3s.engine.names import MAX_NAME, check_name, check_place, quote_name, sanitise_value, take_stem
+from p3s.engine.names import MAX_NAME, check_checksum, check_name, check_place, quote_name, sanitise_value, take_stem
 from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, OutputPlan
 from p3s.engine.problems import Fault
@@ -41,6 +41,10 @@ class SeenFile(Protocol):
     @property
     def size(self) -> int | None:
         """Its bytes, where known."""
+
+    @property
+    def checksum(self) -> str:
+        """Its checksum, where known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,10 @@ class Expansion:
             )
             return
         for file in files:
-            if wrong := check_location(file.place):
+            wrong = check_location(file.place)
+            if not wrong and file.checksum:
+                wrong = check_checksum(file.checksum)
+            if wrong:
                 self.faults.append(Fault(place, f"file {quote_name(file.place)} of dataset '{name}' {wrong}"))
         if dataset.path is not None:
             members = [Member(name, {})]
@@ -160,6 +167,7 @@ class Expansion:
                 place=normalise_place(file.place),
                 available=file.available,
                 size=file.size,
+                checksum=file.checksum,
                 datatype=dataset.type,
                 comment=dataset.comment,
             )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_NAME",
+    "check_checksum",
     "check_env_name",
     "check_extension",
     "check_label",
@@ -36,6 +37,7 @@ _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}", re.ASCII)
 _EXTENSION = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9_.+-]{0,98}", re.ASCII)
+_CHECKSUM = re.compile(r"adler32:[0-9a-f]{8}|sha256:[0-9a-f]{64}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.:-]+", re.ASCII)
 
@@ -147,6 +149,29 @@ def check_label(label: str) -> str:
     if _LABEL.fullmatch(label):
         return ""
     return "is no label: a letter or digit, then letters, digits and '_.:+-', at most 100"
+
+
+def check_checksum(text: str) -> str:
+    """Return why `text` cannot be a checksum, or nothing.
+
+    Parameters
+    ----------
+    text : str
+        The checksum.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the checksum is fine.
+
+    Examples
+    --------
+    >>> check_checksum("adler32:00000001"), check_checksum("1")
+    ('', 'is no checksum: adler32: and 8 hexadecimal digits, or sha256: and 64, in small letters')
+    """
+    if _CHECKSUM.fullmatch(text):
+        return ""
+    return "is no checksum: adler32: and 8 hexadecimal digits, or sha256: and 64, in small letters"
 
 
 def check_extension(text: str) -> str:

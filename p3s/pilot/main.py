@@ -86,11 +86,11 @@ def run_pilot(options: PilotOptions, *, left_open: AbstractSet[str] = frozenset(
             _check_user(options)
             _make_folder(options.work)
             _make_folder(options.data)
+            become_subreaper()
             agent = Agent(options, Client(options.url, options.token), make_register_body(options))
         except (P3sError, OSError) as error:
             log.error("cannot start: %s", error)  # noqa: TRY400 - a message for people, not a trace
             return EXIT_USAGE
-        become_subreaper()
         sys.setswitchinterval(SWITCH)
         if warning := find_open_secrets(options.secrets):
             log.warning("%s", warning)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
     from p3s.server.db import Database
+    from p3s.server.limits import Buckets
     from p3s.settings import ServerSettings
 
 __all__ = ["create_app"]
@@ -35,7 +36,7 @@ __all__ = ["create_app"]
 SESSION = 12 * 3600
 
 
-def create_app(db: Database, settings: ServerSettings) -> APIFlask:
+def create_app(db: Database, settings: ServerSettings, buckets: Buckets | None = None) -> APIFlask:
     """Make the application.
 
     Parameters
@@ -44,6 +45,8 @@ def create_app(db: Database, settings: ServerSettings) -> APIFlask:
         With the newest migrations applied.
     settings : ServerSettings
         How the server behaves.
+    buckets : Buckets, optional
+        What limits count in; shared with the server's other processes.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def create_app(db: Database, settings: ServerSettings) -> APIFlask:
     app = APIFlask("p3s.server", title="p3s", version=__version__, docs_path=None, spec_path="/api/v1/openapi.json")
     app.config["OPENAPI_VERSION"] = "3.1.0"
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    core = Core(db, settings)
+    core = Core(db, settings, buckets)
     app.extensions["p3s"] = core
     app.secret_key = core.secret
     app.config.update(

@@ -110,6 +110,8 @@ NEEDS: dict[str, frozenset[Role]] = {
     "api.list_datasets": _READ,
     "api.show_dataset": _READ,
     "api.register_dataset": _SUBMIT,
+    "api.adjust_dataset": _SUBMIT,
+    "api.delete_dataset": _SUBMIT,
     "api.list_datatypes": _READ,
     "api.add_datatype": _SUBMIT,
     "api.delete_datatype": _SUBMIT,

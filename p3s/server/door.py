@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, current_app, g, request
 
-from p3s.errors import NoToken
 from p3s.server.auth import NEEDS, Role, Who, authenticate, require_role
-from p3s.server.limits import SUBMISSIONS, Limiter
+from p3s.server.limits import SUBMISSIONS
 from p3s.server.sessions import find_visitor
+from p3s.server.usecases.exchange import check_secret
 
 if TYPE_CHECKING:
     from flask import Response
@@ -45,7 +45,6 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 
 def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
     """Let requests in through here."""
-    submissions = Limiter("submissions", core.settings.submissions)
 
     def admit() -> None:
         g.start = time.monotonic()
@@ -55,7 +54,7 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
             return
         _find_caller(endpoint)
         if endpoint in SUBMISSIONS:
-            submissions.take(g.who.name)
+            core.submissions.take(g.who.name)
 
     def finish(response: Response) -> Response:
         if request.endpoint == "static" and (request.view_args or {}).get("filename") == LAYOUT[0]:
@@ -86,9 +85,8 @@ def _find_caller(endpoint: str) -> None:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     g.secret = secret if scheme.lower() == "bearer" else ""
     if endpoint == "api.exchange":
-        # The call itself checks the secret, in the transaction that renews the lease; without one no body is read.
-        if not g.secret:
-            raise NoToken("this needs the pilot's own secret; register first")
+        # Before a body is read. The call checks it again, in the transaction that renews the lease.
+        check_secret(core, str((request.view_args or {})["ident"]), g.secret)
         return
     reads = request.method in {"GET", "HEAD"} and Role.VIEWER in NEEDS[endpoint]
     if core.settings.open_reading and reads and "Authorization" not in request.headers:

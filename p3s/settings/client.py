@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClientSettings",
     "allows_color",
+    "find_authorities",
     "find_config",
     "list_secret_files",
     "read_client_settings",
@@ -119,6 +120,11 @@ def store_login(url: str, token: str, environ: Mapping[str, str] = os.environ) -
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_private(path, json.dumps({"current": chosen, "tokens": tokens}, indent=1) + "\n")
     return path
+
+
+def find_authorities(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the file of certificate authorities that servers are checked by; None for the usual ones."""
+    return environ.get("P3S_CA_FILE") or None
 
 
 def list_secret_files(environ: Mapping[str, str] = os.environ) -> list[Path]:

@@ -10,7 +10,7 @@ external data is.
 >>> reply = client.load_workflow(body)  # doctest: +SKIP
 """
 
-from p3s.submit.files import locate_externals, read_bundle, read_file
+from p3s.submit.files import compute_checksum, locate_externals, read_bundle, read_file
 from p3s.submit.jobs import check_payloads, prepare_jobs, read_standalone, submit_jobs
 from p3s.submit.overriding import Changes, read_objects
 from p3s.submit.sites import read_site
@@ -21,6 +21,7 @@ __all__ = [
     "Changes",
     "check_file",
     "check_payloads",
+    "compute_checksum",
     "load_beside_files",
     "locate_externals",
     "make_variants",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from glob import iglob
@@ -21,12 +22,27 @@ if TYPE_CHECKING:
 
     from p3s.engine.expand import ExternalRequest
 
-__all__ = ["locate_externals", "read_bundle", "read_file"]
+__all__ = ["compute_checksum", "locate_externals", "read_bundle", "read_file"]
 
 #: Bytes of all files that travel together.
 MAX_BUNDLE = 20 * 1024 * 1024
 #: Bytes of a workflow file that is read at all.
 MAX_FILE = 20 * 1024 * 1024
+
+
+def compute_checksum(path: Path) -> str:
+    """Return the SHA-256 of a file as it is registered.
+
+    Raises
+    ------
+    BadInput
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput([Problem(f"cannot be read ({error.strerror})", file=str(path))]) from error
 
 
 def read_file(path: str | Path) -> tuple[str, str, Path]:

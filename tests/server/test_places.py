@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from p3s.errors import BadInput
 from p3s.server.models import dataset
-from p3s.server.usecases.acts import register_dataset
+from p3s.server.usecases.datasets import register_dataset
 from p3s.wire import ExternalMember, RegisterDatasetBody
 from tests.support.workflows import load_text, read_states
 

@@ -3,7 +3,7 @@
 from p3s.server.models.base import metadata
 from p3s.server.models.data import arrival, datatype, erasure, publication, service
 from p3s.server.models.limits import jobtype
-from p3s.server.models.runs import attempt, attempt_log, host, pilot
+from p3s.server.models.runs import attempt, attempt_log, host, pilot, process
 from p3s.server.models.series import minute
 from p3s.server.models.sites import site
 from p3s.server.models.stored import blob, blob_number, bundle, bundle_file, dag, event, meta, runtime, token
@@ -32,6 +32,7 @@ __all__ = [
     "metadata",
     "minute",
     "pilot",
+    "process",
     "publication",
     "requirement",
     "ripple",

@@ -45,6 +45,10 @@ workflow = make_table(
 _TIMELY = sa.and_(workflow.c.state == "running", workflow.c.late.is_(False))
 sa.Index("ix_workflow_deadline", workflow.c.deadline, sqlite_where=_TIMELY, postgresql_where=_TIMELY)
 
+# Those whose deadline passed.
+_LATE = sa.and_(workflow.c.state == "running", workflow.c.late.is_(True))
+sa.Index("ix_workflow_late", workflow.c.deadline, sqlite_where=_LATE, postgresql_where=_LATE)
+
 #: What jobs ask of a pilot, once per distinct wish; rows never change. Matching looks at these, not at jobs.
 requirement = make_table(
     "requirement",
@@ -151,6 +155,8 @@ dataset = make_table(
     sa.Index("ix_dataset_producer_id", "producer_id"),
     sa.Index("ix_dataset_state_id", "state", "id"),
 )
+# A hash: places may be longer than what a page of an ordinary index holds.
+sa.Index("ix_dataset_place", dataset.c.place, postgresql_using="hash")
 sa.Index(
     "uq_dataset_external",
     dataset.c.site,
@@ -159,6 +165,14 @@ sa.Index(
     unique=True,
     sqlite_where=dataset.c.workflow_id.is_(None),
     postgresql_where=dataset.c.workflow_id.is_(None),
+)
+
+# What `results` names, newest last.
+sa.Index(
+    "ix_dataset_result",
+    dataset.c.id,
+    sqlite_where=dataset.c.result.is_(True),
+    postgresql_where=dataset.c.result.is_(True),
 )
 
 #: Edges from a dataset to a job. `partial`: final is enough, however it ended.

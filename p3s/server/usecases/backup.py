@@ -111,6 +111,8 @@ def _fill(connection: sa.Connection, path: Path, newest: str) -> dict[str, int]:
     # Numbers of transactions mean nothing in another database, nor does how far its log was added up.
     connection.execute(sa.update(metadata.tables["event"]).values(tx=0))
     connection.execute(sa.delete(metadata.tables["meta"]).where(metadata.tables["meta"].c.key == PLACE))
+    # The processes that served the other database are not those of this one.
+    connection.execute(sa.delete(metadata.tables["process"]))
     if connection.dialect.name == "postgresql":
         _set_sequences(connection)
     return counts

@@ -19,14 +19,15 @@ from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, work
 from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.datatypes import read_extensions
 from p3s.server.queries.runtimes import read_expected
+from p3s.server.transitions.externals import Facts, admit_externals
 from p3s.server.transitions.spread import settle_workflows
 from p3s.server.transitions.store import (
     KnownIds,
     NewJob,
     delete_abandoned,
+    drop_load,
     insert_workflows,
     start_some,
-    store_externals,
     store_jobs,
     touch_load,
 )
@@ -84,7 +85,12 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
         quicker = _find_loaded(core, body, owner)
         assert quicker is not None
         return quicker
-    _store_plan(core, ident, owner, plan, body.site)
+    try:
+        _store_plan(core, ident, owner, plan, body.site)
+    except Conflict:
+        # What was refused on the way leaves nothing behind.
+        core.change(owner, lambda ledger: drop_load(ledger, ident))
+        raise
     adopted: list[str] = []
     again: dict[str, str] = {}
     if body.adopt is not None and heritage is not None:
@@ -315,7 +321,14 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
 def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: str) -> None:
     graph = build_graph(plan)
     order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
-    externals = core.change(owner, lambda ledger: store_externals(ledger, site, _list_externals(plan)))
+    externals: dict[str, int] = {}
+    for places in split_batches(sorted(_list_externals(plan).items()), STEP):
+
+        def admit(ledger: Ledger, places: Sequence[tuple[str, Facts]] = places) -> dict[str, int]:
+            touch_load(ledger, ident)
+            return admit_externals(ledger, site, dict(places))
+
+        externals |= core.change(owner, admit)
     known = KnownIds(plan.datasets, externals, {}, {})
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
@@ -327,8 +340,14 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
         core.change(owner, store)
 
 
-def _list_externals(plan: WorkflowPlan) -> list[Any]:
-    return [entry for entry in plan.datasets.values() if entry.producer is None]
+def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
+    return {
+        entry.place: Facts(
+            entry.key, entry.name, entry.available, entry.size, entry.checksum, entry.datatype, entry.comment
+        )
+        for entry in plan.datasets.values()
+        if entry.place is not None
+    }
 
 
 def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str) -> None:
@@ -343,7 +362,7 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
         rows.append(row | {"bundle_id": _store_bundle(ledger, entry.bundle)})
     ids = insert_workflows(ledger, rows)
     for entry, plan in fresh:
-        externals = store_externals(ledger, "default", _list_externals(plan))
+        externals = admit_externals(ledger, "default", _list_externals(plan))
         if plan.datasets:
             store_jobs(
                 ledger,

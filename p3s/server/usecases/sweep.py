@@ -25,6 +25,7 @@ from p3s.server.transitions.pauses import pause_some, resume_some
 from p3s.server.transitions.series import add_up
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.transitions.store import delete_abandoned, start_some
+from p3s.server.usecases.marks import Mark
 from p3s.server.usecases.tokens import cut_ended, keep_uses, poke_cut_pilots
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class Sweeper(threading.Thread):
         super().__init__(name="sweeper", daemon=True)
         self._core = core
         self._over = threading.Event()
+        self._mark = Mark(core)
 
     def run(self) -> None:
         """Sweep each `ServerSettings.sweep` seconds."""
@@ -143,6 +145,8 @@ class Sweeper(threading.Thread):
                 if now - added > ADDITIONS:
                     add_events(self._core)
                     added = now
+                self._mark.keep()
+                self._core.counts.refresh()
                 keep_uses(self._core)
                 poke_cut_pilots(self._core)
                 self._core.read_pause()
@@ -156,5 +160,9 @@ class Sweeper(threading.Thread):
                 log.exception("sweep failed")
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, and say that this process ends as it should."""
         self._over.set()
+        try:
+            self._mark.take_away()
+        except Unavailable as error:
+            log.warning("this process ends, and could not say so: %s", error)

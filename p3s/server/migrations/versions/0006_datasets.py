@@ -28,6 +28,7 @@ def upgrade() -> None:
         sqlite_where=external,
         postgresql_where=external,
     )
+    op.create_index("ix_dataset_place", "dataset", ["place"], postgresql_using="hash")
     op.create_table(
         "datatype",
         sa.Column("id", big, nullable=False),
