@@ -63,7 +63,7 @@ def _find_end(connection: sa.Connection) -> tuple[int, int]:
     return 0, connection.scalar(sa.select(sa.func.max(event.c.id))) or 0
 
 
-def _sum_events(connection: sa.Connection, start: tuple[int, int], end: tuple[int, int]) -> sa.Select[Any]:
+def _sum_events(connection: sa.Connection, start: tuple[int, int], end: tuple[int, int]) -> sa.Executable:
     place = sa.tuple_(event.c.tx, event.c.id)
     at = cut_minutes(connection, event.c.at).label("at")
     return (
