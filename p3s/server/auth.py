@@ -70,6 +70,8 @@ NEEDS: dict[str, frozenset[Role]] = {
     "monitor.workflow": _READ,
     "monitor.graph": _READ,
     "monitor.timeline": _READ,
+    "monitor.series": _READ,
+    "monitor.result_series": _READ,
     "monitor.jobs": _READ,
     "monitor.job": _READ,
     "monitor.log": _READ,
