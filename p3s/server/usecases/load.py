@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from p3s.engine.expand import expand_standalone
 from p3s.engine.graph import build_graph
+from p3s.engine.matching import ANYWHERE
+from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing, lock_rows, split_batches
@@ -20,6 +22,7 @@ from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.datatypes import read_extensions
 from p3s.server.queries.runtimes import read_expected
 from p3s.server.transitions.externals import Facts, admit_externals
+from p3s.server.transitions.publications import take_names
 from p3s.server.transitions.spread import settle_workflows
 from p3s.server.transitions.store import (
     KnownIds,
@@ -321,6 +324,13 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
 def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: str) -> None:
     graph = build_graph(plan)
     order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
+    for names in split_batches(_list_published(plan), STEP):
+
+        def take(ledger: Ledger, names: Sequence[str] = names) -> None:
+            touch_load(ledger, ident)
+            take_names(ledger, ident, site, names)
+
+        core.change(owner, take)
     externals: dict[str, int] = {}
     for places in split_batches(sorted(_list_externals(plan).items()), STEP):
 
@@ -329,7 +339,7 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
             return admit_externals(ledger, site, dict(places))
 
         externals |= core.change(owner, admit)
-    known = KnownIds(plan.datasets, externals, {}, {})
+    known = KnownIds(plan.datasets, externals, {}, {}, _find_sites(plan, site))
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
 
@@ -338,6 +348,17 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
             store_jobs(ledger, jobs, known)
 
         core.change(owner, store)
+
+
+def _find_sites(plan: WorkflowPlan, site: str) -> dict[str, str]:
+    """Return what binds the consumers of external data: URLs, and the site of paths unless it binds nobody."""
+    places = {entry.key: entry.place for entry in plan.datasets.values() if entry.place is not None}
+    found = {key: name_site(place, site) or place for key, place in places.items()}
+    return {key: where for key, where in found.items() if where not in ANYWHERE}
+
+
+def _list_published(plan: WorkflowPlan) -> list[str]:
+    return sorted({place for entry in plan.jobs.values() if not entry.skipped for place in entry.publish.values()})
 
 
 def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
@@ -362,6 +383,7 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
         rows.append(row | {"bundle_id": _store_bundle(ledger, entry.bundle)})
     ids = insert_workflows(ledger, rows)
     for entry, plan in fresh:
+        take_names(ledger, ids[entry.uuid], "default", _list_published(plan))
         externals = admit_externals(ledger, "default", _list_externals(plan))
         if plan.datasets:
             store_jobs(
