@@ -6,20 +6,21 @@ of a workflow that is still ``loading`` can be claimed.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.engine.matching import narrow
+from p3s.engine.places import is_url
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import Conflict
-from p3s.server.db import insert_missing, lock_rows, split_batches
-from p3s.server.models import dataset, job, job_input, job_need, job_spec, requirement, workflow
+from p3s.server.db import lock_rows, split_batches
+from p3s.server.models import dataset, job, job_input, job_need, job_spec, workflow
 from p3s.server.transitions.spread import end_jobs, release_jobs
+from p3s.server.transitions.wishes import digest_wish, find_requirements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,6 @@ __all__ = [
     "NewJob",
     "delete_abandoned",
     "describe_job",
-    "digest_wish",
     "drop_load",
     "insert_workflows",
     "start_some",
@@ -124,10 +124,11 @@ def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds) -> None:
         Ids of what was stored before; this batch's are added.
     """
     done = _read_done(ledger.connection, jobs, known)
-    wishes = _find_requirements(ledger.connection, jobs)
+    wishes = [_wish(new, known) for new in jobs]
+    wanted = find_requirements(ledger.connection, wishes)
     inserted = ledger.connection.execute(
         sa.insert(job).returning(job.c.id, job.c.uuid),
-        [_job_row(ledger, new, wishes[_wish_digest(new)], known, done) for new in jobs],
+        [_job_row(ledger, new, wanted[digest_wish(wish)], known, done) for new, wish in zip(jobs, wishes, strict=True)],
     ).all()
     ids = {row.uuid: row.id for row in inserted}
     for new in jobs:
@@ -157,6 +158,8 @@ class KnownIds:
     externals: Mapping[str, int]
     jobs: dict[tuple[int, str], int]
     made: dict[tuple[int, str], int]
+    #: By key of an external dataset: its URL, or the site whose pilots can read it.
+    sites: Mapping[str, str] = field(default_factory=dict)
 
     def find_dataset(self, workflow_id: int, key: str) -> int:
         """Return the id of a dataset that is stored already."""
@@ -246,36 +249,20 @@ def describe_job(plan: JobPlan) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value}
 
 
-def _wish(new: NewJob) -> dict[str, Any]:
+def _wish(new: NewJob, known: KnownIds) -> dict[str, Any]:
+    """Return what a job asks of a pilot; what is known of its data now is part of that."""
+    plan = new.plan
+    places = [known.sites[key] for entry in plan.inputs for key in entry.keys if key in known.sites]
+    site, labels = narrow("", plan.resources.labels, [*places, *filter(is_url, plan.publish.values())])
     return {
         "owner": new.owner,
-        "jobtype": new.plan.jobtype,
-        "site": "",
-        "cpus": new.plan.resources.cpus,
-        "memory": new.plan.resources.memory,
-        "timelimit": new.plan.timelimit,
-        "labels": sorted(new.plan.resources.labels),
+        "jobtype": plan.jobtype,
+        "site": site,
+        "cpus": plan.resources.cpus,
+        "memory": plan.resources.memory,
+        "timelimit": plan.timelimit,
+        "labels": labels,
     }
-
-
-def _wish_digest(new: NewJob) -> str:
-    return digest_wish(_wish(new))
-
-
-def digest_wish(wish: Mapping[str, Any]) -> str:
-    """Return what a requirement is found by."""
-    return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
-
-
-def _find_requirements(connection: sa.Connection, jobs: Sequence[NewJob]) -> dict[str, int]:
-    wanted = {_wish_digest(new): new for new in jobs}
-    find = sa.select(requirement.c.digest, requirement.c.id).where(requirement.c.digest.in_(list(wanted)))
-    known = {row.digest: row.id for row in connection.execute(find)}
-    fresh = [_wish(new) | {"digest": digest} for digest, new in wanted.items() if digest not in known]
-    if fresh:
-        insert_missing(connection, requirement, fresh)
-        known = {row.digest: row.id for row in connection.execute(find)}
-    return known
 
 
 def _insert_outputs(ledger: Ledger, jobs: Sequence[NewJob], ids: Mapping[str, int], known: KnownIds) -> None:

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from p3s.engine.expand import expand_standalone
 from p3s.engine.graph import build_graph
+from p3s.engine.matching import ANYWHERE
+from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing, lock_rows, split_batches
@@ -329,7 +331,7 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
             return admit_externals(ledger, site, dict(places))
 
         externals |= core.change(owner, admit)
-    known = KnownIds(plan.datasets, externals, {}, {})
+    known = KnownIds(plan.datasets, externals, {}, {}, _find_sites(plan, site))
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
 
@@ -338,6 +340,13 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
             store_jobs(ledger, jobs, known)
 
         core.change(owner, store)
+
+
+def _find_sites(plan: WorkflowPlan, site: str) -> dict[str, str]:
+    """Return what binds the consumers of external data: URLs, and the site of paths unless it binds nobody."""
+    places = {entry.key: entry.place for entry in plan.datasets.values() if entry.place is not None}
+    found = {key: name_site(place, site) or place for key, place in places.items()}
+    return {key: where for key, where in found.items() if where not in ANYWHERE}
 
 
 def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
