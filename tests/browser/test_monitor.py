@@ -134,7 +134,21 @@ def test_pages_are_accessible(browser, farm, width, theme):
     workflow = farm.client.list_workflows().items[0].uuid
     job = farm.client.list_jobs().items[0].uuid
     page, wrong = open_page(browser, farm, width=width, theme=theme)
-    names = ("", "workflows", f"workflows/{workflow}", "jobs", f"jobs/{job}", "pilots", "datasets", "dags", "events")
+    names = (
+        "",
+        "workflows",
+        f"workflows/{workflow}",
+        "jobs",
+        f"jobs/{job}",
+        "pilots",
+        "datasets",
+        "dags",
+        "events",
+        "results",
+        "services",
+        "jobtypes",
+        "files",
+    )
     for name in names:
         page.goto(f"{farm.url}/{name}")
         if name.startswith("workflows/"):
