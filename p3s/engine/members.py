@@ -153,6 +153,7 @@ def _merge_settings(task: TaskSpec, defaults: DefaultsSpec) -> dict[str, Any]:
         "retry": _make_retry(choose("retry", None)),
         "resources": _merge_resources(task, defaults),
         "exclusive": task.exclusive,
+        "verify": getattr(task, "verify", False),
     }
 
 

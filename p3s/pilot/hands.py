@@ -26,6 +26,7 @@ from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.spares import Spares
 from p3s.pilot.staging import Stager, has_staged, make_courier_environ
+from p3s.pilot.verify import find_damaged_inputs
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
 from p3s.wire import AttemptReport
 
@@ -121,7 +122,8 @@ class Hands:
         else:
             sandbox = Sandbox(path, self._options.data / place)
         work = self._works[order.attempt] = Work(order, sandbox)
-        if is_cached(order, self._cache) and not has_staged(order) and not find_missing_inputs(order.inputs):
+        slow = order.verify or has_staged(order)
+        if is_cached(order, self._cache) and not slow and not find_missing_inputs(order.inputs):
             return self.start(Staged(order.attempt), reaper)
         self._submit(lambda: self._stage(work), self._movers)
         return []
@@ -161,6 +163,8 @@ class Hands:
             missing = find_missing_inputs(work.order.inputs, self._options.input_wait, lambda: work.stopped)
             if missing:
                 failure = AttemptFailed(Reason.MISSING_INPUT, "; ".join(missing))
+            elif work.order.verify and (damaged := find_damaged_inputs(work.order.inputs)):
+                failure = AttemptFailed(Reason.BAD_CHECKSUM, "; ".join(damaged))
             elif has_staged(work.order):
                 work.order = self._stager.fetch(work.order, work.sandbox.inputs, lambda: work.stopped)
         except AttemptFailed as error:

@@ -245,6 +245,7 @@ def describe_job(plan: JobPlan) -> dict[str, Any]:
         "outputs": [asdict(output) for output in plan.outputs],
         "publish": plan.publish,
         "exclusive": plan.exclusive,
+        "verify": plan.verify,
     }
     return {name: value for name, value in body.items() if value}
 

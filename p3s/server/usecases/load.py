@@ -22,6 +22,7 @@ from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.datatypes import read_extensions
 from p3s.server.queries.runtimes import read_expected
 from p3s.server.transitions.externals import Facts, admit_externals
+from p3s.server.transitions.publications import take_names
 from p3s.server.transitions.spread import settle_workflows
 from p3s.server.transitions.store import (
     KnownIds,
@@ -323,6 +324,13 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
 def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: str) -> None:
     graph = build_graph(plan)
     order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
+    for names in split_batches(_list_published(plan), STEP):
+
+        def take(ledger: Ledger, names: Sequence[str] = names) -> None:
+            touch_load(ledger, ident)
+            take_names(ledger, ident, site, names)
+
+        core.change(owner, take)
     externals: dict[str, int] = {}
     for places in split_batches(sorted(_list_externals(plan).items()), STEP):
 
@@ -349,6 +357,10 @@ def _find_sites(plan: WorkflowPlan, site: str) -> dict[str, str]:
     return {key: where for key, where in found.items() if where not in ANYWHERE}
 
 
+def _list_published(plan: WorkflowPlan) -> list[str]:
+    return sorted({place for entry in plan.jobs.values() if not entry.skipped for place in entry.publish.values()})
+
+
 def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
     return {
         entry.place: Facts(
@@ -371,6 +383,7 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
         rows.append(row | {"bundle_id": _store_bundle(ledger, entry.bundle)})
     ids = insert_workflows(ledger, rows)
     for entry, plan in fresh:
+        take_names(ledger, ids[entry.uuid], "default", _list_published(plan))
         externals = admit_externals(ledger, "default", _list_externals(plan))
         if plan.datasets:
             store_jobs(
