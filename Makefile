@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run up test quick chaos check fix docs bench assets audit clean help
+.PHONY: run up test quick chaos check fix docs bench assets screenshots audit clean help
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: .venv/test.done .venv-bench/done  ## Measure p3s beside its peers; QUICK=
 
 docs: .venv/test.done  ## Build the documentation; a warning is an error.
 	@$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
+
+screenshots: .venv/test.done  ## Make the pictures of the monitor in docs/images, from the quakes workflow.
+	@$(BIN)/python docs/screenshots.py
 
 clean:  ## Remove the environment and everything built.
 	rm -rf .venv .venv-bench p3s/server/static/built docs/_build build dist p3s.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -43,8 +43,8 @@ def series() -> Response:
         return {"name": name, "state": state, "style": style, "values": [span[name] for span in spans]}
 
     each = "minute" if step == 60 else f"{step // 60} minutes"
-    jobs = [pick("finished", "finished", "area"), pick("started", "running"), pick("failed", "failed")]
-    queue = pick("queue", "defined", "area") | {"name": "ready to run"}
+    jobs = [pick("finished", "finished", "bars"), pick("started", "running"), pick("failed", "failed")]
+    queue = pick("queue", "defined", "bars") | {"name": "ready to run"}
     return answer_data(
         {
             "x": [span["at"] for span in spans],

@@ -47,8 +47,8 @@ class Drawing {
       ["+", () => this.zoom(1.4)], ["−", () => this.zoom(1 / 1.4)]];
     const tools = make("div", { class: "tools" }, this.find, this.fold);
     for (const [text, act] of buttons) {
-      const label = { "+": "Zoom in", "−": "Zoom out" }[text] ?? "Show the whole graph";
-      const button = make("button", { type: "button", "aria-label": label }, text);
+      const label = { "+": "Zoom in", "−": "Zoom out" }[text];
+      const button = make("button", { type: "button", ...(label ? { "aria-label": label } : {}) }, text);
       button.addEventListener("click", act);
       tools.append(button);
     }

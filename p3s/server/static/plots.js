@@ -91,7 +91,8 @@ function makeOptions(uPlot, data, panel, look, width) {
     legend: { show: false },
     cursor: { sync: { key: data.group ?? "plots" }, points: { size: 6 }, y: false, drag: { x: false, y: false } },
     scales: {
-      x: { time: data.time },
+      // Room for the last bar, which stands after its mark.
+      x: { time: data.time, range: (_plot, low, high) => (panel.counts ? [low, high + data.x[1] - data.x[0]] : pad(low, high)) },
       // From nought, where numbers count something.
       y: { range: (_plot, low, high) => (panel.counts ? [0, Math.max(high, 1) * 1.08] : pad(low, high)) },
     },
@@ -115,8 +116,10 @@ function chooseMarks(data) {
 function makeSeries(uPlot, one, color, look) {
   const series = { label: one.name, stroke: color, width: 1.6, points: { show: one.style === "points", size: 6, fill: color } };
   if (one.style === "points") return { ...series, paths: () => null };
-  if (one.style === "area") return { ...series, fill: mix(color, look.card, 0.16), paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } };
-  return { ...series, points: { show: false } };
+  // A bar is seen also where the time before and after is empty.
+  const bars = { fill: mix(color, look.card, 0.3), width: 1, paths: uPlot.paths.bars({ size: [0.9, 60], align: 1 }) };
+  if (one.style === "bars") return { ...series, ...bars, points: { show: false } };
+  return { ...series, points: { size: 4, fill: color } };
 }
 
 function pad(low, high) {

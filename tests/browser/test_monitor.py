@@ -1,0 +1,166 @@
+"""The monitor in a real browser, before a real server and pilot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.acceptance.support import call
+from tests.support.programs import lack, need_program
+from tests.support.servers import System, wait_until
+
+AXE = Path(__file__).parent.parent.parent / ".venv" / "axe.js"
+BUILT = Path(__file__).parent.parent.parent / "p3s" / "server" / "static" / "built" / "stamp"
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
+
+GATED = """\
+name: gated
+jobs:
+  first: {{outputs: {{x: x.txt}}, run: 'until [ -e {gate} ]; do sleep 0.1; done; echo opened; echo done > "$x"'}}
+  part: {{matrix: {{n: ["1", "2", "3"]}}, inputs: [x], outputs: {{y: "y-${{{{ matrix.n }}}}"}}, run: cp "$x" "$y"}}
+  last: {{inputs: {{y: all}}, run: "echo said; test -e {mended}"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = need_program("chromium")
+    if not BUILT.exists():
+        lack("the monitor's assets were not fetched (make assets)")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-background-networking", "--disable-gpu"]
+        found = playwright.chromium.launch(executable_path=program, args=options)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory):
+    system = System(tmp_path_factory.mktemp("browser"))
+    try:
+        system.start_server()
+        system.start_pilot("--slots", "4")
+        wait_until(lambda: system.client.list_pilots(live=True).items, 30, "the pilot")
+        yield system
+    finally:
+        system.stop()
+
+
+def open_page(browser, farm, *, width=1400, theme="light"):
+    """Return a page of somebody who has logged in, and the list of what went wrong on it."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page = context.new_page()
+    page.set_default_timeout(30_000)
+    page.goto(farm.url)
+    page.fill("#token", (farm.home / "admin.token").read_text().strip())
+    page.press("#token", "Enter")
+    expect(page.locator("#live")).to_be_visible()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    return page, wrong
+
+
+def test_refused_without_a_token(browser, farm):
+    """Nobody sees a page without a token, or with a wrong one."""
+    page = browser.new_page()
+    page.goto(f"{farm.url}/jobs")
+    page.fill("#token", "p3s_wrong")
+    page.press("#token", "Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert page.locator("#live").count() == 0
+
+
+def test_a_workflow_from_waiting_to_finished(browser, farm, tmp_path):
+    """Without a reload: it runs, its log follows, a job fails, is retried from its page, and all is finished."""
+    gate, mended = tmp_path / "gate", tmp_path / "mended"
+    file = farm.write("gated.yaml", GATED.format(gate=gate, mended=mended))
+    ident = call(farm, "workflow", "load", str(file), "-q").stdout.strip()
+    page, wrong = open_page(browser, farm)
+    page.goto(f"{farm.url}/workflows/{ident}")
+    page.evaluate("window.same = true")
+    lead = page.locator("p.lead")
+    expect(lead).to_contain_text("running")
+    # The graph is drawn, and a job opens by a click on it.
+    expect(page.locator("#dag .legend")).to_contain_text("running")
+    expect(page.locator("#timeline svg a")).to_have_count(1)
+    page.fill("#dag input[type=search]", "first")
+    page.press("#dag input[type=search]", "Enter")
+    page.wait_for_url("**/jobs/*")
+    page.go_back()
+    page.evaluate("window.same = true")
+    job = call(farm, "job", "show", f"{ident}/first", "-q").stdout.strip()
+    follower, wrong_there = open_page(browser, farm)
+    follower.goto(f"{farm.url}/jobs/{job}")
+    gate.touch()
+    expect(follower.locator("pre[data-log*=stdout]")).to_contain_text("opened")
+    expect(lead).to_contain_text("failed", timeout=45_000)
+    assert page.evaluate("window.same"), "the page was not loaded again"
+    # Retried from the job's own page.
+    mended.touch()
+    bad = call(farm, "job", "show", f"{ident}/last", "-q").stdout.strip()
+    follower.goto(f"{farm.url}/jobs/{bad}")
+    follower.get_by_role("button", name="Retry").first.click()
+    expect(lead).to_contain_text("finished", timeout=45_000)
+    expect(page.locator("#dag .legend")).not_to_contain_text("failed", timeout=15_000)
+    assert page.evaluate("window.same")
+    assert wrong == wrong_there == []
+
+
+def test_a_lost_server_greys_the_page(browser, tmp_path):
+    """A page says that its server is lost, and how old it is; once the server is back the page is as before."""
+    system = System(tmp_path)
+    try:
+        system.start_server()
+        page, _ = open_page(browser, system)
+        system.stop_server()
+        expect(page.locator("#lost")).to_contain_text("does not answer")
+        expect(page.locator("html")).to_have_class("lost")
+        system.start_server()
+        expect(page.locator("#lost")).to_have_count(0)
+    finally:
+        system.stop()
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1400, "light"), (400, "dark")])
+def test_pages_are_accessible(browser, farm, width, theme):
+    """On no page does axe-core find a serious violation, the console an error, or the width a page wider than it."""
+    if not AXE.exists():
+        lack("axe-core was not fetched (make assets)")
+    if not farm.client.list_workflows().items:
+        call(farm, "workflow", "load", str(farm.write("one.yaml", 'name: one\njobs: {a: {run: "true"}}\n')), "-q")
+    workflow = farm.client.list_workflows().items[0].uuid
+    job = farm.client.list_jobs().items[0].uuid
+    page, wrong = open_page(browser, farm, width=width, theme=theme)
+    names = (
+        "",
+        "workflows",
+        f"workflows/{workflow}",
+        "jobs",
+        f"jobs/{job}",
+        "pilots",
+        "datasets",
+        "dags",
+        "events",
+        "results",
+        "services",
+        "jobtypes",
+        "files",
+    )
+    for name in names:
+        page.goto(f"{farm.url}/{name}")
+        if name.startswith("workflows/"):
+            expect(page.locator("#dag .legend li").first).to_be_visible()
+        page.evaluate(AXE.read_text())
+        found = page.evaluate("axe.run().then((all) => all.violations)")
+        serious = [
+            (one["id"], [node["html"][:120] for node in one["nodes"]][:3])
+            for one in found
+            if one["impact"] in {"serious", "critical"}
+        ]
+        assert serious == [], f"/{name}"
+        over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert over <= 0, f"/{name} is {over} pixels wider than the window"
+    assert wrong == []
