@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run up test quick chaos check fix docs bench clean help
+.PHONY: run up test quick chaos check fix docs bench assets clean help
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -19,12 +19,22 @@ help:  ## Show this list.
 .venv/test.done: .venv/run.done
 	@echo "installing the test tools into .venv (once)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@$(BIN)/python assets/fetch.py --axe .venv/axe.js || true
 	@touch $@
 
-run: .venv/run.done  ## Run the example on real data: server, two pilots, results; then stop.
+# Without npm and its registry it says what is missing, and all else works.
+.venv/assets.done: .venv/run.done assets/package-lock.json assets/fetch.py
+	@echo "fetching what the monitor's pages draw with (once)" >&2
+	@$(BIN)/python assets/fetch.py || true
+	@touch $@
+
+assets: .venv/run.done  ## Fetch what the monitor's pages draw with, if it is missing.
+	@$(BIN)/python assets/fetch.py
+
+run: .venv/assets.done  ## Run the example on real data: server, two pilots, results; then stop.
 	@exec $(BIN)/p3s up --run workflows/quakes/quakes.yaml
 
-up: .venv/run.done  ## Start the server and two pilots, until Ctrl-C.
+up: .venv/assets.done  ## Start the server and two pilots, until Ctrl-C.
 	@exec $(BIN)/p3s up
 
 # Four at a time on two cores: half of the time, tests wait for leases and processes.
@@ -62,4 +72,4 @@ docs: .venv/test.done  ## Build the documentation; a warning is an error.
 	@$(BIN)/sphinx-build -q -W -b html docs docs/_build/html
 
 clean:  ## Remove the environment and everything built.
-	rm -rf .venv .venv-bench docs/_build build dist p3s.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench p3s/server/static/built docs/_build build dist p3s.egg-info .mypy_cache .ruff_cache .hypothesis

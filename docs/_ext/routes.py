@@ -29,8 +29,8 @@ _NOTE = re.compile(r"(?:^|\n)(\w+) : .*\n\s*")
 
 
 @cache
-def read_document() -> tuple[dict[str, Any], tuple[tuple[str, str, str], ...]]:
-    """Return the OpenAPI document, and (method, rule, endpoint) of every route."""
+def read_document() -> tuple[dict[str, Any], tuple[tuple[str, str, str], ...], dict[str, str]]:
+    """Return the OpenAPI document, (method, rule, endpoint) of every route, and what each of the monitor's does."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"sqlite:///{folder}/docs.sqlite"
         db = Database(address)
@@ -44,21 +44,30 @@ def read_document() -> tuple[dict[str, Any], tuple[tuple[str, str, str], ...]]:
         with app.app_context():
             document: dict[str, Any] = dict(app.spec)
         db.close()
-    return document, routes
+    pages = {
+        name: (inspect.getdoc(view) or "").partition("\n")[0]
+        for name, view in app.view_functions.items()
+        if name.startswith("monitor.")
+    }
+    return document, routes, pages
 
 
 def list_routes() -> Iterator[tuple[str, str, str]]:
     """Yield method, rule and endpoint of each route in the order of the table of roles."""
-    _, routes = read_document()
+    _, routes, _ = read_document()
     order = list(NEEDS)
     yield from sorted(routes, key=lambda route: (order.index(route[2]), route[0]))
 
 
 def make_routes() -> str:
     """Return the table of all routes, then each route of the API with its bodies, then the bodies' fields."""
-    document, _ = read_document()
+    document, _, pages = read_document()
     overview = [
-        [f"`{method} {rule}`", _name_roles(endpoint), _find_operation(document, method, rule).get("summary", "")]
+        [
+            f"`{method} {rule}`",
+            _name_roles(endpoint),
+            pages.get(endpoint) or _find_operation(document, method, rule).get("summary", ""),
+        ]
         for method, rule, endpoint in list_routes()
     ]
     return "\n".join(
@@ -93,15 +102,14 @@ _OTHERS = {
     "/healthz": "Answers `ok` while the server runs.",
     "/readyz": "Answers `ready` while the database answers with this version's tables, else 503.",
     "/metrics": "Metrics for Prometheus.",
-    "/": "The monitor.",
-    "/login": "Opens the monitor for a token.",
-    "/logout": "Closes the monitor.",
     "/api/v1/openapi.json": "The OpenAPI 3.1 document of the API.",
 }
 
 
 def _list_bodies(document: dict[str, Any]) -> Iterator[list[str]]:
-    for method, rule, _ in list_routes():
+    for method, rule, endpoint in list_routes():
+        if endpoint.startswith("monitor."):
+            continue
         operation = _find_operation(document, method, rule)
         if "responses" not in operation:
             continue

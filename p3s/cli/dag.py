@@ -16,11 +16,10 @@ from p3s.cli.common import (
     collect_pages,
     confirm_action,
     connect,
-    parse_pairs,
 )
-from p3s.cli.load import add_load_options, read_params, report_load
+from p3s.cli.load import add_load_options, make_changes, read_params, report_load
 from p3s.cli.output import Columns, clean_text, format_since, print_fields, print_items, print_json, tell
-from p3s.submit import Changes, submit_dag
+from p3s.submit import submit_dag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -173,7 +172,7 @@ def run(
     changed for this workflow only.
     """
     client = connect(url)
-    changes = Changes(parse_pairs(sets, "--set"), files, jobs, names)
+    changes = make_changes(client, sets, files, jobs, names)
     values = read_params(params)
     reply = submit_dag(client, name, values, version=version, hold=hold, key=key, site=site, changes=changes)
     return report_load(client, reply, watch=watch, as_json=as_json, quiet=quiet)

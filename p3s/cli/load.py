@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from p3s.client import Client
     from p3s.wire import LoadReply
 
-__all__ = ["add_load_options", "load", "read_params", "report_load"]
+__all__ = ["add_load_options", "load", "make_changes", "read_params", "report_load"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -75,10 +75,19 @@ def load(
     """
     if hold and watch:
         raise click.UsageError("--watch would wait for ever for what --hold holds; give one of the two")
-    changes = Changes(parse_pairs(sets, "--set"), files, jobs, names)
-    body = prepare_load(file, read_params(params), hold=hold, key=key, site=site, changes=changes)
     client = connect(url)
+    changes = make_changes(client, sets, files, jobs, names)
+    body = prepare_load(file, read_params(params), hold=hold, key=key, site=site, changes=changes)
     return report_load(client, client.load_workflow(body), watch=watch, as_json=as_json, quiet=quiet)
+
+
+def make_changes(
+    client: Client, sets: tuple[str, ...], files: str | None, jobs: str | None, names: str | None
+) -> Changes:
+    """Return what the options change; names that are made need the extensions that the server knows."""
+    pairs = parse_pairs(sets, "--set")
+    extensions = {} if names is None else {item.name: item.ext for item in client.list_datatypes().items}
+    return Changes(pairs, files, jobs, names, extensions)
 
 
 def read_params(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from p3s.clock import read_clock
+from p3s.engine.formats import format_age, format_size
 from p3s.settings import allows_color
 
 if TYPE_CHECKING:
@@ -84,44 +85,9 @@ def color_state(word: str) -> str:
     return click.style(word, fg=COLORS[word])
 
 
-def format_age(seconds: float | None) -> str:
-    """Return a duration in its largest unit; a dash for none.
-
-    Examples
-    --------
-    >>> format_age(5), format_age(200), format_age(90_000), format_age(None)
-    ('5s', '3m', '25h', '-')
-    """
-    if seconds is None:
-        return "-"
-    left = max(0, int(seconds))
-    for size, unit in ((172_800, "d"), (7_200, "h"), (120, "m")):
-        if left >= size:
-            return f"{left // {'d': 86_400, 'h': 3_600, 'm': 60}[unit]}{unit}"
-    return f"{left}s"
-
-
 def format_since(moment: float | None) -> str:
     """Return how long ago `moment`, in seconds since 1970, was; a dash for never."""
     return "-" if moment is None else format_age(read_clock() - moment)
-
-
-def format_size(size: int | None) -> str:
-    """Return bytes in the unit that leaves few digits; a dash for unknown.
-
-    Examples
-    --------
-    >>> format_size(512), format_size(20_480), format_size(None)
-    ('512 B', '20.5 kB', '-')
-    """
-    if size is None:
-        return "-"
-    shown, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if shown < 1000 or unit == "TB":
-            break
-        shown /= 1000
-    return f"{size} B" if unit == "B" else f"{shown:.1f} {unit}"
 
 
 def format_count(count: int, noun: str) -> str:

@@ -11,6 +11,7 @@ from p3s.cli.protection import add_protection_options, make_protection
 from p3s.cli.values import DURATION, SIZE
 from p3s.pilot.main import run_pilot
 from p3s.pilot.options import PilotOptions
+from p3s.pilot.site import OPEN_FIELDS
 from p3s.settings import find_home, read_client_settings
 from p3s.supervise import exit_with_parent
 
@@ -23,23 +24,28 @@ __all__ = ["start"]
 )
 @click.command()
 @click.option("--name", default="", help="For people.")
-@click.option("--site", default="default", show_default=True, help="The site that it belongs to.")
+@click.option(
+    "--site", default="default", show_default=True, help="The site that it belongs to, whose settings it fetches."
+)
 @click.option("--slots", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Payloads at once.")
 @click.option(
     "--cycles",
     type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Exit after so many empty polls in a row; 0: go on for ever.",
+    help="Exit after so many empty polls in a row; else the site's, else 0: go on for ever.",
 )
-@click.option("--period", type=DURATION, default="50s", show_default=True, help="Length of a poll.")
-@click.option("--data", type=click.Path(path_type=Path), help="Where outputs are kept; else in the home folder.")
+@click.option("--period", type=DURATION, help="Length of a poll; else the site's, else 50s.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Where outputs are kept; else the site's, else in the home folder."
+)
 @click.option("--work", type=click.Path(path_type=Path), help="Where payloads run; else in the home folder.")
 @click.option("--log", type=click.Path(path_type=Path), help="Where its log is kept; else in the home folder.")
 @click.option("--label", "labels", multiple=True, help="What this machine offers; repeatable.")
 @click.option("--cpus", type=click.IntRange(1), help="Sum over its payloads; else those of the machine.")
 @click.option("--memory", type=SIZE, default="0", help="Sum over its payloads, such as 16GB; else no limit.")
-@click.option("--lifetime", type=DURATION, help="Leave after this long, such as 12h.")
+@click.option(
+    "--beat", type=DURATION, help="Time between signs of life, if the server asks for fewer; else the site's."
+)
+@click.option("--lifetime", type=DURATION, help="Leave after this long, such as 12h; else the site's.")
 @click.option("--accept-user", "users", multiple=True, help="Run only jobs of this owner; repeatable.")
 @click.option("--accept-jobtype", "jobtypes", multiple=True, help="Run only jobs of this type; repeatable.")
 @click.option(
@@ -63,14 +69,15 @@ def start(
     name: str,
     site: str,
     slots: int,
-    cycles: int,
-    period: float,
+    cycles: int | None,
+    period: float | None,
     data: Path | None,
     work: Path | None,
     log: Path | None,
     labels: tuple[str, ...],
     cpus: int | None,
     memory: int,
+    beat: float | None,
     lifetime: float | None,
     users: tuple[str, ...],
     jobtypes: tuple[str, ...],
@@ -79,6 +86,7 @@ def start(
     parent: int | None,
     url: str | None,
     payloads: tuple[Path, ...],
+    published: tuple[Path, ...],
     passed: tuple[str, ...],
     limits: tuple[str, ...],
     umask: str | None,
@@ -91,14 +99,17 @@ def start(
 ) -> int:
     """Run a pilot here, in the foreground.
 
-    SIGTERM or Ctrl-C lets it finish what it runs; a second one hands that back. Exits 0 if all was well, 1 if
+    What its site defines (`p3s site show`) holds where no option is given. SIGTERM or Ctrl-C lets it finish what it
+    runs; a second one hands that back. Exits 0 if all was well, 1 if
     the server could not be reached, 2 if the server sent it away, 3 or 4 if its answers made no sense, 255 if
     the log folder cannot be used.
     """
     if parent is not None:
         exit_with_parent(parent)
+    chosen = {"url": url, "cycles": cycles, "period": period, "beat": beat, "lifetime": lifetime, "data": data}
     protection = make_protection(
         payloads=payloads,
+        published=published,
         passed=passed,
         limits=limits,
         umask=umask,
@@ -119,8 +130,9 @@ def start(
             name=name,
             site=site,
             slots=slots,
-            cycles=cycles,
-            period=period,
+            cycles=cycles or 0,
+            period=50.0 if period is None else period,
+            beat=beat,
             labels=labels,
             cpus=cpus or 0,
             memory=memory,
@@ -132,5 +144,6 @@ def start(
             keep=keep,
             allow_root=allow_root,
             register_limit=register_limit,
-        )
+        ),
+        left_open={*OPEN_FIELDS} - {field for field, value in chosen.items() if value is not None},
     )

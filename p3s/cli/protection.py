@@ -27,6 +27,13 @@ _OPTIONS = (
         type=click.Path(path_type=Path),
         help="Run only executables below this folder, and no scripts; repeatable.",
     ),
+    click.option(
+        "--accept-publish",
+        "published",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Publish only below this folder; repeatable. With --isolate or --accept-payload, else nowhere.",
+    ),
     click.option("--clean-env", "clean", is_flag=True, help="Give payloads none of the pilot's variables but a few."),
     click.option("--pass-env", "passed", multiple=True, metavar="NAME", help="Give them this one, too; repeatable."),
     click.option(
@@ -54,6 +61,7 @@ def add_protection_options(function: F) -> F:
 def make_protection(
     *,
     payloads: tuple[Path, ...],
+    published: tuple[Path, ...],
     passed: tuple[str, ...],
     limits: tuple[str, ...],
     umask: str | None,
@@ -73,6 +81,7 @@ def make_protection(
         raise click.UsageError("--pass-env goes with --clean-env; without it payloads get all variables")
     return Protection(
         payloads=tuple(path.absolute() for path in payloads),
+        published=tuple(path.absolute() for path in published),
         clean=clean,
         passed=passed,
         limits=_parse_limits(limits),

@@ -8,9 +8,10 @@ import click
 
 from p3s.cli.common import add_example
 from p3s.cli.output import tell
+from p3s.notify.rules import load_notify
 from p3s.server.serve import back_up, fill_from, serve
 from p3s.server.serve import migrate as migrate_database
-from p3s.settings import DEFAULT_PORT, find_database, find_home
+from p3s.settings import DEFAULT_PORT, find_database, find_home, find_notify
 from p3s.supervise import exit_with_parent
 
 __all__ = ["backup", "migrate", "restore", "start"]
@@ -25,6 +26,7 @@ _database_option = click.option(
 @add_example(
     "p3s server start",
     "p3s server start --database postgresql://p3s@db/p3s --trusted-proxies 1",
+    "p3s server start --notify notify.yaml",
     "p3s server start --host 0.0.0.0 --certificate chain.pem --key key.pem",
 )
 @click.command()
@@ -43,6 +45,12 @@ _database_option = click.option(
     help="Proxies in front, whose X-Forwarded headers are believed.",
 )
 @click.option("--open-reading", is_flag=True, help="Let anyone read without a token.")
+@click.option(
+    "--notify",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Whom to tell of what goes wrong; else P3S_NOTIFY.",
+)
 @click.option("--exit-with-parent", "parent", type=int, hidden=True)
 def start(
     database: str | None,
@@ -52,6 +60,7 @@ def start(
     certificate: Path | None,
     key: Path | None,
     proxies: int,
+    notify: Path | None,
     parent: int | None,
     *,
     open_reading: bool,
@@ -63,6 +72,7 @@ def start(
     """
     if parent is not None:
         exit_with_parent(parent)
+    named = find_notify(notify)
     serve(
         find_home(),
         database=find_database(database),
@@ -71,6 +81,7 @@ def start(
         workers=workers,
         certificate=certificate,
         key=key,
+        notify=load_notify(named) if named else None,
         proxies=proxies,
         open_reading=open_reading,
     )

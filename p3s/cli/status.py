@@ -10,6 +10,7 @@ import click
 
 from p3s.cli.common import add_example, add_output_options, add_server_option, connect
 from p3s.cli.output import clean_text, format_age, format_counts, print_fields, print_json, tell
+from p3s.engine.places import check_location, is_url, normalise_place
 
 __all__ = ["status", "why"]
 
@@ -69,8 +70,8 @@ def why(thing: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
 
 def _find_place(thing: str) -> str | None:
     """Return the absolute path or the URL if `thing` is one, None if it is an id."""
-    if "://" in thing:
-        return thing
+    if is_url(thing):
+        return thing if check_location(thing) else normalise_place(thing)
     path = Path(thing)
     head, slash, _ = thing.partition("/")
     if (slash and not _IDENT.fullmatch(head)) or (not slash and path.suffix and path.exists()):

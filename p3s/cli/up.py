@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import socket
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +15,7 @@ import click
 from p3s.cli.common import add_example, parse_pairs
 from p3s.cli.output import format_count, print_json, tell
 from p3s.cli.results import print_results
+from p3s.cli.up_home import find_port, get_lock_file, get_run_file, lock_home, make_home
 from p3s.cli.watch import follow_workflow
 from p3s.client import Client
 from p3s.engine.states import WorkflowState
@@ -25,7 +23,7 @@ from p3s.errors import BadInput, NotFound, P3sError, Problem
 from p3s.settings import (
     DEFAULT_PORT,
     Home,
-    find_home,
+    find_notify,
     make_local_environ,
     read_client_settings,
     read_home_token,
@@ -35,8 +33,6 @@ from p3s.submit import prepare_load
 from p3s.supervise import Interrupts, Program, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from p3s.wire import LoadBody
 
 __all__ = ["up"]
@@ -47,8 +43,6 @@ START_LIMIT = 60.0
 CANCEL_LIMIT = 2.0
 #: Seconds between two looks at the children.
 LOOK_PAUSE = 0.2
-#: Ports tried, from the first one on.
-PORTS = 100
 #: How a child is started: by the same interpreter, whatever `p3s` is on the PATH.
 P3S = (sys.executable, "-m", "p3s.cli.main")
 
@@ -62,6 +56,7 @@ class Options:
     pilots: int
     slots: int
     rules: tuple[Path, ...] = ()
+    notify: Path | None = None
 
 
 @add_example(
@@ -87,6 +82,12 @@ class Options:
     multiple=True,
     help="Start work for files that arrive, by these rules; repeatable.",
 )
+@click.option(
+    "--notify",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Whom the server tells of what goes wrong; else P3S_NOTIFY.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def up(
     pilots: int,
@@ -95,6 +96,7 @@ def up(
     file: Path | None,
     params: tuple[str, ...],
     rules: tuple[Path, ...],
+    notify: Path | None,
     *,
     as_json: bool,
 ) -> int:
@@ -109,18 +111,19 @@ def up(
     if file is not None and pilots == 0:
         raise click.UsageError("--run needs at least one pilot")
     body = prepare_load(file, parse_pairs(params, "-p")) if file is not None else None
-    _check_rules(rules)
+    _check_files(rules, find_notify(notify))
     shared = slots or max(1, (os.cpu_count() or 1) // max(1, pilots))
-    options = Options(home=_make_home(), port=port, pilots=pilots, slots=shared, rules=rules)
+    options = Options(home=make_home(), port=port, pilots=pilots, slots=shared, rules=rules, notify=notify)
     interrupts = Interrupts()
     with interrupts:
         try:
-            with _lock_home(options.home) as locked:
+            with lock_home(options.home) as locked:
                 if locked:
                     return _run_system(options, body, interrupts, as_json=as_json)
-            if rules:
-                message = "is held by another `p3s up`; `p3s inject start RULES` adds an injector to it"
-                raise BadInput([Problem(message, file=str(_get_lock_file(options.home)))])
+            if rules or notify:
+                hint = "`p3s inject start RULES` adds an injector to it" if rules else "end it, and give it --notify"
+                message = f"is held by another `p3s up`; {hint}"
+                raise BadInput([Problem(message, file=str(get_lock_file(options.home)))])
             return _use_running(options.home, body, as_json=as_json)
         except KeyboardInterrupt:
             tell("interrupted")
@@ -165,6 +168,8 @@ def _start_system(options: Options, supervisor: Supervisor) -> Client:
     parent = ("--exit-with-parent", str(os.getpid()))
     url = read_running(home)
     if url and _answers(Client(url)):
+        if options.notify:
+            raise BadInput([f"a server runs at {url} already; end it, and give it --notify"])
         tell(f"a server runs at {url} already; only pilots are started")
     else:
         url = _start_server(options, supervisor, environ, parent)
@@ -176,14 +181,22 @@ def _start_system(options: Options, supervisor: Supervisor) -> Client:
     return Client(url, read_home_token(home, "admin"))
 
 
-def _check_rules(files: tuple[Path, ...]) -> None:
-    """Raise all problems of files of rules before anything is started."""
-    if files:
-        # It brings what reads workflows, which a plain `p3s up` does without.
-        from p3s.inject.rules import load_rules  # noqa: PLC0415
+def _check_files(rules: tuple[Path, ...], notify: Path | None) -> None:
+    """Raise all problems of files of rules, and of the one of notifications, before anything is started."""
+    if not (rules or notify):
+        return
+    # They bring what a plain `p3s up` does without.
+    from p3s.inject.rules import load_rules  # noqa: PLC0415
+    from p3s.notify.rules import load_notify  # noqa: PLC0415
 
-        for file in files:
-            load_rules(file)
+    problems: list[Problem] = []
+    for load, file in [*((load_rules, file) for file in rules), *([(load_notify, notify)] if notify else [])]:
+        try:
+            load(file)
+        except BadInput as error:
+            problems += error.problems
+    if problems:
+        raise BadInput(problems)
 
 
 def _start_server(options: Options, supervisor: Supervisor, environ: dict[str, str], parent: tuple[str, ...]) -> str:
@@ -191,10 +204,11 @@ def _start_server(options: Options, supervisor: Supervisor, environ: dict[str, s
     home = options.home
     # Left behind by a server that was killed.
     home.server_file.unlink(missing_ok=True)
-    port = _find_port(options.port)
+    port = find_port(options.port)
     if port != options.port:
         tell(f"port {options.port} is taken; the server uses {port}")
-    command = (*P3S, "server", "start", "--host", "127.0.0.1", "--port", str(port), *parent)
+    notify = ("--notify", str(options.notify.absolute())) if options.notify else ()
+    command = (*P3S, "server", "start", "--host", "127.0.0.1", "--port", str(port), *notify, *parent)
     log = home.logs / "server.log"
     supervisor.start(Program("the server", command, log, environ))
     url = f"http://127.0.0.1:{port}"
@@ -247,7 +261,7 @@ def _run_workflow(client: Client, body: LoadBody, supervisor: Supervisor | None 
 
 def _run_noted(client: Client, body: LoadBody, supervisor: Supervisor, home: Home, *, as_json: bool) -> int:
     """Run a workflow that ends with this process, or at the next start if this process is killed."""
-    file = _get_run_file(home)
+    file = get_run_file(home)
     file.write_text(body.uuid)
     try:
         code = _run_workflow(client, body, supervisor, as_json=as_json)
@@ -263,7 +277,7 @@ def _end_cut_run(client: Client, home: Home) -> None:
 
     Nobody waits for it any more, and the next run must not begin with what it left.
     """
-    file = _get_run_file(home)
+    file = get_run_file(home)
     if not file.exists():
         return
     uuid = file.read_text()
@@ -290,7 +304,7 @@ def _use_running(home: Home, body: LoadBody | None, *, as_json: bool) -> int:
             break
         if time.monotonic() > limit:
             message = "is held by another `p3s up` whose server does not answer; stop that one first"
-            raise BadInput([Problem(message, file=str(_get_lock_file(home)))])
+            raise BadInput([Problem(message, file=str(get_lock_file(home)))])
         time.sleep(LOOK_PAUSE)
     if body is None:
         tell("already running")
@@ -345,59 +359,3 @@ def _name_program() -> str:
     absolute = path.absolute()
     here = Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
-
-
-def _find_port(first: int) -> int:
-    """Return the first free port from `first` on.
-
-    Raises
-    ------
-    BadInput
-        If there is none.
-    """
-    for port in range(first, min(first + PORTS, 65536)):
-        with socket.socket() as probe:
-            # As the server does: a port that only old connections linger on is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                # Taken, or not ours to take: the next one.
-                continue
-            return port
-    raise BadInput([f"no port from {first} on is free; give another one with --port"])
-
-
-def _make_home() -> Home:
-    """Make the home folder and those below it, for this user alone."""
-    home = find_home()
-    try:
-        home.path.mkdir(parents=True, exist_ok=True)
-        home.path.chmod(0o700)
-        for folder in (home.data, home.logs, home.work):
-            folder.mkdir(exist_ok=True)
-    except OSError as error:
-        message = f"cannot be made ({error.strerror}); set P3S_HOME to a folder of yours"
-        raise BadInput([Problem(message, file=str(home.path))]) from error
-    return home
-
-
-def _get_run_file(home: Home) -> Path:
-    """Return where the workflow's id is kept as long as `--run` waits for it."""
-    return home.path / "up.run"
-
-
-def _get_lock_file(home: Home) -> Path:
-    return home.path / "up.lock"
-
-
-@contextmanager
-def _lock_home(home: Home) -> Iterator[bool]:
-    """Hold the home's lock for the length of a block; False if another process holds it."""
-    with _get_lock_file(home).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True

@@ -9,6 +9,7 @@ from p3s.client.base import TIMEOUT, join_path
 from p3s.client.data import DataCalls
 from p3s.client.holds import HoldCalls
 from p3s.client.many import ManyCalls
+from p3s.client.sites import SiteCalls
 from p3s.client.tokens import TokenCalls
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class _Page(Protocol[Item]):
     def next(self) -> str | None: ...
 
 
-class Client(HoldCalls, ManyCalls, TokenCalls, DataCalls):
+class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls):
     """Speaks with one p3s server in the name of one token.
 
     Every method raises a leaf of `p3s.errors`: what the server refused, `Unreachable` if no answer came,
@@ -211,7 +212,7 @@ class Client(HoldCalls, ManyCalls, TokenCalls, DataCalls):
     # Datasets -------------------------------------------------------------------------------------
 
     def register_dataset(self, body: wire.RegisterDatasetBody) -> wire.DatasetView:
-        """Say that data is there; the same place again answers the same dataset."""
+        """Say that data is there; equal content at the same place again answers the same dataset."""
         return self._post("datasets", body, wire.DatasetView)
 
     def list_datasets(
@@ -219,20 +220,31 @@ class Client(HoldCalls, ManyCalls, TokenCalls, DataCalls):
         *,
         workflow: str | None = None,
         state: str | None = None,
+        datatype: str | None = None,
+        place: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> wire.DatasetList:
-        """Return a page of datasets."""
-        query = {"workflow": workflow, "state": state, "limit": limit, "cursor": cursor}
-        return self._get("datasets", wire.DatasetList, query)
+        """Return a page of datasets, newest first."""
+        query = {"workflow": workflow, "state": state, "type": datatype, "place": place}
+        return self._get("datasets", wire.DatasetList, query | {"limit": limit, "cursor": cursor})
 
     def iterate_datasets(self, *, workflow: str | None = None, state: str | None = None) -> Iterator[wire.DatasetView]:
         """Yield all datasets that fit."""
         return _walk(lambda cursor: self.list_datasets(workflow=workflow, state=state, cursor=cursor))
 
     def show_dataset(self, ident: str) -> wire.DatasetView:
-        """Return one dataset."""
+        """Return one dataset with who made it, who reads it, and why it is where it is."""
         return self._get(join_path("datasets", ident), wire.DatasetView)
+
+    def adjust_dataset(self, ident: str, body: wire.AdjustDatasetBody) -> wire.DatasetView:
+        """Change what is said of a dataset."""
+        return self._post(join_path("datasets", ident, "adjust"), body, wire.DatasetView)
+
+    def delete_dataset(self, ident: str, *, force: bool = False) -> wire.DeleteDatasetReply:
+        """Delete a dataset that nobody needs; by force also one that jobs wait for, which are skipped."""
+        body = wire.DeleteDatasetBody(force=force)
+        return self._post(join_path("datasets", ident, "delete"), body, wire.DeleteDatasetReply, tries=1)
 
     # Pilots ---------------------------------------------------------------------------------------
 

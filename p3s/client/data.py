@@ -1,11 +1,12 @@
-"""The calls about data that arrives, and about what watches for it."""
+"""The calls about kinds of data, about data that arrives, and about what watches for it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from p3s import wire
-from p3s.client.base import BaseClient, join_path
+from p3s.client.base import TIMEOUT, BaseClient, complete_path, join_path
+from p3s.client.sending import encode_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +15,22 @@ __all__ = ["DataCalls"]
 
 
 class DataCalls(BaseClient):
-    """Files seen, services."""
+    """Datatypes, files seen, services."""
+
+    def list_datatypes(self) -> wire.DatatypeList:
+        """Return the registered datatypes with their extensions."""
+        return self._get("datatypes", wire.DatatypeList)
+
+    def add_datatype(self, name: str, ext: str, comment: str = "") -> wire.DatatypeView:
+        """Register a kind of data by the extension of its files; the same again answers the same."""
+        content = encode_body(wire.DatatypeBody(ext=ext, comment=comment))
+        answer = self._sender.send("PUT", complete_path(join_path("datatypes", name)), content, timeout=TIMEOUT)
+        found = self._sender.decode(answer, wire.DatatypeList).items
+        return next(item for item in found if item.name == name)
+
+    def delete_datatype(self, name: str) -> None:
+        """Take a datatype out; data of this type stays."""
+        self._delete(join_path("datatypes", name))
 
     def record_arrivals(self, body: wire.SightingsBody) -> list[wire.ArrivalView]:
         """Tell what an injector saw, and return what was decided; a repeat gets the same answer."""

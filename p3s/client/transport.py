@@ -16,6 +16,7 @@ from urllib.request import getproxies
 import urllib3
 
 from p3s.errors import Unreachable
+from p3s.settings import find_authorities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,14 +81,20 @@ class SessionTransport:
     """`requests`, with one kept-alive session per thread, because a session is not made for several.
 
     The environment's proxies are used except for this very machine, where a proxy could only be in the way.
+
+    Parameters
+    ----------
+    authorities : str, optional
+        A PEM file of those that may vouch for the server; else the usual ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, authorities: str | None = None) -> None:
         # Imported here: it takes as long as the rest of the client, and most calls do without.
         import requests  # noqa: PLC0415
 
         self._requests = requests
         self._local = threading.local()
+        self._authorities = authorities
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
         """Send one request (see `Transport.send`)."""
@@ -99,8 +106,9 @@ class SessionTransport:
                 data=body,
                 timeout=(CONNECT_TIMEOUT, timeout),
                 allow_redirects=False,
+                verify=self._authorities,
             )
-        except (self._requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (self._requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise Unreachable(_cut_path(url), _explain(error)) from error
         names = {name.lower(): value for name, value in answer.headers.items()}
         return Answer(answer.status_code, answer.content, names)
@@ -152,7 +160,9 @@ def choose_transport(url: str) -> Transport:
         they are not for.
     """
     plain = urlsplit(url).scheme == "http"
-    return PoolTransport() if plain and (_is_loopback(url) or not getproxies()) else SessionTransport()
+    return (
+        PoolTransport() if plain and (_is_loopback(url) or not getproxies()) else SessionTransport(find_authorities())
+    )
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from xml.sax.saxutils import escape
 
 import networkx as nx
@@ -12,7 +12,9 @@ import networkx as nx
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["COLORS", "Picture", "draw_svg", "list_rows"]
+__all__ = ["COLORS", "Picture", "draw_svg", "find_levels", "list_rows"]
+
+Node = TypeVar("Node")
 
 #: State to the colour of its box; what is in none of these states is white.
 COLORS: Mapping[str, str] = {
@@ -138,6 +140,42 @@ def draw_svg(picture: Picture, title: str) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
+def find_levels(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, tuple[int, int]]:
+    """Return the level of each node, and its place within the level, near those that it follows.
+
+    Parameters
+    ----------
+    nodes : iterable of str
+        All of them.
+    edges : iterable of (str, str)
+        From predecessor to successor. Where families of jobs are one node each, they may go round in a circle; the
+        nodes of a circle share a level.
+
+    Returns
+    -------
+    dict of str to (int, int)
+        Both from 0.
+
+    Examples
+    --------
+    >>> find_levels(["a", "b", "c"], [("a", "b"), ("b", "c"), ("c", "b")])
+    {'a': (0, 0), 'b': (1, 0), 'c': (1, 1)}
+    """
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(nodes)
+    graph.add_edges_from(edges)
+    if nx.is_directed_acyclic_graph(graph):
+        layers = [list(layer) for layer in nx.topological_generations(graph)]
+    else:
+        circles = nx.condensation(graph)
+        layers = [
+            [node for circle in layer for node in sorted(circles.nodes[circle]["members"])]
+            for layer in nx.topological_generations(circles)
+        ]
+    _order_layers(graph, layers)
+    return {node: (level, place) for level, layer in enumerate(layers) for place, node in enumerate(layer)}
+
+
 def _make_graph(picture: Picture) -> nx.DiGraph[tuple[str, str]]:
     """Return jobs, and data that no job makes; what a job makes is an edge."""
     whole: nx.DiGraph[tuple[str, str]] = nx.DiGraph()
@@ -159,11 +197,16 @@ def _make_graph(picture: Picture) -> nx.DiGraph[tuple[str, str]]:
 
 def _find_layers(graph: nx.DiGraph[tuple[str, str]]) -> list[list[tuple[str, str]]]:
     layers = [list(layer) for layer in nx.topological_generations(graph)]
+    _order_layers(graph, layers)
+    return layers
+
+
+def _order_layers(graph: nx.DiGraph[Node], layers: list[list[Node]]) -> None:
+    """Put nodes below their parents."""
     for _ in range(_SWEEPS):
         for above, layer in pairwise(layers):
             order = {node: number for number, node in enumerate(above)}
             layer.sort(key=lambda node: _average(order[parent] for parent in graph.pred[node] if parent in order))
-    return layers
 
 
 def _average(numbers: Iterable[int]) -> float:

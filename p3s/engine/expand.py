@@ -100,6 +100,7 @@ def expand_dag(
     *,
     bundle: Collection[str],
     max_jobs: int = MAX_JOBS,
+    extensions: Mapping[str, str] | None = None,
 ) -> WorkflowPlan:
     r"""Return every job and dataset of a workflow.
 
@@ -115,6 +116,8 @@ def expand_dag(
         Paths of the files that travel.
     max_jobs : int
         Most jobs.
+    extensions : mapping of str to str, optional
+        Those of registered datatypes.
 
     Returns
     -------
@@ -137,7 +140,7 @@ def expand_dag(
     texts, typed, faults = resolve_params(spec, params)
     # Nothing else can be told without parameters.
     raise_faults(faults, spec._source)  # noqa: SLF001
-    expansion = Expansion(spec, texts)
+    expansion = Expansion(spec, texts, extensions or {})
     expansion.faults += _check_bundle(spec, bundle)
     expansion.add_externals(externals)
     expansion.add_families(max_jobs)
@@ -156,7 +159,9 @@ def expand_dag(
     )
 
 
-def expand_standalone(spec: StandaloneSpec, bundle: Collection[str]) -> WorkflowPlan:
+def expand_standalone(
+    spec: StandaloneSpec, bundle: Collection[str], *, extensions: Mapping[str, str] | None = None
+) -> WorkflowPlan:
     """Return the workflow of one node that a standalone job is.
 
     Parameters
@@ -165,6 +170,8 @@ def expand_standalone(spec: StandaloneSpec, bundle: Collection[str]) -> Workflow
         The job; it is checked here, since it may have come over the wire.
     bundle : collection of str
         Paths of the files that travel.
+    extensions : mapping of str to str, optional
+        Those of registered datatypes.
 
     Returns
     -------
@@ -189,7 +196,7 @@ def expand_standalone(spec: StandaloneSpec, bundle: Collection[str]) -> Workflow
         faults += check_strays(spec.model_dump(by_alias=True))
     faults += _check_bundle(spec, bundle)
     raise_faults(faults, spec._source)  # noqa: SLF001
-    builder = MemberBuilder(spec, (), spec, {}, {})
+    builder = MemberBuilder(spec, (), spec, {}, {}, extensions or {})
     rendered = builder.render({})
     raise_faults(builder.faults, spec._source)  # noqa: SLF001
     job = JobPlan(

@@ -9,7 +9,8 @@ from p3s.engine.checks import find_producers, make_no_match
 from p3s.engine.expressions import ExpressionError, render_template
 from p3s.engine.families import Group, Member, count_members, expand_matrix, list_axes, make_suffix, name_each
 from p3s.engine.members import MemberBuilder
-from p3s.engine.names import MAX_NAME, check_name, check_place, quote_name, sanitise_value, take_stem
+from p3s.engine.names import MAX_NAME, check_checksum, check_name, check_place, quote_name, sanitise_value, take_stem
+from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, OutputPlan
 from p3s.engine.problems import Fault
 from p3s.engine.spec import EachSpec
@@ -40,6 +41,10 @@ class SeenFile(Protocol):
     @property
     def size(self) -> int | None:
         """Its bytes, where known."""
+
+    @property
+    def checksum(self) -> str:
+        """Its checksum, where known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def request_externals(spec: DagSpec, texts: Mapping[str, str]) -> tuple[list[Ext
             except ExpressionError as error:
                 faults.append(Fault(("datasets", name), str(error)))
                 continue
-            if wrong := check_place(paths[-1]):
+            if wrong := (check_location if is_url(paths[-1]) else check_place)(paths[-1]):
                 faults.append(Fault(("datasets", name), f"path {quote_name(paths[-1])} of dataset '{name}' {wrong}"))
         requests.append(ExternalRequest(name, tuple(paths), glob=dataset.glob is not None))
     return requests, faults
@@ -98,6 +103,8 @@ class Expansion:
         The DAG.
     texts : dict
         Parameters as text.
+    extensions : mapping of str to str
+        Those of registered datatypes.
     faults : list of Fault
         What is wrong.
     jobs, datasets : dict
@@ -106,6 +113,7 @@ class Expansion:
 
     spec: DagSpec
     texts: dict[str, str]
+    extensions: Mapping[str, str]
     faults: list[Fault] = field(default_factory=list)
     jobs: dict[str, JobPlan] = field(default_factory=dict)
     datasets: dict[str, DatasetPlan] = field(default_factory=dict)
@@ -141,9 +149,9 @@ class Expansion:
             )
             return
         for file in files:
-            wrong = check_place(file.place)
-            if not wrong and not file.place.startswith("/") and "://" not in file.place:
-                wrong = "is neither an absolute path nor a URL"
+            wrong = check_location(file.place)
+            if not wrong and file.checksum:
+                wrong = check_checksum(file.checksum)
             if wrong:
                 self.faults.append(Fault(place, f"file {quote_name(file.place)} of dataset '{name}' {wrong}"))
         if dataset.path is not None:
@@ -156,9 +164,10 @@ class Expansion:
             self.datasets[member.key] = DatasetPlan(
                 key=member.key,
                 name=name,
-                place=file.place,
+                place=normalise_place(file.place),
                 available=file.available,
                 size=file.size,
+                checksum=file.checksum,
                 datatype=dataset.type,
                 comment=dataset.comment,
             )
@@ -239,7 +248,7 @@ class Expansion:
         published: dict[str, str] = {}
         for name, job in self.spec.jobs.items():
             path = ("jobs", name)
-            builder = MemberBuilder(job, path, self.spec.defaults, self.texts, typed)
+            builder = MemberBuilder(job, path, self.spec.defaults, self.texts, typed, self.extensions)
             for member in self.families[name].members:
                 inputs, needs = self._connect(name, job, member)
                 edges += sum(len(item.keys) for item in inputs) + len(needs) + len(job.outputs)

@@ -19,7 +19,7 @@ import networkx as nx
 from p3s.engine.checks import check_dag
 from p3s.engine.exports import OWN, make_graph
 from p3s.engine.load import validate_data
-from p3s.engine.names import check_variable, sanitise_value, take_stem
+from p3s.engine.names import check_variable, make_extension, sanitise_value, take_stem
 from p3s.engine.payloads import convert_payload
 from p3s.engine.problems import make_problems
 from p3s.engine.spec import DagSpec
@@ -230,7 +230,7 @@ class _Original:
             source,
             tag,
             str(attributes.get("dirpath") or ""),
-            file or (f"{tag}.{datatype.lower()}" if datatype else tag),
+            file,
             datatype,
             str(attributes.get("comment") or ""),
         )
@@ -240,7 +240,8 @@ class _Original:
                 known.targets += [target] if target not in known.targets else []
                 return
             if known.source == source and known.tag == tag and not noop:
-                self._blame(f"{what} says that '{tag}' is {item.place}, another edge of '{source}' {known.place}")
+                names = [one.place or "unnamed" for one in (item, known)]
+                self._blame(f"{what} says that '{tag}' is {names[0]}, another edge of '{source}' {names[1]}")
                 return
         item.targets.append(target)
         self.items.append(item)
@@ -281,8 +282,11 @@ class _Original:
         outputs = {}
         publish = {}
         for item in made:
-            path = item.place if not posixpath.isabs(item.place) else item.file
-            outputs[item.variable] = {"path": path} | _drop_empty({"type": item.datatype, "comment": item.comment})
+            path = item.file if posixpath.isabs(item.place) else item.place
+            if path.endswith("/"):
+                path += item.variable + make_extension(item.datatype, {})
+            # A file without a name is named by its variable and its datatype.
+            outputs[item.variable] = _drop_empty({"path": path, "type": item.datatype, "comment": item.comment})
             if posixpath.isabs(item.place):
                 publish[item.variable] = item.place
         return job | _drop_empty({"outputs": outputs, "publish": publish})

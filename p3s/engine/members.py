@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from p3s.engine.expressions import ExpressionError, decide_condition, render_template
-from p3s.engine.names import check_published, normalise_path, quote_name
+from p3s.engine.names import check_published, make_extension, normalise_path, quote_name, take_basename
 from p3s.engine.plan import Resources, Retry
 from p3s.engine.problems import Fault
 from p3s.engine.tasks import check_paths, find_payload
@@ -48,6 +48,8 @@ class MemberBuilder:
         Parameters as text.
     typed : mapping of str to object
         Parameters in their types, for ``if``.
+    extensions : mapping of str to str
+        Those of registered datatypes: they name outputs without a path.
 
     Attributes
     ----------
@@ -64,12 +66,15 @@ class MemberBuilder:
         defaults: DefaultsSpec,
         texts: Mapping[str, str],
         typed: Mapping[str, Any],
+        extensions: Mapping[str, str],
     ) -> None:
         self.path, self.texts, self.typed = path, texts, typed
         self.faults: list[Fault] = []
         self._args = tuple(task.args)
         self._env = task.env if task is defaults else defaults.env | task.env
-        self._paths = {name: output.path or name for name, output in task.outputs.items()}
+        self._paths = {
+            name: output.path or name + make_extension(output.type, extensions) for name, output in task.outputs.items()
+        }
         self._publish = task.publish
         self._condition = getattr(task, "condition", None)
         # What holds no expression is computed once and shared by all members.
@@ -116,6 +121,8 @@ class MemberBuilder:
             if wrong := check_published(place):
                 message = f"published name {quote_name(place)} of output '{name}' {wrong}"
                 self.faults.append(Fault((*self.path, "publish", name), message))
+            if place.endswith("/"):
+                publish[name] = place + take_basename(paths[name])
         size = sum(len(value) for value in (*args, *env.values()) if isinstance(value, str))
         if size > MAX_ENVIRONMENT:
             message = f"arguments and variables have {size:,} characters; the limit is {MAX_ENVIRONMENT:,}"

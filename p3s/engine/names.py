@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from p3s.engine.units import shorten
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = [
     "MAX_NAME",
+    "check_checksum",
     "check_env_name",
+    "check_extension",
     "check_label",
     "check_name",
     "check_place",
     "check_published",
     "check_relative_path",
     "check_variable",
+    "make_extension",
     "normalise_path",
     "quote_name",
     "sanitise_value",
@@ -29,6 +36,8 @@ _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}", re.ASCII)
+_EXTENSION = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9_.+-]{0,98}", re.ASCII)
+_CHECKSUM = re.compile(r"adler32:[0-9a-f]{8}|sha256:[0-9a-f]{64}", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.:-]+", re.ASCII)
 
@@ -142,6 +151,75 @@ def check_label(label: str) -> str:
     return "is no label: a letter or digit, then letters, digits and '_.:+-', at most 100"
 
 
+def check_checksum(text: str) -> str:
+    """Return why `text` cannot be a checksum, or nothing.
+
+    Parameters
+    ----------
+    text : str
+        The checksum.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the checksum is fine.
+
+    Examples
+    --------
+    >>> check_checksum("adler32:00000001"), check_checksum("1")
+    ('', 'is no checksum: adler32: and 8 hexadecimal digits, or sha256: and 64, in small letters')
+    """
+    if _CHECKSUM.fullmatch(text):
+        return ""
+    return "is no checksum: adler32: and 8 hexadecimal digits, or sha256: and 64, in small letters"
+
+
+def check_extension(text: str) -> str:
+    """Return why `text` cannot be a datatype's extension, or nothing.
+
+    Parameters
+    ----------
+    text : str
+        The extension.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the extension is fine.
+
+    Examples
+    --------
+    >>> check_extension(".tar.gz"), check_extension("txt")
+    ('', "is no extension: a dot, then a letter or digit, then letters, digits and '_.+-', at most 100")
+    """
+    if _EXTENSION.fullmatch(text):
+        return ""
+    return "is no extension: a dot, then a letter or digit, then letters, digits and '_.+-', at most 100"
+
+
+def make_extension(datatype: str, extensions: Mapping[str, str]) -> str:
+    """Return the extension of files of a datatype.
+
+    Parameters
+    ----------
+    datatype : str
+        The datatype, empty for none.
+    extensions : mapping of str to str
+        Those of registered datatypes.
+
+    Returns
+    -------
+    str
+        The registered one; else the datatype itself in small letters.
+
+    Examples
+    --------
+    >>> make_extension("H5", {"H5": ".hdf5"}), make_extension("CSV", {}), make_extension("", {})
+    ('.hdf5', '.csv', '')
+    """
+    return extensions.get(datatype, f".{datatype.lower()}" if datatype else "")
+
+
 def check_relative_path(path: str) -> str:
     """Return why `path` cannot be a file below a folder, or nothing.
 
@@ -211,7 +289,7 @@ def check_published(place: str) -> str:
     Parameters
     ----------
     place : str
-        A path.
+        A path; one that ends with a slash is a folder, where the file keeps its own name.
 
     Returns
     -------
@@ -220,16 +298,19 @@ def check_published(place: str) -> str:
 
     Examples
     --------
-    >>> check_published("/data/a.csv"), check_published("a.csv")
-    ('', 'must be an absolute path: pilots on other machines know no other')
+    >>> check_published("/data/a.csv"), check_published("/data/"), check_published("a.csv")
+    ('', '', 'must be an absolute path: pilots on other machines know no other')
     """
     if wrong := check_place(place):
         return wrong
     if not place.startswith("/"):
         return "must be an absolute path: pilots on other machines know no other"
-    if ".." in place.split("/"):
-        return "must have no .. in it"
-    return "must name a file" if place.endswith("/") else ""
+    parts = place.removesuffix("/").split("/")[1:]
+    if any(part in {"", ".", ".."} for part in parts):
+        return "must have no empty part, . or .. in it"
+    return (
+        "has a part of more than 255 bytes" if any(len(part.encode("utf-8", "replace")) > 255 for part in parts) else ""
+    )
 
 
 def normalise_path(path: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from p3s.engine.checks import check_dag, check_standalone, find_producers
 from p3s.engine.families import list_axes
 from p3s.engine.load import validate_data
-from p3s.engine.names import sanitise_value
+from p3s.engine.names import make_extension, sanitise_value
 from p3s.engine.payloads import convert_payload
 from p3s.engine.problems import Fault, raise_faults, suggest_word
 from p3s.engine.spec import DagSpec, StandaloneSpec
@@ -210,7 +210,7 @@ def convert_file_info(spec: DagSpec, info: Any) -> dict[str, Any]:
     return found
 
 
-def name_files(spec: DagSpec, policy: str) -> dict[str, Any]:
+def name_files(spec: DagSpec, policy: str, extensions: Mapping[str, str]) -> dict[str, Any]:
     r"""Return as overrides the file names that a policy gives to what jobs make.
 
     Parameters
@@ -219,6 +219,8 @@ def name_files(spec: DagSpec, policy: str) -> dict[str, Any]:
         The DAG.
     policy : str
         ``sticky`` keeps the DAG's names; ``inherit:TEXT`` makes them of TEXT, the job and the variable.
+    extensions : mapping of str to str
+        Those of registered datatypes.
 
     Returns
     -------
@@ -234,7 +236,7 @@ def name_files(spec: DagSpec, policy: str) -> dict[str, Any]:
     --------
     >>> from p3s.engine.load import load_dag
     >>> spec = load_dag("name: x\njobs: {a: {outputs: {y: {path: y.txt}}, run: x}}", "x.yaml")
-    >>> name_files(spec, "inherit:run7"), name_files(spec, "sticky")
+    >>> name_files(spec, "inherit:run7", {}), name_files(spec, "sticky", {})
     ({'jobs.a.outputs.y.path': 'run7-a-y.txt'}, {})
     """
     kind, _, text = policy.partition(":")
@@ -249,7 +251,7 @@ def name_files(spec: DagSpec, policy: str) -> dict[str, Any]:
         for tag, output in job.outputs.items():
             # An extension is what follows the last dot of the last part, unless that is all there is of it.
             stem, dot, extension = posixpath.basename(output.path or "").rpartition(".")
-            ending = f".{extension}" if dot and stem else f".{output.type.lower()}" if output.type else ""
+            ending = f".{extension}" if dot and stem else make_extension(output.type, extensions)
             file = f"{text}-{sanitise_value(name)}-{tag}{axes}{ending}"
             found |= _move_file(spec, name, tag, {"name": file})
     return found
@@ -329,13 +331,16 @@ def _move_file(spec: DagSpec, producer: str | None, tag: str, values: Mapping[st
     else:
         job = spec.jobs[producer]
         where, comment = f"jobs.{producer}", f"jobs.{producer}.outputs.{tag}.comment"
-        head, _, tail = (job.publish.get(tag) or job.outputs[tag].path or tag).rpartition("/")
+        head, _, tail = (job.publish.get(tag) or job.outputs[tag].path or "").rpartition("/")
     place = posixpath.join(str(values.get("dirpath", head)), str(values.get("name", tail)))
     said = {comment: str(values["comment"])} if "comment" in values else {}
     if not values.keys() & {"name", "dirpath"}:
         return said
     if producer is None:
         return {f"{where}.path": place} | said
+    name = posixpath.basename(place)
     if not posixpath.isabs(place):
-        return {f"{where}.outputs.{tag}.path": place} | said
-    return {f"{where}.outputs.{tag}.path": posixpath.basename(place), f"{where}.publish.{tag}": place} | said
+        return {f"{where}.outputs.{tag}.path": place if name else place + tag} | said
+    # A file that nothing names keeps the name that its datatype gives it.
+    renamed = {f"{where}.outputs.{tag}.path": name} if name else {}
+    return renamed | {f"{where}.publish.{tag}": place} | said

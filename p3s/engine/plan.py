@@ -153,6 +153,8 @@ class DatasetPlan:
         Whether an external was there when the client looked.
     size : int or None
         Bytes, where known.
+    checksum : str
+        Of an external one whose content is to be verified.
     datatype : str
         A label, empty if none.
     comment : str
@@ -170,6 +172,7 @@ class DatasetPlan:
     datatype: str = ""
     result: bool = False
     comment: str = ""
+    checksum: str = ""
 
 
 @dataclass(frozen=True, slots=True)

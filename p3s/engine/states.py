@@ -55,7 +55,7 @@ class JobState(StrEnum):
     FAILED = "failed"
     #: Somebody cancelled it.
     CANCELLED = "cancelled"
-    #: It will not run: a predecessor failed, or its ``if`` said no.
+    #: It will not run: a predecessor failed, its ``if`` said no, or data from outside will not come.
     SKIPPED = "skipped"
 
 
@@ -87,9 +87,9 @@ class DatasetState(StrEnum):
     EXPECTED = "expected"
     #: There: its producer's success was accepted, or somebody registered it.
     AVAILABLE = "available"
-    #: It will not come: its producer failed, was skipped or cancelled.
+    #: It will not come: its producer failed, was skipped or cancelled, or it was deleted while jobs waited for it.
     FAILED = "failed"
-    #: It was there and was deleted.
+    #: It was deleted; registering it again brings it back.
     DELETED = "deleted"
 
 
@@ -248,6 +248,7 @@ JOB: Mapping[tuple[JobState, Signal], JobState] = {
     (J.DEFINED, S.CLAIM): J.DISPATCHED,
     (J.DEFINED, S.CANCEL): J.CANCELLED,
     (J.DEFINED, S.PAUSE): J.WAITING,
+    (J.DEFINED, S.SKIP): J.SKIPPED,
     (J.DEFINED, S.LATE_SUCCESS): J.FINISHED,
     (J.DISPATCHED, S.BEGIN): J.RUNNING,
     (J.DISPATCHED, S.SUCCEED): J.FINISHED,
@@ -289,7 +290,9 @@ DATASET: Mapping[tuple[DatasetState, Signal], DatasetState] = {
     (D.FAILED, S.REGISTER): D.AVAILABLE,
     (D.FAILED, S.RETRY): D.EXPECTED,
     (D.FAILED, S.DELETE): D.DELETED,
+    (D.AVAILABLE, S.FAIL): D.FAILED,
     (D.AVAILABLE, S.DELETE): D.DELETED,
+    (D.DELETED, S.REGISTER): D.AVAILABLE,
 }
 
 WORKFLOW: Mapping[tuple[WorkflowState, Signal], WorkflowState] = {

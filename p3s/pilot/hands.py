@@ -14,13 +14,15 @@ from p3s.engine.states import Reason
 from p3s.errors import BadInput, NoToken, P3sError, Refused
 from p3s.pilot import events
 from p3s.pilot.failure import AttemptFailed, explain_os_error
-from p3s.pilot.kill import kill_strays, stop_tree
+from p3s.pilot.kill import is_subreaper, kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
 from p3s.pilot.leftovers import delete_folders, delete_rivals, tidy_sandboxes
+from p3s.pilot.outputs import read_result
 from p3s.pilot.processes import read_process
-from p3s.pilot.protect import refuse_order, wrap_command
+from p3s.pilot.protect import refuse_order, refuse_target, wrap_command
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
+from p3s.pilot.spares import Spares
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
 from p3s.wire import AttemptReport
 
@@ -95,6 +97,8 @@ class Hands:
         # Read once: each look at os.environ decodes every variable anew.
         self._inherited = dict(os.environ)
         self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="slow")
+        # Where orphans cannot be adopted, something of a payload may be alive and write on into its folder.
+        self._spares = Spares(options.work / options.uuid, options.slots if is_subreaper() else 0)
 
     # Starting --------------------------------------------------------------------------------------------
 
@@ -118,7 +122,7 @@ class Hands:
                 raise AttemptFailed(Reason.HANDED_BACK, "stopped before it started")
             refuse_order(work.order, self._options)
             environ = make_environment(work.order, work.sandbox, self._options, self._inherited)
-            make_sandbox(work.order, work.sandbox, self._cache)
+            make_sandbox(work.order, work.sandbox, self._cache, self._spares.take)
             command = make_command(work.order, work.sandbox)
             command = wrap_command(command, work.order, work.sandbox, self._options)
             with reaper.lock:
@@ -257,6 +261,7 @@ class Hands:
         for work in self._works.values():
             work.stopped = True
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._spares.close()
         with contextlib.suppress(OSError):
             (self._options.work / self._options.uuid).rmdir()
 
@@ -266,7 +271,7 @@ class Hands:
             return events.UploadFailed(attempt, "its record has gone from the work folder")
         try:
             for digest, path in record.uploads.items():
-                self._blobs.store(digest, path.read_bytes())
+                self._blobs.store(digest, read_result(record.folder, str(path.relative_to(record.folder))))
         except (OSError, BadInput, Refused) as error:
             if isinstance(error, NoToken):
                 return events.UploadFailed(attempt, str(error))
@@ -285,9 +290,11 @@ class Hands:
             if record is not None:
                 record.accepted = True
                 self._outbox.write(record, durable=True)
-                for publication in record.publications:
-                    publish_file(publication.source, publication.target, attempt)
-        except (OSError, ValueError) as error:
+                for one in record.publications:
+                    # Looked at before the payload ran, and now, because folders may have become links meanwhile.
+                    refuse_target(one.target, self._options.protection)
+                    publish_file(record.folder, str(one.source.relative_to(record.folder)), one.target, attempt)
+        except (OSError, ValueError, AttemptFailed) as error:
             return events.PublishFailed(attempt, str(error))
         return events.Published(attempt)
 
@@ -307,7 +314,8 @@ class Hands:
         if work is not None:
             if not outputs and work.order.outputs and work.order.number > 1:
                 rivals = work.sandbox.folder
-            folders = [work.sandbox.path] * (not self._options.keep)
+            if not self._options.keep and not self._spares.keep(work.sandbox.path):
+                folders.append(work.sandbox.path)
             if outputs and work.order.outputs:
                 folders.append(work.sandbox.folder)
         elif (record := self._outbox.read(attempt)) is not None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p3s.pilot.processes import belongs_to, find_tree, list_children, read_process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["become_subreaper", "kill_strays", "stop_tree"]
+__all__ = ["become_subreaper", "is_subreaper", "kill_strays", "stop_tree"]
 
 #: A tree that forks while it is killed is looked at again, so many times.
 ROUNDS = 20
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 
 
 def become_subreaper() -> bool:
@@ -27,10 +28,22 @@ def become_subreaper() -> bool:
     bool
         Whether it can (Linux 3.4 and later).
     """
+    return _call_prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def is_subreaper() -> bool:
+    """Tell whether orphans among this process' descendants become its children."""
+    import ctypes  # noqa: PLC0415 - see below
+
+    found = ctypes.c_int(0)
+    return _call_prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(found)) and bool(found.value)
+
+
+def _call_prctl(option: int, argument: Any) -> bool:
     import ctypes  # noqa: PLC0415 - takes time to import, and is needed once per pilot
 
     try:
-        return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+        return bool(ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0) == 0)
     except (OSError, AttributeError):
         return False
 

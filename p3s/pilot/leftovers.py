@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from p3s.pilot.sandbox import remove_sandbox
+from p3s.pilot.spares import SPARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,7 @@ def tidy_sandboxes(sandboxes: Sequence[Path], data: Path, ask: Callable[[list[st
     Parameters
     ----------
     sandboxes : sequence of Path
-        ``<work>/<pilot>/<attempt>``.
+        ``<work>/<pilot>/<attempt>``, and spare ones, which belong to no attempt.
     data : Path
         The folder of outputs, ``<data>/<workflow>/<job>/<attempt>``.
     ask : callable
@@ -38,7 +39,8 @@ def tidy_sandboxes(sandboxes: Sequence[Path], data: Path, ask: Callable[[list[st
     int
         How many attempts were cleared away; the others are for a later time.
     """
-    paths = {path.name: path for path in sandboxes[:BATCH]}
+    spares = [path for path in sandboxes if path.name.startswith(SPARE)]
+    paths = {path.name: path for path in [path for path in sandboxes if path not in spares][:BATCH]}
     found = ask(list(paths)) if paths else []
     for one in found:
         sandbox = paths[one.attempt]
@@ -46,8 +48,10 @@ def tidy_sandboxes(sandboxes: Sequence[Path], data: Path, ask: Callable[[list[st
         if one.rejected:
             delete_folders([data / one.workflow / one.job_name / one.attempt])
         delete_folders([sandbox])
+    delete_folders(spares)
+    for pilot in {path.parent for path in sandboxes}:
         with contextlib.suppress(OSError):
-            sandbox.parent.rmdir()
+            pilot.rmdir()
     return len(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from p3s.wire import Claim
@@ -32,10 +33,13 @@ class Link:
         The time.
     random : Random
         Spreads pauses, so that pilots that lost the same server do not return together.
+    beat : float or None
+        Seconds between two signs of life; the server may ask for more of them, never for fewer.
     """
 
-    def __init__(self, now: float, random: Random) -> None:
+    def __init__(self, now: float, random: Random, beat: float | None = None) -> None:
         self._random = random
+        self._beat = math.inf if beat is None else beat
         self.number = 0
         self.ack = 0
         #: The claim without an answer yet.
@@ -53,7 +57,7 @@ class Link:
 
     def accept_terms(self, reply: RegisterReply, now: float) -> None:
         """Take over the durations that the server dictates."""
-        self.heartbeat, self.lease = reply.heartbeat, reply.lease
+        self.heartbeat, self.lease = min(reply.heartbeat, self._beat), reply.lease
         self.poll, self.patience = reply.poll, reply.patience
         self.heard = max(self.heard, now)
         self._end_outage(now)
@@ -88,7 +92,7 @@ class Link:
         """
         self.in_flight.pop(event.channel, None)
         self.heard = max(self.heard, event.sent)
-        self.heartbeat, self.lease = event.reply.heartbeat, event.reply.lease
+        self.heartbeat, self.lease = min(event.reply.heartbeat, self._beat), event.reply.lease
         self._end_outage(now)
         asked = event.body.claim
         if asked is None or self.claim is None or asked.number != self.claim.number:

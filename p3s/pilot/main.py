@@ -16,15 +16,19 @@ from p3s import __version__
 from p3s.client import Client
 from p3s.errors import P3sError
 from p3s.pilot.agent import Agent
-from p3s.pilot.exits import EXIT_LOG, EXIT_USAGE
+from p3s.pilot.callers import name_trouble
+from p3s.pilot.exits import EXIT_AWAY, EXIT_FAIL, EXIT_LOG, EXIT_NONSENSE, EXIT_USAGE
 from p3s.pilot.kill import become_subreaper
 from p3s.pilot.options import check_options
 from p3s.pilot.protect import check_protection, find_open_secrets
+from p3s.pilot.site import apply_site, fetch_site
 from p3s.wire import Accepts, RegisterBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from collections.abc import Set as AbstractSet
 
+    from p3s.pilot.events import Trouble
     from p3s.pilot.options import PilotOptions
 
 __all__ = ["is_contained", "make_register_body", "run_pilot"]
@@ -33,10 +37,19 @@ __all__ = ["is_contained", "make_register_body", "run_pilot"]
 #: for files; with Python's own 5 ms, what takes 1 ms by itself took 10.
 SWITCH = 0.0005
 
+#: What the process ends with when its site cannot be asked for.
+_SITE_EXITS: dict[Trouble, int] = {
+    "away": EXIT_AWAY,
+    "refused": EXIT_FAIL,
+    "forgotten": EXIT_FAIL,
+    "nonsense": EXIT_NONSENSE,
+    "rejected": EXIT_USAGE,
+}
+
 log = logging.getLogger("p3s.pilot")
 
 
-def run_pilot(options: PilotOptions) -> int:
+def run_pilot(options: PilotOptions, *, left_open: AbstractSet[str] = frozenset()) -> int:
     """Run a pilot until it has a reason to leave.
 
     SIGTERM and SIGINT let it finish what runs; a second one makes it hand that back. Must be called in the main
@@ -46,6 +59,9 @@ def run_pilot(options: PilotOptions) -> int:
     ----------
     options : PilotOptions
         What the pilot is told.
+    left_open : set of str
+        Fields of `options` that nobody has chosen: the definition of the pilot's site fills them. Without any, the
+        server is not asked for the site.
 
     Returns
     -------
@@ -58,17 +74,23 @@ def run_pilot(options: PilotOptions) -> int:
         sys.stderr.write(f"p3s pilot: the log folder {options.logs} cannot be used ({error}); name another one\n")
         return EXIT_LOG
     with _open_log(handler):
+        if left_open:
+            try:
+                options = _ask_site(options, left_open)
+            except P3sError as error:
+                log.error("cannot learn of site %s: %s", options.site, error)  # noqa: TRY400 - as below
+                return _SITE_EXITS[name_trouble(error)]
         try:
             check_options(options)
             check_protection(options.protection)
             _check_user(options)
             _make_folder(options.work)
             _make_folder(options.data)
+            become_subreaper()
             agent = Agent(options, Client(options.url, options.token), make_register_body(options))
         except (P3sError, OSError) as error:
             log.error("cannot start: %s", error)  # noqa: TRY400 - a message for people, not a trace
             return EXIT_USAGE
-        become_subreaper()
         sys.setswitchinterval(SWITCH)
         if warning := find_open_secrets(options.secrets):
             log.warning("%s", warning)
@@ -127,6 +149,16 @@ def is_contained(root: Path = Path("/")) -> bool:
         groups = (root / "proc" / "1" / "cgroup").read_text(encoding="utf-8")
         return any(word in groups for word in ("docker", "kubepods", "containerd", "libpod", "/lxc"))
     return False
+
+
+def _ask_site(options: PilotOptions, left_open: AbstractSet[str]) -> PilotOptions:
+    """Return the options with what the definition of their site fills in."""
+    site = fetch_site(Client(options.url, options.token), options.site, options.register_limit)
+    if site is not None:
+        return apply_site(options, site, left_open)
+    if options.site != "default":
+        log.info("site %s is not defined on the server; this pilot's own options hold", options.site)
+    return options
 
 
 def _check_user(options: PilotOptions) -> None:

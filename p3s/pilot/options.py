@@ -42,6 +42,8 @@ class PilotOptions:
         Empty polls in a row after which the pilot exits; 0 for never. Together with `period` its idle life.
     period : float
         Length of one poll.
+    beat : float or None
+        Seconds between two signs of life; None for what the server asks for, which never asks for fewer.
     labels : tuple of str
         What this machine offers beyond cpus and memory.
     cpus : int
@@ -82,6 +84,7 @@ class PilotOptions:
     slots: int = 1
     cycles: int = 0
     period: float = 50.0
+    beat: float | None = None
     labels: tuple[str, ...] = ()
     cpus: int = 0
     memory: int = 0
@@ -121,6 +124,7 @@ def check_options(options: PilotOptions) -> None:
         (options.slots >= 1, "slots", "must be at least 1"),
         (options.cycles >= 0, "cycles", "must be 0 (for ever) or more"),
         (options.period >= 0.05, "period", "must be at least 0.05 s: the server is asked once per period"),
+        (options.beat is None or options.beat > 0, "beat", "must be more than 0 s"),
         (options.cpus >= 0, "cpus", "must be 0 (all of the machine) or more"),
         (options.memory >= 0, "memory", "must be 0 (no limit) or more"),
         (options.lifetime is None or options.lifetime > 0, "lifetime", "must be more than 0 s"),

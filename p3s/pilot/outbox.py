@@ -3,6 +3,7 @@
 ::
 
     <work>/outbox/<pilot>/<attempt>.json   one record each, readable by the user alone: it holds a token
+    <work>/outbox/<pilot>/<attempt>.part   one being written, or delivered: the next one is written over it
     <work>/outbox/<pilot>/lock             held while that pilot lives
 
 A record is written before its report is first sent, so results outlive the pilot. It is synced to disk if there
@@ -12,6 +13,7 @@ takes over the records of those that no longer hold their lock.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -22,12 +24,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from p3s.pilot.leftovers import is_uuid
 from p3s.pilot.outputs import sync_folder
+from p3s.pilot.sandbox import write_over
 from p3s.wire import AttemptReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Outbox", "Publication", "Record"]
+
+#: Files of delivered records kept for those to come.
+SPARES = 64
 
 
 class Publication(BaseModel):
@@ -78,6 +84,7 @@ class Outbox:
             raise BlockingIOError(f"a pilot with the id {pilot} works in {work} already; end it or give another id")
         self._locks = {self._own: lock}
         self._places: dict[str, Path] = {}
+        self._spares: list[Path] = []
 
     def write(self, record: Record, *, durable: bool) -> None:
         """Keep a record, whole or not at all; replaces an earlier one of the attempt.
@@ -91,18 +98,9 @@ class Outbox:
         """
         attempt = record.report.attempt
         path = self._places.setdefault(attempt, self._own / f"{attempt}.json")
-        part = path.with_suffix(".part")
-        content = record.model_dump_json(exclude_defaults=True).encode()
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            if durable:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        part.replace(path)
+        part = self._spares.pop() if self._spares else path.with_suffix(".part")
+        write_over(part, record.model_dump_json(exclude_defaults=True).encode(), durable=durable)
+        os.replace(part, path)  # noqa: PTH105 - on the way of every job
         if durable:
             sync_folder(path.parent)
 
@@ -117,7 +115,15 @@ class Outbox:
     def delete(self, attempt: str) -> None:
         """Delete the record of an attempt, if there is one."""
         path = self._places.pop(attempt, None)
-        if path is not None:
+        if path is None:
+            return
+        if path.parent == self._own and len(self._spares) < SPARES:
+            # Written over by a later record: a new file costs more than all else here (see `p3s.pilot.spares`).
+            spare = path.with_suffix(".part")
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, spare)  # noqa: PTH105
+                self._spares.append(spare)
+        else:
             path.unlink(missing_ok=True)
 
     def take_over(self) -> Iterator[Record | Path]:
@@ -141,6 +147,11 @@ class Outbox:
             for path in records:
                 try:
                     record = Record.model_validate_json(path.read_bytes())
+                    if record.report.attempt != path.stem:
+                        # The machine crashed between the new name and the new content. What was here before had been
+                        # delivered, and what was to be here had no outputs, so nothing is lost but a run.
+                        path.unlink()
+                        continue
                 except (ValidationError, OSError):
                     damaged = path.with_suffix(".damaged")
                     path.replace(damaged)
@@ -150,7 +161,7 @@ class Outbox:
                 yield record
 
     def find_abandoned(self) -> list[Path]:
-        """Return the sandboxes of attempts that died with their pilots and left no record."""
+        """Return the sandboxes of attempts that died with their pilots and left no record, and their spare ones."""
         return [
             sandbox
             for owner in self._work.iterdir()

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import zlib
 from typing import TYPE_CHECKING
 
+from p3s.engine.names import normalise_path
 from p3s.engine.states import Reason
+from p3s.pilot.below import LinkFound, NotRegular, open_below
 from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.wire import TAIL_BYTES, OutputReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from io import BufferedReader
     from pathlib import Path
 
     from p3s.wire import OutputOrder
 
-__all__ = ["collect_outputs", "compute_checksum", "read_piece", "read_tail", "sync_folder"]
+__all__ = ["collect_outputs", "compute_checksum", "read_piece", "read_result", "read_tail", "sync_folder"]
 
 #: Up to this size the checksum is a SHA-256; above it Adler-32, which costs a tenth and is what storage systems
 #: of the field keep. Written as ``sha256:HEX`` and ``adler32:HEX``.
@@ -26,6 +28,11 @@ LARGEST_SHA256 = 64 * 1024 * 1024
 #: The largest result that the server keeps.
 LARGEST_RESULT = 5 * 1024 * 1024
 _CHUNK = 1024 * 1024
+_LINK = "is a link, or lies behind one; write the file itself, so that nobody else can change it"
+_TOO_LARGE = (
+    f"is a result of {{size}} bytes, more than the {LARGEST_RESULT} that the server keeps; "
+    "take it out of `results`, or `publish` it"
+)
 
 
 def collect_outputs(orders: Iterable[OutputOrder], folder: Path) -> list[OutputReport]:
@@ -54,20 +61,25 @@ def collect_outputs(orders: Iterable[OutputOrder], folder: Path) -> list[OutputR
     for order in orders:
         path = folder / order.path
         try:
-            status = path.lstat()
-            problem = _check_kind(status, order)
-            if problem:
-                problems.append(f"output '{order.name}' ({path}) {problem}")
-                continue
-            checksum = compute_checksum(path, status.st_size)
+            with open_below(folder, normalise_path(order.path)) as file:
+                size = os.fstat(file.fileno()).st_size
+                if order.result and size > LARGEST_RESULT:
+                    problems.append(f"output '{order.name}' ({path}) {_TOO_LARGE.format(size=size)}")
+                    continue
+                checksum = compute_checksum(file, size)
             digest = checksum.removeprefix("sha256:") if order.result else None
+        except LinkFound:
+            problems.append(f"output '{order.name}' ({path}) {_LINK}")
+            continue
+        except NotRegular:
+            problems.append(f"output '{order.name}' ({path}) is no regular file; pack a folder into one file")
+            continue
         except FileNotFoundError:
             problems.append(f"output '{order.name}' is not at {path}; the payload must write to ${order.name}")
             continue
         except OSError as error:
             raise explain_os_error(error, path) from error
         folders.add(path.parent)
-        size = status.st_size
         reports.append(OutputReport(name=order.name, path=str(path), size=size, checksum=checksum, digest=digest))
     if problems:
         raise AttemptFailed(Reason.MISSING_OUTPUT, "; ".join(problems))
@@ -76,13 +88,19 @@ def collect_outputs(orders: Iterable[OutputOrder], folder: Path) -> list[OutputR
     return reports
 
 
-def compute_checksum(path: Path, size: int) -> str:
+def read_result(folder: Path, path: str) -> bytes:
+    """Return the content of a result, which may have grown meanwhile but is not read beyond what the server keeps."""
+    with open_below(folder, path) as file:
+        return file.read(LARGEST_RESULT + 1)
+
+
+def compute_checksum(file: BufferedReader, size: int) -> str:
     """Read a file to its end, sync it to disk and return its checksum.
 
     Parameters
     ----------
-    path : Path
-        The file.
+    file : BufferedReader
+        At its beginning.
     size : int
         Its bytes, which choose the algorithm (see `LARGEST_SHA256`).
 
@@ -95,15 +113,14 @@ def compute_checksum(path: Path, size: int) -> str:
     ----------
     SHA-256: FIPS 180-4. Adler-32: RFC 1950, section 9.
     """
-    with path.open("rb") as file:
-        if size <= LARGEST_SHA256:
-            checksum = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-        else:
-            value = 1
-            while chunk := file.read(_CHUNK):
-                value = zlib.adler32(chunk, value)
-            checksum = f"adler32:{value:08x}"
-        os.fsync(file.fileno())
+    if size <= LARGEST_SHA256:
+        checksum = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    else:
+        value = 1
+        while chunk := file.read(_CHUNK):
+            value = zlib.adler32(chunk, value)
+        checksum = f"adler32:{value:08x}"
+    os.fsync(file.fileno())
     return checksum
 
 
@@ -116,13 +133,15 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_tail(path: Path) -> tuple[bytes, int]:
-    """Return the last 64 KiB of a log and its whole size; nothing if there is none.
+def read_tail(sandbox: Path, log: str) -> tuple[bytes, int]:
+    """Return the last 64 KiB of a log and its whole size; nothing if the payload took it away or replaced it.
 
     Parameters
     ----------
-    path : Path
-        A file of any size, of which no more than the end is read.
+    sandbox : Path
+        The attempt's sandbox.
+    log : str
+        The log's path in it; a file of any size, of which no more than the end is read.
 
     Returns
     -------
@@ -130,23 +149,21 @@ def read_tail(path: Path) -> tuple[bytes, int]:
         The end and the size.
     """
     try:
-        size = path.stat().st_size
-        if size == 0:
-            return b"", 0
-        with path.open("rb") as file:
+        with open_below(sandbox, log) as file:
+            size = os.fstat(file.fileno()).st_size
             file.seek(max(size - TAIL_BYTES, 0))
             return file.read(TAIL_BYTES), size
-    except FileNotFoundError:
+    except (FileNotFoundError, LinkFound, NotRegular):
         return b"", 0
 
 
-def read_piece(path: Path, offset: int) -> tuple[int, bytes]:
+def read_piece(sandbox: Path, log: str, offset: int) -> tuple[int, bytes]:
     """Return what a growing log has from `offset` on.
 
     Parameters
     ----------
-    path : Path
-        The file.
+    sandbox, log : Path, str
+        As in `read_tail`.
     offset : int
         Where to read from; negative for the last 64 KiB.
 
@@ -156,23 +173,10 @@ def read_piece(path: Path, offset: int) -> tuple[int, bytes]:
         Where the piece starts, and at most 64 KiB.
     """
     try:
-        with path.open("rb") as file:
+        with open_below(sandbox, log) as file:
             size = file.seek(0, os.SEEK_END)
             start = max(size - TAIL_BYTES, 0) if offset < 0 else offset
             file.seek(start)
             return start, file.read(TAIL_BYTES)
-    except FileNotFoundError:
+    except (FileNotFoundError, LinkFound, NotRegular):
         return max(offset, 0), b""
-
-
-def _check_kind(status: os.stat_result, order: OutputOrder) -> str:
-    if stat.S_ISLNK(status.st_mode):
-        return "is a link; write the file itself, so that nobody else can change it"
-    if not stat.S_ISREG(status.st_mode):
-        return "is no regular file; pack a folder into one file"
-    if order.result and status.st_size > LARGEST_RESULT:
-        return (
-            f"is a result of {status.st_size} bytes, more than the {LARGEST_RESULT} that the server keeps; "
-            "take it out of `results`, or `publish` it"
-        )
-    return ""

@@ -49,7 +49,7 @@ class Planner:
 
     def __init__(self, options: PilotOptions, now: float, random: Random) -> None:
         self.options = options
-        self.link = Link(now, random)
+        self.link = Link(now, random, options.beat)
         self.ledger = Ledger()
         self.roster = Roster(options)
         self._started = now

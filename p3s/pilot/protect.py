@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import stat
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from p3s.engine.states import Reason
 from p3s.errors import BadInput, Problem
 from p3s.pilot.failure import AttemptFailed
+from p3s.pilot.publish import is_accepted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,11 +30,19 @@ __all__ = [
     "clean_environ",
     "find_open_secrets",
     "refuse_order",
+    "refuse_target",
     "wrap_command",
 ]
 
 #: A limit's name to the option of prlimit(1) that sets it.
 LIMITS = {"file-size": "fsize", "open-files": "nofile", "processes": "nproc", "core-size": "core"}
+#: Variables by which loaders, shells and interpreters are told to run something else first.
+_STEERING = re.compile(
+    r"LD_.*|GCONV_PATH|PATH|IFS|ENV|SHELL|SHELLOPTS|BASH.*|PS4|PROMPT_COMMAND|PYTHON.*|PERL.*|RUBY.*|NODE_.*|LUA_.*"
+    r"|JAVA_TOOL_OPTIONS|_JAVA_OPTIONS|JDK_JAVA_OPTIONS|CLASSPATH|R_.*|TCLLIBPATH|GIT_.*|EDITOR|PAGER|HOME|ROOT.*"
+    r"|P3S_EXECMODE",
+    re.IGNORECASE,
+)
 #: What a clean environment keeps.
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ")
 
@@ -45,6 +55,9 @@ class Protection:
     ----------
     payloads : tuple of Path
         Only executables below these folders run; empty for any payload.
+    published : tuple of Path
+        Only names below these folders are published; empty for any, or for none where payloads are isolated or
+        chosen, because the pilot itself publishes, with rights that they lack.
     clean : bool
         Whether payloads get none of the pilot's variables but a few.
     passed : tuple of str
@@ -62,6 +75,7 @@ class Protection:
     """
 
     payloads: tuple[Path, ...] = ()
+    published: tuple[Path, ...] = ()
     clean: bool = False
     passed: tuple[str, ...] = ()
     limits: dict[str, int] = field(default_factory=dict)
@@ -87,8 +101,12 @@ def check_protection(protection: Protection) -> None:
         if shutil.which(program) is None
     ]
     problems += [
-        Problem(f"{path} is no folder; --accept-payload names folders of executables")
-        for path in protection.payloads
+        Problem(f"{path} is no folder; {option} names folders {what}")
+        for option, what, paths in (
+            ("--accept-payload", "of executables", protection.payloads),
+            ("--accept-publish", "of published names", protection.published),
+        )
+        for path in paths
         if not path.is_dir()
     ]
     if problems:
@@ -116,11 +134,39 @@ def refuse_order(order: JobOrder, options: PilotOptions) -> None:
     ):
         if accepted and value not in accepted:
             raise AttemptFailed(Reason.REFUSED, f"this pilot does not run jobs of {what} {value}")
+    for output in order.outputs:
+        if output.publish:
+            refuse_target(Path(output.publish), options.protection)
     folders = options.protection.payloads
-    if folders and not _is_below(order.payload, folders):
+    if not folders:
+        return
+    names = ", ".join(map(str, folders))
+    if not _is_below(order.payload, folders):
         shown = order.payload if order.run is None else "a script (`run`)"
-        names = ", ".join(map(str, folders))
         raise AttemptFailed(Reason.REFUSED, f"this pilot runs executables below {names} only, not {shown}")
+    given = {*order.env, *order.params, *order.axes, *(one.name for one in order.inputs)}
+    given |= {one.name for one in order.outputs}
+    steering = sorted(name for name in given if _STEERING.fullmatch(name))
+    if steering:
+        said = f"it would decide how a program starts, and this pilot runs those below {names} as they are"
+        raise AttemptFailed(Reason.REFUSED, f"the job sets {', '.join(steering)}: {said}")
+
+
+def refuse_target(target: Path, protection: Protection) -> None:
+    """Refuse to publish outside the folders that are open to it.
+
+    Raises
+    ------
+    AttemptFailed
+        With the reason ``refused``.
+    """
+    folders = protection.published
+    if not folders and not protection.isolate and not protection.payloads:
+        return
+    if not is_accepted(target, folders):
+        open_to = f"below {', '.join(map(str, folders))} only" if folders else "nothing"
+        message = f"this pilot publishes {open_to}, not {target}; --accept-publish names folders that are open to it"
+        raise AttemptFailed(Reason.REFUSED, message)
 
 
 def clean_environ(inherited: Mapping[str, str], protection: Protection) -> dict[str, str]:

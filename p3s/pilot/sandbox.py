@@ -37,6 +37,7 @@ __all__ = [
     "remove_sandbox",
     "resolve_place",
     "store_bundle",
+    "write_over",
 ]
 
 #: Seconds between two looks at inputs that are not there yet.
@@ -89,7 +90,9 @@ class Sandbox:
         return self.folder / path
 
 
-def make_sandbox(order: JobOrder, sandbox: Sandbox, cache: Path) -> None:
+def make_sandbox(
+    order: JobOrder, sandbox: Sandbox, cache: Path, take: Callable[[Path], bool] = lambda _path: False
+) -> None:
     """Make the folders, unpack the bundle, write script, manifest and lists.
 
     Parameters
@@ -100,6 +103,8 @@ def make_sandbox(order: JobOrder, sandbox: Sandbox, cache: Path) -> None:
         Where; it does not exist yet.
     cache : Path
         Where the bundle's contents are, by digest.
+    take : callable
+        Puts an emptied sandbox at a path (see `p3s.pilot.spares`); returns whether there was one.
 
     Raises
     ------
@@ -107,9 +112,10 @@ def make_sandbox(order: JobOrder, sandbox: Sandbox, cache: Path) -> None:
         If the file system does not play along, or a path leads out of its folder.
     """
     try:
-        sandbox.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sandbox.control.mkdir(mode=0o700, exist_ok=True)
-        sandbox.tmp.mkdir(exist_ok=True)
+        if not take(sandbox.path):
+            sandbox.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sandbox.control.mkdir(mode=0o700, exist_ok=True)
+            sandbox.tmp.mkdir(mode=0o700, exist_ok=True)
         for entry in order.bundle:
             _check_inside(entry.path)
             target = sandbox.path / entry.path
@@ -118,7 +124,7 @@ def make_sandbox(order: JobOrder, sandbox: Sandbox, cache: Path) -> None:
             if entry.executable or entry.path == _strip_dot(order.payload or ""):
                 target.chmod(0o755)
         if order.run is not None:
-            sandbox.script.write_text(order.run, encoding="utf-8")
+            write_over(sandbox.script, order.run.encode())
         for name in order.collections:
             places = (resolve_place(one.place) for one in order.inputs if one.name == name)
             sandbox.find_list(name).write_text("".join(f"{place}\n" for place in places), encoding="utf-8")
@@ -128,9 +134,26 @@ def make_sandbox(order: JobOrder, sandbox: Sandbox, cache: Path) -> None:
             _check_inside(output.path)
             if "/" in output.path:
                 sandbox.find_output(output.path).parent.mkdir(parents=True, exist_ok=True)
-        sandbox.manifest.write_text(json.dumps(_make_manifest(order, sandbox)), encoding="utf-8")
+        write_over(sandbox.manifest, json.dumps(_make_manifest(order, sandbox)).encode())
     except OSError as error:
         raise explain_os_error(error, sandbox.path) from error
+
+
+def write_over(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file that may be there already, under the same inode; it is shortened, not emptied first.
+
+    Emptied files are written to disk at once by ext4 when they are closed, which takes time.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.ftruncate(descriptor, len(content))
+        if durable:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_sandbox(path: Path) -> None:
@@ -141,15 +164,25 @@ def remove_sandbox(path: Path) -> None:
     control = f"{path}/.p3s"
     try:
         # Most payloads leave nothing behind: then a few calls do what a walk through the tree would.
-        for name in os.listdir(control):  # noqa: PTH208 - on the way of every job: no Path objects
-            if name == "tmp":
-                os.rmdir(f"{control}/tmp")  # noqa: PTH106, S108 - below the sandbox
-            else:
-                os.unlink(f"{control}/{name}")  # noqa: PTH108
-        os.rmdir(control)  # noqa: PTH106
+        _empty(control)
+        os.rmdir(control)  # noqa: PTH106 - on the way of every job: no Path objects
         os.rmdir(path)  # noqa: PTH106
     except OSError:
+        # It follows no links either.
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _empty(control: str) -> None:
+    """Delete the files of a folder that is no link: a payload may have put one in its place."""
+    descriptor = os.open(control, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for name in os.listdir(descriptor):  # noqa: PTH208 - as above
+            if name == "tmp":
+                os.rmdir(name, dir_fd=descriptor)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_cached(order: JobOrder, cache: Path) -> bool:

@@ -45,8 +45,7 @@ class Watcher:
         chunks: list[LogChunk] = []
         for work in self._works:
             for stream in _STREAMS:
-                path = work.sandbox.stdout if stream == "stdout" else work.sandbox.stderr
-                start, content = read_piece(path, work.offsets.get(stream, -1))
+                start, content = read_piece(work.sandbox.path, f".p3s/{stream}", work.offsets.get(stream, -1))
                 if not content:
                     continue
                 work.offsets[stream] = start + len(content)

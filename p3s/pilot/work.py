@@ -82,8 +82,8 @@ def make_report(work: Work, *, look: bool, pilot_memory: int = 0) -> AttemptRepo
     """
     end = work.exit
     assert end is not None
-    stdout, stdout_size = read_tail(work.sandbox.stdout)
-    stderr, stderr_size = read_tail(work.sandbox.stderr)
+    stdout, stdout_size = read_tail(work.sandbox.path, ".p3s/stdout")
+    stderr, stderr_size = read_tail(work.sandbox.path, ".p3s/stderr")
     report = AttemptReport(
         attempt=work.order.attempt,
         token=work.order.token,

@@ -1,36 +1,25 @@
-"""The application: blueprints, who calls, and the one place that turns errors into answers."""
+"""The application: blueprints, who calls, and what is answered when something goes wrong."""
 
 from __future__ import annotations
 
-import logging
-import math
 from functools import partial
 from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
-from flask import Response, current_app, g, jsonify, request
+from flask import Response, current_app, jsonify
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from p3s import __version__
-from p3s.errors import (
-    Ambiguous,
-    BadInput,
-    Conflict,
-    NotAllowed,
-    NotFound,
-    NoToken,
-    P3sError,
-    Refused,
-    TooMany,
-    Unavailable,
-)
+from p3s.errors import P3sError, Unavailable
+from p3s.server.answers import answer_error, answer_http_error, answer_surprise, wants_page
 from p3s.server.api import blueprint as api
 from p3s.server.auth import NEEDS
 from p3s.server.door import open_door
 from p3s.server.metrics import CONTENT_TYPE, Metrics
 from p3s.server.migrations import find_pending
 from p3s.server.monitor import blueprint as monitor
+from p3s.server.monitor.frame import show_error
 from p3s.server.openapi import complete_document
 from p3s.server.usecases.core import Core
 
@@ -38,29 +27,16 @@ if TYPE_CHECKING:
     from werkzeug.wrappers import Response as AnyResponse
 
     from p3s.server.db import Database
+    from p3s.server.limits import Buckets
     from p3s.settings import ServerSettings
 
 __all__ = ["create_app"]
 
-log = logging.getLogger(__name__)
-
 #: Seconds for which a login to the monitor lasts.
 SESSION = 12 * 3600
-#: HTTP status by error; the first that fits, so that leaves stand before their parents.
-_STATUS: tuple[tuple[type[P3sError], int], ...] = (
-    (BadInput, 400),
-    (NotFound, 404),
-    (Ambiguous, 404),
-    (NoToken, 401),
-    (NotAllowed, 403),
-    (Conflict, 409),
-    (Refused, 403),
-    (TooMany, 429),
-    (Unavailable, 503),
-)
 
 
-def create_app(db: Database, settings: ServerSettings) -> APIFlask:
+def create_app(db: Database, settings: ServerSettings, buckets: Buckets | None = None) -> APIFlask:
     """Make the application.
 
     Parameters
@@ -69,6 +45,8 @@ def create_app(db: Database, settings: ServerSettings) -> APIFlask:
         With the newest migrations applied.
     settings : ServerSettings
         How the server behaves.
+    buckets : Buckets, optional
+        What limits count in; shared with the server's other processes.
 
     Raises
     ------
@@ -78,13 +56,14 @@ def create_app(db: Database, settings: ServerSettings) -> APIFlask:
     app = APIFlask("p3s.server", title="p3s", version=__version__, docs_path=None, spec_path="/api/v1/openapi.json")
     app.config["OPENAPI_VERSION"] = "3.1.0"
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    core = Core(db, settings)
+    core = Core(db, settings, buckets)
     app.extensions["p3s"] = core
     app.secret_key = core.secret
     app.config.update(
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_NAME="p3s",
-        SESSION_COOKIE_SAMESITE="Strict",
+        # A link from elsewhere opens the page; a form from elsewhere lacks the mark.
+        SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.secure,
         PERMANENT_SESSION_LIFETIME=SESSION,
     )
@@ -133,32 +112,17 @@ def _answer_metrics() -> Response:
 
 
 def _answer_error(error: P3sError) -> Response:
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    answer = _answer(error.to_dict(), status)
-    if isinstance(error, Unavailable):
-        answer.headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return answer
+    answer = answer_error(error)
+    return show_error(answer, error) if wants_page() else answer
 
 
 def _answer_http_error(error: HTTPException) -> AnyResponse:
-    status = error.code or 500
-    if status < 400:
+    if (error.code or 500) < 400:
         return error.get_response()
-    kinds = {404: "not-found", 405: "bad-input", 413: "bad-input", 415: "bad-input"}
-    message = f"{request.method} {request.path}: {error.description or error.name}"
-    return _answer({"kind": kinds.get(status, "error"), "message": message, "problems": []}, status)
+    answer = answer_http_error(error)
+    return show_error(answer) if wants_page() else answer
 
 
 def _answer_surprise(error: Exception) -> Response:
-    # What was not meant for users stays in the log, under an id that the user is shown.
-    log.error("request %s: %s %s failed", g.get("request_id"), request.method, request.path, exc_info=error)
-    message = f"the server failed; its log tells more under request {g.get('request_id')}"
-    return _answer({"kind": "error", "message": message, "problems": []}, 500)
-
-
-def _answer(error: dict[str, object], status: int) -> Response:
-    response = jsonify(error=error | {"request_id": g.get("request_id", "")})
-    response.status_code = status
-    if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+    answer = answer_surprise(error)
+    return show_error(answer) if wants_page() else answer

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, current_app, g, request
 
-from p3s.errors import NoToken
 from p3s.server.auth import NEEDS, Role, Who, authenticate, require_role
-from p3s.server.limits import SUBMISSIONS, Limiter
+from p3s.server.limits import SUBMISSIONS
+from p3s.server.sessions import find_visitor
+from p3s.server.usecases.exchange import check_secret
 
 if TYPE_CHECKING:
     from flask import Response
@@ -33,13 +34,17 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+#: The worker that lays out graphs compiles WebAssembly; no page may, and no other script.
+LAYOUT = (
+    "layout.js",
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; frame-ancestors 'none'; base-uri 'none'",
+)
 #: What a request's id that a proxy in front gives may look like; anything else is replaced.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 
 
 def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
     """Let requests in through here."""
-    submissions = Limiter("submissions", core.settings.submissions)
 
     def admit() -> None:
         g.start = time.monotonic()
@@ -49,9 +54,11 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
             return
         _find_caller(endpoint)
         if endpoint in SUBMISSIONS:
-            submissions.take(g.who.name)
+            core.submissions.take(g.who.name)
 
     def finish(response: Response) -> Response:
+        if request.endpoint == "static" and (request.view_args or {}).get("filename") == LAYOUT[0]:
+            response.headers["Content-Security-Policy"] = LAYOUT[1]
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         response.headers["X-Request-Id"] = g.get("request_id", "")
@@ -71,12 +78,15 @@ def _choose_id(*, trusted: bool) -> str:
 
 def _find_caller(endpoint: str) -> None:
     core: Core = current_app.extensions["p3s"]
+    if request.blueprint == "monitor" and "Authorization" not in request.headers:
+        g.who = find_visitor(core)
+        require_role(g.who, endpoint)
+        return
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     g.secret = secret if scheme.lower() == "bearer" else ""
     if endpoint == "api.exchange":
-        # The call itself checks the secret, in the transaction that renews the lease; without one no body is read.
-        if not g.secret:
-            raise NoToken("this needs the pilot's own secret; register first")
+        # Before a body is read. The call checks it again, in the transaction that renews the lease.
+        check_secret(core, str((request.view_args or {})["ident"]), g.secret)
         return
     reads = request.method in {"GET", "HEAD"} and Role.VIEWER in NEEDS[endpoint]
     if core.settings.open_reading and reads and "Authorization" not in request.headers:

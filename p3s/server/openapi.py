@@ -16,7 +16,7 @@ __all__ = ["QUERIES", "complete_document"]
 QUERIES: dict[str, tuple[str, ...]] = {
     "api.list_workflows": ("state", "owner", "name", "limit", "cursor"),
     "api.list_jobs": ("workflow", "state", "jobtype", "owner", "name", "uuid", "older", "limit", "cursor"),
-    "api.list_datasets": ("workflow", "state", "limit", "cursor"),
+    "api.list_datasets": ("workflow", "state", "type", "place", "limit", "cursor"),
     "api.list_pilots": ("state", "live", "limit", "cursor"),
     "api.list_dags": ("name", "owner", "limit", "cursor"),
     "api.show_dag": ("version", "owner"),

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,17 @@ from gunicorn.app.base import BaseApplication
 from p3s.errors import BadInput, Conflict
 from p3s.server.auth import ensure_tokens
 from p3s.server.db import Database
+from p3s.server.limits import Buckets
 from p3s.server.logs import GunicornLogger, open_log
 from p3s.server.migrations import apply_migrations, find_pending
+from p3s.server.notifier import Notifier
 from p3s.server.usecases.backup import backup_database, restore_database
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.sweep import Sweeper
 from p3s.settings import ServerSettings, is_loopback, read_counts, read_durations, read_log_settings
 
 if TYPE_CHECKING:
+    from p3s.notify.rules import Notify
     from p3s.settings import Home
 
 __all__ = ["back_up", "fill_from", "migrate", "serve"]
@@ -95,6 +99,7 @@ def serve(
     threads: int = THREADS,
     certificate: Path | None = None,
     key: Path | None = None,
+    notify: Notify | None = None,
     **given: Any,
 ) -> None:
     """Run the server until it is told to stop; it does not return.
@@ -111,6 +116,8 @@ def serve(
         Processes, and threads of each. SQLite has exactly one process.
     certificate, key : Path or None
         PEM files; with them the server speaks TLS.
+    notify : Notify or None
+        Whom to tell of what goes wrong.
     **given
         Further fields of `ServerSettings`; they win over those of the environment.
 
@@ -122,6 +129,8 @@ def serve(
     Conflict
         If another server runs on this embedded database.
     """
+    # Whatever it writes, into whatever folder: the database has the secret that signs sessions.
+    os.umask(0o077)
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     style, level = read_log_settings()
     fields: dict[str, Any] = {**read_durations(), **read_counts(), **given}
@@ -135,7 +144,9 @@ def serve(
         raise BadInput([f"SQLite is served by exactly one process, not {workers}; use PostgreSQL for more"])
     lock = _lock_database(home.path / "server.lock") if db.is_sqlite else None
     _prepare_database(db, settings.database)
-    core = Core(db, settings)
+    # Made before the workers are forked, which share them.
+    buckets = Buckets()
+    core = Core(db, settings, buckets)
     ensure_tokens(core, home)
     # Connections do not survive the fork into workers.
     db.close()
@@ -145,7 +156,7 @@ def serve(
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="p3s-metrics-")
     master = os.getpid()
     try:
-        _Gunicorn(settings, host, port, workers, threads, tls).run()
+        _Gunicorn(settings, buckets, host, port, workers, threads, tls, notify).run()
     finally:
         # A worker is forked inside this block, and passes here when it ends.
         if os.getpid() == master:
@@ -226,9 +237,17 @@ class _Gunicorn(BaseApplication):
     """Gunicorn with its settings from here instead of a file."""
 
     def __init__(
-        self, settings: ServerSettings, host: str, port: int, workers: int, threads: int, tls: dict[str, str]
+        self,
+        settings: ServerSettings,
+        buckets: Buckets,
+        host: str,
+        port: int,
+        workers: int,
+        threads: int,
+        tls: dict[str, str],
+        notify: Notify | None,
     ) -> None:
-        self._settings = settings
+        self._settings, self._buckets = settings, buckets
         self._options: dict[str, Any] = {
             **tls,
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
@@ -246,7 +265,7 @@ class _Gunicorn(BaseApplication):
             # Only our own reading of these headers counts, see --trusted-proxies.
             "secure_scheme_headers": {},
             "forwarder_headers": "",
-            "post_worker_init": _start_sweeper,
+            "post_worker_init": partial(_start_threads, notify),
             "worker_exit": _close,
             "child_exit": _forget_metrics,
         }
@@ -263,13 +282,16 @@ class _Gunicorn(BaseApplication):
         # Imported here, because the library of metrics looks at its import how many processes there are.
         from p3s.server.app import create_app  # noqa: PLC0415
 
-        return create_app(Database(self._settings.database), self._settings)
+        return create_app(Database(self._settings.database), self._settings, self._buckets)
 
 
-def _start_sweeper(worker: Any) -> None:
+def _start_threads(notify: Notify | None, worker: Any) -> None:
     sys.setswitchinterval(SWITCH)
     core: Core = worker.wsgi.extensions["p3s"]
-    Sweeper(core).start()
+    worker.wsgi.extensions["p3s-sweeper"] = sweeper = Sweeper(core)
+    sweeper.start()
+    if notify is not None:
+        Notifier(core, notify).start()
     threading.Thread(target=_release_waits, args=(worker, core), name="stop watch", daemon=True).start()
 
 
@@ -292,7 +314,9 @@ def _forget_metrics(_server: Any, worker: Any) -> None:
 
 
 def _close(_server: Any, worker: Any) -> None:
-    core = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("p3s")
-    if core is not None:
-        core.hub.close()
-        core.db.close()
+    extensions = getattr(getattr(worker, "wsgi", None), "extensions", {})
+    if "p3s-sweeper" in extensions:
+        extensions["p3s-sweeper"].stop()
+    if "p3s" in extensions:
+        extensions["p3s"].hub.close()
+        extensions["p3s"].db.close()

@@ -9,14 +9,15 @@ from p3s.settings.addresses import DEFAULT_PORT, is_loopback, normalise_url
 from p3s.settings.client import (
     ClientSettings,
     allows_color,
+    find_authorities,
     find_config,
     list_secret_files,
     read_client_settings,
     store_login,
 )
-from p3s.settings.files import write_private
+from p3s.settings.files import read_secret, write_private
 from p3s.settings.home import Home, find_database, find_home, make_local_environ, read_home_token, read_running
-from p3s.settings.server import ServerSettings, read_counts, read_durations, read_log_settings
+from p3s.settings.server import ServerSettings, find_notify, read_counts, read_durations, read_log_settings
 
 __all__ = [
     "DEFAULT_PORT",
@@ -24,9 +25,11 @@ __all__ = [
     "Home",
     "ServerSettings",
     "allows_color",
+    "find_authorities",
     "find_config",
     "find_database",
     "find_home",
+    "find_notify",
     "is_loopback",
     "list_secret_files",
     "make_local_environ",
@@ -37,6 +40,7 @@ __all__ = [
     "read_home_token",
     "read_log_settings",
     "read_running",
+    "read_secret",
     "store_login",
     "write_private",
 ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClientSettings",
     "allows_color",
+    "find_authorities",
     "find_config",
     "list_secret_files",
     "read_client_settings",
@@ -121,11 +122,18 @@ def store_login(url: str, token: str, environ: Mapping[str, str] = os.environ) -
     return path
 
 
+def find_authorities(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the file of certificate authorities that servers are checked by; None for the usual ones."""
+    return environ.get("P3S_CA_FILE") or None
+
+
 def list_secret_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
     """Return where this user's tokens may be, in files that need not exist."""
     home, config = find_home(environ), find_config(environ)
     named = environ.get("P3S_TOKEN_FILE")
-    found = [home.token_file("admin"), home.token_file("pilot"), home.database]
+    found = [home.token_file("admin"), home.token_file("pilot")]
+    # What was written last to the database lies beside it.
+    found += [home.database.with_name(home.database.name + end) for end in ("", "-wal", "-shm")]
     return [*found, config / "logins.json", config / "config.toml", *([Path(named).absolute()] if named else [])]
 
 

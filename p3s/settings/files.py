@@ -6,11 +6,14 @@ import os
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p3s.errors import BadInput, Problem
 
-__all__ = ["read_text", "read_toml", "write_private"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["read_secret", "read_text", "read_toml", "write_private"]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -55,3 +58,22 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def read_secret(path: Path | None, variable: str | None, environ: Mapping[str, str] = os.environ) -> str:
+    """Return a secret from a file or, without one, from a variable that a config file names.
+
+    Raises
+    ------
+    BadInput
+        If it is not there; the message does not show it.
+    """
+    if path is None:
+        found = environ.get(variable or "", "").strip()
+        if not found:
+            raise BadInput([f"the variable {variable} is not set"])
+        return found
+    found = read_text(path)
+    if not found:
+        raise BadInput([Problem("is absent or empty", file=str(path))])
+    return found

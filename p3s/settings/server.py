@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from p3s.settings.home import Home
 
-__all__ = ["ServerSettings", "read_counts", "read_durations", "read_log_settings"]
+__all__ = ["ServerSettings", "find_notify", "read_counts", "read_durations", "read_log_settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,12 @@ class ServerSettings:
     open_reading: bool = False
     proxies: int = 0
     secure: bool = False
+
+
+def find_notify(given: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the file that says whom to notify: the option, ``P3S_NOTIFY``, or none."""
+    named = environ.get("P3S_NOTIFY")
+    return given or (Path(named) if named else None)
 
 
 def read_durations(environ: Mapping[str, str] = os.environ) -> dict[str, float]:

@@ -10,9 +10,10 @@ external data is.
 >>> reply = client.load_workflow(body)  # doctest: +SKIP
 """
 
-from p3s.submit.files import is_url, locate_externals, read_bundle, read_file
+from p3s.submit.files import compute_checksum, locate_externals, read_bundle, read_file
 from p3s.submit.jobs import check_payloads, prepare_jobs, read_standalone, submit_jobs
-from p3s.submit.overriding import Changes
+from p3s.submit.overriding import Changes, read_objects
+from p3s.submit.sites import read_site
 from p3s.submit.variants import make_variants
 from p3s.submit.workflows import check_file, load_beside_files, prepare_load, prepare_plan, read_dag_file, submit_dag
 
@@ -20,7 +21,7 @@ __all__ = [
     "Changes",
     "check_file",
     "check_payloads",
-    "is_url",
+    "compute_checksum",
     "load_beside_files",
     "locate_externals",
     "make_variants",
@@ -30,6 +31,8 @@ __all__ = [
     "read_bundle",
     "read_dag_file",
     "read_file",
+    "read_objects",
+    "read_site",
     "read_standalone",
     "submit_dag",
     "submit_jobs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from glob import iglob
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from p3s.engine.expand import find_bundle
 from p3s.engine.names import normalise_path
+from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.problems import Fault, make_problems
 from p3s.engine.spec import DagSpec, StandaloneSpec
 from p3s.errors import BadInput, Problem
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from p3s.engine.expand import ExternalRequest
 
-__all__ = ["is_url", "locate_externals", "read_bundle", "read_file"]
+__all__ = ["compute_checksum", "locate_externals", "read_bundle", "read_file"]
 
 #: Bytes of all files that travel together.
 MAX_BUNDLE = 20 * 1024 * 1024
@@ -28,16 +30,19 @@ MAX_BUNDLE = 20 * 1024 * 1024
 MAX_FILE = 20 * 1024 * 1024
 
 
-def is_url(place: str) -> bool:
-    """Tell whether `place` is a URL rather than a path.
+def compute_checksum(path: Path) -> str:
+    """Return the SHA-256 of a file as it is registered.
 
-    Examples
-    --------
-    >>> is_url("s3://raw/run.h5"), is_url("/data/run.h5"), is_url("a:b")
-    (True, False, False)
+    Raises
+    ------
+    BadInput
+        If the file cannot be read.
     """
-    scheme, found, _ = place.partition("://")
-    return bool(found) and scheme.replace("+", "").replace("-", "").replace(".", "").isalnum()
+    try:
+        with path.open("rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput([Problem(f"cannot be read ({error.strerror})", file=str(path))]) from error
 
 
 def read_file(path: str | Path) -> tuple[str, str, Path]:
@@ -138,7 +143,10 @@ def read_bundle(spec: DagSpec | StandaloneSpec, base: Path) -> list[BundleFile]:
 
 def _look(place: str, base: Path) -> ExternalMember:
     if is_url(place):
-        return ExternalMember(place=place)
+        # What is wrong with it is told where it stands in the YAML, by whoever expands that.
+        place = place if check_location(place) else normalise_place(place)
+        if is_url(place):
+            return ExternalMember(place=place)
     path = Path(os.path.normpath(base / place))
     try:
         size = path.stat().st_size

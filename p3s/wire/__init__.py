@@ -5,7 +5,7 @@ with a newer server. Times are seconds since 1970-01-01 UTC by the server's cloc
 are bytes; ids are uuids as text.
 """
 
-from p3s.wire.acts import BanBody, CancelReply, EmptyBody, RegisterDatasetBody, RetryReply
+from p3s.wire.acts import BanBody, CancelReply, EmptyBody, RetryReply
 from p3s.wire.arrivals import (
     MAX_PLACE,
     ArrivalList,
@@ -19,6 +19,15 @@ from p3s.wire.arrivals import (
     SightingsBody,
 )
 from p3s.wire.base import Digest, ErrorReply, ErrorView, ProblemView, Reply, Request, Uuid
+from p3s.wire.data import (
+    AdjustDatasetBody,
+    DatatypeBody,
+    DatatypeList,
+    DatatypeView,
+    DeleteDatasetBody,
+    DeleteDatasetReply,
+    RegisterDatasetBody,
+)
 from p3s.wire.events import EventList, ReportBody
 from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
 from p3s.wire.loading import (
@@ -53,6 +62,7 @@ from p3s.wire.pilots import (
     StopOrder,
     Verdict,
 )
+from p3s.wire.sites import SiteBody, SiteList, SiteView
 from p3s.wire.tokens import CreateTokenBody, NewTokenView, RotateTokenBody, TokenList, TokenView
 from p3s.wire.views import (
     AttemptView,
@@ -85,6 +95,7 @@ __all__ = [
     "TAIL_BYTES",
     "Accepts",
     "AdjustBody",
+    "AdjustDatasetBody",
     "Adopt",
     "ArrivalList",
     "ArrivalView",
@@ -105,6 +116,11 @@ __all__ = [
     "DagView",
     "DatasetList",
     "DatasetView",
+    "DatatypeBody",
+    "DatatypeList",
+    "DatatypeView",
+    "DeleteDatasetBody",
+    "DeleteDatasetReply",
     "DeleteJobsBody",
     "Digest",
     "EmptyBody",
@@ -157,6 +173,9 @@ __all__ = [
     "ServiceView",
     "Sighting",
     "SightingsBody",
+    "SiteBody",
+    "SiteList",
+    "SiteView",
     "StandaloneJob",
     "StatusReply",
     "StopOrder",

@@ -1,4 +1,4 @@
-"""Bodies of acts on what is there: register, cancel, retry, ban."""
+"""Bodies of acts on what is there: cancel, retry, ban."""
 
 from __future__ import annotations
 
@@ -23,17 +23,6 @@ class RetryReply(Reply):
     state: str
     jobs: int
     kept: int
-
-
-class RegisterDatasetBody(Request):
-    """Say that data is there; the same place again answers the same dataset."""
-
-    place: str = Field(min_length=1, max_length=4096)
-    site: str = "default"
-    datatype: str = ""
-    size: int | None = Field(default=None, ge=0)
-    checksum: str = ""
-    comment: str = ""
 
 
 class BanBody(Request):

@@ -17,6 +17,7 @@ class ExternalMember(Request):
     place: str = Field(min_length=1, max_length=4096)
     available: bool = False
     size: int | None = Field(default=None, ge=0)
+    checksum: str = ""
 
 
 class BundleFile(Request):

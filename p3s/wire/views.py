@@ -89,7 +89,11 @@ class JobView(Reply):
 
 
 class DatasetView(Reply):
-    """A dataset; external ones have no workflow and no producer."""
+    """A dataset; external ones have no workflow and no producer.
+
+    `show` alone fills `why`, `consumers` (jobs that read it), `waiting` (those of them that have not ended, with their
+    states) and `attempts` (those of its producer).
+    """
 
     uuid: str
     key: str
@@ -102,7 +106,13 @@ class DatasetView(Reply):
     workflow: str | None = None
     producer: str | None = None
     created: float
+    version: int = 1
+    comment: str = ""
+    message: str = ""
+    why: str = ""
     consumers: list[str] = []
+    waiting: list[str] = []
+    attempts: list[AttemptView] = []
 
 
 class ResultView(Reply):

@@ -18,7 +18,8 @@ from tests.support.doctests import check_doctests
 #: Commands that work on the server's database themselves.
 DATABASE = {"server start", "server migrate", "server backup", "server restore"}
 #: Commands that ask no server.
-LOCAL = {"up", "completion", "workflow validate", "workflow schema", "job try", "inject check", *DATABASE}
+LOCAL = {"up", "completion", "workflow validate", "workflow schema", "job try", *DATABASE}
+LOCAL |= {"inject check", "notify check", "notify test"}
 #: Commands that print no data of their own, or JSON alone.
 NO_JSON = {"completion", "workflow schema", "pilot start", *DATABASE}
 DESTRUCTIVE = {path for path in COMMANDS if path.rpartition(" ")[2] in {"cancel", "delete", "drain", "kill"}}
@@ -106,7 +107,11 @@ def test_the_listing_imports_no_command():
 
 def test_doctests_hold():
     """The examples in the docstrings hold."""
-    check_doctests(output, importlib.import_module("p3s.cli.results"), importlib.import_module("p3s.submit.files"))
+    check_doctests(
+        output,
+        importlib.import_module("p3s.cli.results"),
+        importlib.import_module("p3s.submit.sites"),
+    )
 
 
 def test_tables_align_and_obey_no_control_characters(capsys):

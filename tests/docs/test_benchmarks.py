@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.results import Result, make_tables
 from benchmarks.run import Suite
+from benchmarks.trace import HOPS, make_table, measure
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +51,14 @@ def test_tables_put_the_best_first():
     )
     table = make_tables([slow, fast])
     assert table.index("| fast |") < table.index("| slow |")
+
+
+@pytest.mark.processes
+def test_trace_follows_a_job():
+    """The road of a job has all its hops, in order, on a real system."""
+    steps = measure(None, 2)
+    assert len(steps) == 1
+    assert len(steps[0]) == len(HOPS)
+    # Only the payload can begin before who started it knows.
+    assert all(step >= 0 for step in steps[0][:-1]), steps
+    assert make_table(steps).count("\n") == len(HOPS) + 3

@@ -16,9 +16,12 @@ from p3s import settings
 from p3s.cli.tree import COMMANDS, GROUPS
 from p3s.engine.fates import Fate
 from p3s.engine.load import is_standalone, load_dag, load_standalone
+from p3s.engine.notices import Kind
+from p3s.engine.sites import SiteSpec
 from p3s.engine.spec import make_schema
 from p3s.engine.states import AttemptState, DatasetState, JobState, PilotState, Reason, Signal, WorkflowState
 from p3s.inject.rules import GroupSpec, RuleSpec, RulesSpec
+from p3s.notify.rules import ChannelSpec, MailSpec, NotifySpec, SecretSpec
 from p3s.pilot import launch
 from p3s.server.auth import NEEDS
 
@@ -67,6 +70,21 @@ def test_every_key_of_a_file_of_rules_is_documented(model):
     text = (DOCS / "guide/arrival.md").read_text()
     keys = {field.alias or name for name, field in model.model_fields.items()}
     assert list_first_cells(text.split(f"<!-- keys: {model.__name__} -->")[1]) == keys
+
+
+def test_every_key_of_a_site_is_documented():
+    """The table of the page on operating has exactly the keys that a site may have."""
+    text = (DOCS / "guide/operating.md").read_text()
+    assert list_first_cells(text.split("<!-- keys: SiteSpec -->")[1]) == set(SiteSpec.model_fields)
+
+
+@pytest.mark.parametrize("model", [NotifySpec, ChannelSpec, MailSpec, SecretSpec], ids=lambda one: one.__name__)
+def test_every_key_of_a_file_of_notifications_is_documented(model):
+    """The tables of the page on notifications have exactly the keys that such a file may hold, and all kinds."""
+    text = (DOCS / "guide/notifications.md").read_text()
+    keys = {field.alias or name for name, field in model.model_fields.items()}
+    assert list_first_cells(text.split(f"<!-- keys: {model.__name__} -->")[1]) == keys
+    assert list_first_cells(text.split("## What is told")[1]) == set(Kind)
 
 
 def test_every_fate_is_documented():

@@ -22,6 +22,7 @@ class File:
     place: str
     available: bool = True
     size: int | None = None
+    checksum: str = ""
 
 
 def make_plan(jobs: str, head: str = "", params: dict[str, str] | None = None, **externals: list[str]) -> WorkflowPlan:

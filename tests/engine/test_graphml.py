@@ -128,7 +128,7 @@ def test_edges_of_one_file_are_one_dataset():
         "m.graphml",
     )
     assert list(spec.datasets) == ["IN"]
-    assert {name: output.path for name, output in spec.jobs["a"].outputs.items()} == {"ONE": "one", "TWO": "TWO.root"}
+    assert {name: output.path for name, output in spec.jobs["a"].outputs.items()} == {"ONE": "one", "TWO": None}
     assert set(spec.jobs["b"].inputs) == {"IN", "ONE", "TWO"}
 
 

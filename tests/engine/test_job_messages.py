@@ -238,12 +238,12 @@ JOBS = {
         ["x.yaml:3:41: publish names no output 'hist'; did you mean 'hits'?"],
     ),
     "publish where": (
-        " a: {run: x, outputs: [p, q, r, s], publish: {p: x, q: /a/../b, r: /a/, s: ''}}",
+        " a: {run: x, outputs: [p, q, r, s], publish: {p: x, q: /a/../b, r: /a//b, s: ''}}",
         [
             "x.yaml:3:50: published name 'x' must be an absolute path: pilots on other machines know no other",
-            "x.yaml:3:56: published name '/a/../b' must have no .. in it",
-            "x.yaml:3:68: published name '/a/' must name a file",
-            "x.yaml:3:76: published name '' is empty",
+            "x.yaml:3:56: published name '/a/../b' must have no empty part, . or .. in it",
+            "x.yaml:3:68: published name '/a//b' must have no empty part, . or .. in it",
+            "x.yaml:3:78: published name '' is empty",
         ],
     ),
     "matrix without axes": (

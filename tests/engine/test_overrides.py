@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from p3s.engine.expand import expand_dag
 from p3s.engine.load import load_dag
 from p3s.engine.overrides import convert_file_info, convert_job_info, name_files, override_dag
 from p3s.errors import BadInput
@@ -101,11 +104,21 @@ def test_job_information():
 def test_names_are_inherited():
     """Names are made of the text, the job and the variable, one for each member of a family; extensions stay."""
     spec = load_dag(TEXT, "x.yaml")
-    found = name_files(spec, "inherit:run7")
+    found = name_files(spec, "inherit:run7", {})
     assert found == {
         "jobs.a.b.outputs.hits.path": "run7-a.b-hits.csv",
         "jobs.Monitor:Main.outputs.trk.path": "run7-Monitor:Main-trk-${{ matrix.plane }}.csv",
         "jobs.Monitor:Main.publish.trk": "/pub/run7-Monitor:Main-trk-${{ matrix.plane }}.csv",
     }
     override_dag(spec, found)
-    assert "neither `sticky`" in problems_of(name_files, "inherits")[0]
+    assert "neither `sticky`" in problems_of(partial(name_files, extensions={}), "inherits")[0]
+
+
+def test_unnamed_files_are_named_by_their_datatype():
+    """An output without a path gets the extension of its datatype, also in a published folder."""
+    text = "name: x\njobs: {a: {outputs: {y: {type: H5}, z: {type: CSV}, u: }, run: x, publish: {y: /pub/}}}"
+    spec = load_dag(text, "x.yaml")
+    job = expand_dag(spec, {}, {}, bundle=(), extensions={"H5": ".hdf5"}).jobs["a"]
+    assert {output.name: output.path for output in job.outputs} == {"y": "y.hdf5", "z": "z.csv", "u": "u"}
+    assert job.publish == {"y": "/pub/y.hdf5"}
+    assert name_files(spec, "inherit:run7", {"H5": ".hdf5"})["jobs.a.publish.y"] == "/pub/run7-a-y.hdf5"

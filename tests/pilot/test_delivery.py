@@ -30,6 +30,14 @@ def make_record(folder: Path, **fields) -> Record:
     return Record(report=report, sandbox=folder / "sandbox", folder=folder / "outputs", **fields)
 
 
+def make_output(folder: Path) -> Path:
+    """Write an output of the attempt of `make_record`."""
+    path = folder / "outputs" / "out.txt"
+    path.parent.mkdir()
+    path.write_text("made")
+    return path
+
+
 @pytest.mark.parametrize("fault", ["lose-request", "lose-reply", "repeat", "delay"])
 def test_faults(tmp_path: Path, fault: Fault) -> None:
     """Each job runs once and is accepted once, whatever happens to the calls."""
@@ -60,8 +68,7 @@ def test_patience(tmp_path: Path) -> None:
 
 def test_next_pilot_delivers(tmp_path: Path) -> None:
     """A result that a dead pilot left is delivered by the next one with the same work folder, then published."""
-    source, target = tmp_path / "out.txt", tmp_path / "shown" / "out.txt"
-    source.write_text("made")
+    source, target = make_output(tmp_path), tmp_path / "shown" / "out.txt"
     dead = Outbox(tmp_path / "work", "dead")
     record = make_record(tmp_path, publications=[Publication(source=source, target=target)])
     dead.write(record, durable=True)
@@ -80,8 +87,7 @@ def test_next_pilot_delivers(tmp_path: Path) -> None:
 
 def test_accepted_record_is_only_published(tmp_path: Path) -> None:
     """A pilot that died between acceptance and publication leaves the publication to the next one."""
-    source, target = tmp_path / "out.txt", tmp_path / "out-shown.txt"
-    source.write_text("made")
+    source, target = make_output(tmp_path), tmp_path / "out-shown.txt"
     dead = Outbox(tmp_path / "work", "dead")
     dead.write(
         make_record(tmp_path, publications=[Publication(source=source, target=target)], accepted=True), durable=True
@@ -170,7 +176,7 @@ def test_publish_replaces(tmp_path: Path) -> None:
     source.write_text("new")
     target.write_text("old")
     for _ in range(2):
-        publish_file(source, target, "attempt")
+        publish_file(tmp_path, "new.txt", target, "attempt")
     assert target.read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new.txt", "shown.txt"]
 
@@ -178,7 +184,7 @@ def test_publish_replaces(tmp_path: Path) -> None:
 def test_publish_relative(tmp_path: Path) -> None:
     """A published name without its folder is refused."""
     with pytest.raises(ValueError, match="absolute"):
-        publish_file(tmp_path / "a", Path("b"), "attempt")
+        publish_file(tmp_path, "a", Path("b"), "attempt")
 
 
 def is_alive(pid: int) -> bool:

@@ -16,15 +16,6 @@ from p3s.pilot.protect import LIMITS, Protection
 from p3s.wire import AttemptReport, OutputOrder
 from tests.support.agents import make_options, run_agent
 from tests.support.fake_server import FakeServer, make_order
-from tests.support.programs import lack, need_program
-
-
-@pytest.fixture
-def isolation() -> None:
-    """Bubblewrap, and the right to make namespaces."""
-    command = [need_program("bwrap", "bubblewrap"), "--ro-bind", "/", "/", "--unshare-pid", "true"]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        lack("bubblewrap may not make namespaces here")
 
 
 def run_one(folder: Path, protection: Protection, users: tuple[str, ...] = (), **fields) -> AttemptReport:

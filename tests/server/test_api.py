@@ -207,11 +207,11 @@ def test_monitor_asks_for_a_token(api):
     assert answer.status_code == 303
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     assert api.tokens[Role.VIEWER] not in cookie
     api.load()
     api.db.write(lambda connection: connection.execute(sa.update(workflow).values(name="<script>")))
-    page = client.get("/")
+    page = client.get("/workflows")
     assert b"11111111" in page.data
     assert b"<script>" not in page.data
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
@@ -234,7 +234,7 @@ def test_surprises_are_logged_not_shown(api, monkeypatch, caplog):
     def explode(*_args, **_kwargs):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("p3s.server.api.system.count_states", explode)
+    monkeypatch.setattr("p3s.server.api.system.count_services", explode)
     answer = api.call("GET", "/status")
     error = answer.get_json()["error"]
     assert answer.status_code == 500

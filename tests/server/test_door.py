@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from p3s.errors import TooMany
 from p3s.server.auth import NEEDS, Role
-from p3s.server.limits import Limiter
+from p3s.server.limits import Buckets, Limiter
 from p3s.server.logs import JsonFormatter, TextFormatter
 from p3s.server.models import meta
 from p3s.settings import Home
@@ -42,7 +42,7 @@ def make_api(tmp_path, sqlite_template):
 def test_no_minute_has_more_than_two_buckets(pauses, size):
     """Within any minute at most a full bucket and what flowed in are taken, and the wait that is told suffices."""
     now, taken, waits = 0.0, [], []
-    limiter = Limiter("things", size, lambda: now)
+    limiter = Limiter("things", size, Buckets(), lambda: now)
     for pause in pauses:
         now += pause
         try:
@@ -110,7 +110,7 @@ def test_cookies_are_for_tls_where_there_is_tls(make_api, secure):
     answer = make_api(secure=secure).app.test_client().get("/")
     cookie = answer.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "SameSite=Lax" in cookie
     assert ("Secure" in cookie) is secure
     assert ("Strict-Transport-Security" in answer.headers) is secure
 

@@ -29,12 +29,12 @@ from p3s.errors import Conflict, NoToken
 from p3s.server import models
 from p3s.server.db import Database
 from p3s.server.queries.find import find_row
-from p3s.server.usecases import acts, holds
+from p3s.server.usecases import acts, datasets, holds
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
 from p3s.server.usecases.sweep import sweep
 from p3s.settings import Home, ServerSettings
-from p3s.wire import Claim, CreateJobsBody, LoadBody, RegisterDatasetBody, StandaloneJob
+from p3s.wire import AdjustDatasetBody, Claim, CreateJobsBody, LoadBody, RegisterDatasetBody, StandaloneJob
 from tests.support.databases import copy_sqlite
 from tests.support.model import DIAMOND, FORGED, SHAPES, Model
 from tests.support.pilots import ScriptedPilot
@@ -76,7 +76,8 @@ PILOT_ACTS = (
 WORKFLOW_ACTS = ("start", "cancel", "pause", "resume", "retry")
 #: Seconds that an act lets pass.
 PASSING = {"wait": 1.0, "ack": 9.0, "backoff": 20.0, "lease": 61.0, "long": 1000.0}
-FATES = (*PASSING, "sweep", "sweep-young", "restart", "clock-back", "register", "drain", "kill")
+FATES = (*PASSING, "sweep", "sweep-young", "restart", "clock-back", "drain", "kill")
+DATA_ACTS = ("register", "register-other", "adjust", "delete-data", "force-delete")
 #: What happens often stands here often.
 ACTS = (
     *("claim",) * 8,
@@ -85,6 +86,7 @@ ACTS = (
     *PILOT_ACTS,
     *WORKFLOW_ACTS,
     *FATES,
+    *DATA_ACTS,
     *("submit", "submit-again", "cancel-job", "retry-job", "pause-server", "resume-server", "resume-server"),
 )
 
@@ -183,9 +185,12 @@ class Machine(RuleBasedStateMachine):
                 self._act_on_workflow(act, rows[pick % len(rows)].uuid, fuse)
         elif act in {"cancel-job", "retry-job"}:
             self._act_on_job(act, pick, fuse)
+        elif act in DATA_ACTS:
+            self._act_on_data(act, pick, which, fuse)
         elif act == "submit":
             if len(self.loads) + len(self.jobs) < 6:
-                self._submit(["job", *SHAPES][pick % (1 + len(SHAPES))], hold=lost, fuse=fuse)
+                name = ["job", *SHAPES][pick % (1 + len(SHAPES))]
+                self._submit(name, hold=lost, fuse=fuse, size=which if which % 5 == 0 else None)
         elif act == "submit-again":
             self._submit_again(pick, fuse)
         else:
@@ -193,7 +198,7 @@ class Machine(RuleBasedStateMachine):
 
     # Clients and operators ------------------------------------------------------------------------------------
 
-    def _submit(self, name: str, *, hold: bool, fuse: int | None) -> None:
+    def _submit(self, name: str, *, hold: bool, fuse: int | None, size: int | None = None) -> None:
         ident = self._make_uuid()
         if name == "job":
             spec = StandaloneSpec.model_validate({"run": "make", "retry": {"max": len(self.jobs) % 3, "backoff": 1}})
@@ -201,7 +206,9 @@ class Machine(RuleBasedStateMachine):
             self._do(lambda: create_jobs(self.core, self.jobs[-1], "ann"), fuse)
             return
         shape = SHAPES[name]
-        externals: dict[str, Any] = {"raw": [{"place": shape.external}]} if shape.external else {}
+        seen = {"place": shape.external} | ({"available": True, "size": size} if size is not None else {})
+        externals: dict[str, Any] = {"raw": [seen]} if shape.external else {}
+        self.model.reloaded = True
         body = LoadBody(uuid=ident, text=shape.text, hold=hold, externals=externals)
         self.loads.append(body)
         self.model.add_workflow(ident, shape)
@@ -214,6 +221,7 @@ class Machine(RuleBasedStateMachine):
         if isinstance(body, CreateJobsBody):
             self._do(lambda: create_jobs(self.core, body, "ann"), fuse)
             return
+        self.model.reloaded = True
         there = self.model.last.rows["workflow"].get(body.uuid)
         reply = self._do(lambda: load_workflow(self.core, body, "ann"), fuse)
         assert reply is None or there is None or there.state == "loading" or not reply.created
@@ -247,8 +255,24 @@ class Machine(RuleBasedStateMachine):
             deed = acts.cancel_job if act == "cancel-job" else holds.retry_job
             self._do(lambda: deed(self.core, row, "ann"), fuse)
 
-    def _register(self) -> None:
-        acts.register_dataset(self.core, RegisterDatasetBody(place=str(DIAMOND.external), site="default"), "ann")
+    def _act_on_data(self, act: str, pick: int, which: int, fuse: int | None) -> None:
+        rows = list(self.model.last.rows["dataset"].values())
+        if act == "register" or (act == "register-other" and which % 2) or not rows:
+            self._do(self._register, fuse)
+        elif act == "register-other":
+            self._do(lambda: self._register(f"adler32:{pick % 3:08x}"), fuse)
+        else:
+            row = self._find("dataset", rows[pick % len(rows)].uuid)
+            if act == "adjust":
+                body = AdjustDatasetBody(comment="seen", checksum=f"adler32:{which % 3:08x}")
+                self._do(lambda: datasets.adjust_dataset(self.core, row, body, "ann"), fuse)
+            else:
+                force = act == "force-delete"
+                self._do(lambda: datasets.delete(self.core, row, "ann", force=force, admin=False), fuse)
+
+    def _register(self, checksum: str = "") -> None:
+        body = RegisterDatasetBody(place=str(DIAMOND.external), checksum=checksum)
+        datasets.register_dataset(self.core, body, "ann")
 
     # Pilots ---------------------------------------------------------------------------------------------------
 
@@ -325,8 +349,6 @@ class Machine(RuleBasedStateMachine):
         elif act == "clock-back":
             self.clock.now -= 10.0 * pick
             self.model.clock_went_back = True
-        elif act == "register":
-            self._do(self._register, fuse)
         elif act in {"pause-server", "resume-server"}:
             deed = holds.pause_server if act == "pause-server" else holds.resume_server
             self._do(lambda: deed(self.core, "ann"))
@@ -467,8 +489,20 @@ class Machine(RuleBasedStateMachine):
         for ident in list(works):
             self._act_on_workflow("retry", ident)
         self._work_off()
-        unfinished = [row for row in self.model.last.rows["job"].values() if row.state != "finished"]
+        doomed = self._find_doomed()
+        unfinished = [
+            row
+            for row in self.model.last.rows["job"].values()
+            if row.state != "finished" and row.workflow_id not in doomed
+        ]
         assert not unfinished, f"a retry of all did not finish all: {unfinished}"
+
+    def _find_doomed(self) -> set[int]:
+        """Return the workflows that cannot finish: data that they made or read was deleted and is not back."""
+        last = self.model.last
+        gone = {ident for ident, row in last.ids["dataset"].items() if row.message and row.state != "available"}
+        made = {last.ids["dataset"][ident].workflow_id for ident in gone}
+        return made | {ident for ident, keys in last.bound.items() if gone & set(keys.values())}
 
     def _let_go(self) -> None:
         for row in self.model.last.rows["workflow"].values():

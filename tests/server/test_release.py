@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p3s.server.usecases.acts import cancel_workflow, register_dataset
+from p3s.server.usecases.acts import cancel_workflow
+from p3s.server.usecases.datasets import register_dataset
 from p3s.wire import ExternalMember, RegisterDatasetBody
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import DIAMOND, load_text, read_states, read_workflow_state

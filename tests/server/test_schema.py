@@ -63,10 +63,7 @@ def test_every_answer_is_documented(api, role, mode):
         run()
     assert len({label for label, _ in seen}) > 30
     if role is None:
-        # A pilot's own call reads its body before the secret, which the transaction that renews the lease checks.
-        strange = {label for label, status in seen if status not in {401, 404, 405}}
-        assert strange <= {"POST /api/v1/pilots/{ident}/exchange"}
-        assert not [label for label, status in seen if status < 300]
+        assert {status for _, status in seen} <= {401, 404, 405}
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
@@ -111,11 +108,12 @@ def test_hostile_ids_are_not_found(api, text):
 
 
 def test_values_that_no_database_keeps_are_bad_input(address, tmp_path):
-    """Numbers beyond the columns' range and texts with NUL are refused, on both databases, or kept as they are."""
+    """Numbers beyond the columns' range and texts with NUL are refused."""
     both = Api(address, Home(tmp_path / "home"))
     for size in (2**63, 10**30):
         assert both.call("POST", "/datasets", body={"place": "/data/a", "size": size}).status_code == 400
-    nul = both.call("POST", "/datasets", body={"place": "/data/\0c", "size": 1})
+    assert both.call("POST", "/datasets", body={"place": "/data/\0c"}).status_code == 400
+    nul = both.call("POST", "/datasets", body={"place": "/data/c", "comment": "a\0b"})
     assert nul.status_code == (201 if both.db.is_sqlite else 400), nul.data
     assert both.register(2, memory=2**70).status_code == 400
     assert both.register(3, memory=2**40).status_code == 201

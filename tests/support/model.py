@@ -48,7 +48,7 @@ _COLUMNS = {
         "released",
     ),
     "attempt": ("uuid", "job_id", "pilot_id", "number", "claim", "state"),
-    "dataset": ("uuid", "workflow_id", "producer_id", "key", "state", "place"),
+    "dataset": ("uuid", "workflow_id", "producer_id", "key", "state", "place", "version", "checksum", "message"),
     "workflow": ("uuid", "state", "cancelled_by"),
     "pilot": ("uuid", "state", "status", "claim", "acked"),
 }
@@ -136,6 +136,8 @@ class Snapshot:
     rows: dict[str, dict[str, Any]]
     ids: dict[str, dict[int, Any]]
     rippling: bool
+    #: By workflow and key, the datasets from outside that its jobs read.
+    bound: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def find_job(self, attempt: str) -> Any:
         """The job of an attempt."""
@@ -157,7 +159,16 @@ def take_snapshot(db: Database) -> Snapshot:
             rows[noun] = {row.uuid: row for row in found}
             ids[noun] = {row.id: row for row in found}
         rippling = connection.scalar(sa.select(models.ripple.c.id).limit(1)) is not None
-    return Snapshot(rows, ids, rippling)
+        edges = connection.execute(
+            sa.select(models.job.c.workflow_id, models.job_input.c.key, models.job_input.c.dataset_id)
+            .join(models.job_input, models.job_input.c.job_id == models.job.c.id)
+            .join(models.dataset, models.dataset.c.id == models.job_input.c.dataset_id)
+            .where(models.dataset.c.workflow_id.is_distinct_from(models.job.c.workflow_id))
+        ).all()
+    bound: dict[int, dict[str, int]] = defaultdict(dict)
+    for edge in edges:
+        bound[edge.workflow_id][edge.key] = edge.dataset_id
+    return Snapshot(rows, ids, rippling, bound)
 
 
 def _close_table(table: Mapping[tuple[Any, Signal], Any]) -> dict[str, set[str]]:
@@ -188,8 +199,9 @@ class Model:
     #: Every (noun, state, signal) that was seen to happen.
     seen: set[tuple[str, str, str]] = field(default_factory=set)
     clock_went_back: bool = False
-    #: Whether the next step may take rows out of final states.
+    #: Whether the next step may take rows out of final states, and whether data that failed may be expected again.
     retried: bool = False
+    reloaded: bool = False
     _ever_retried: bool = False
     _last_event: int = 0
     _told: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -225,7 +237,8 @@ class Model:
             invariants._check_accepted_places(connection)
         # What became final on the way is paused no longer.
         self.paused &= {row.uuid for row in now.rows["workflow"].values() if row.state == "paused"}
-        self.last, self.retried = now, False
+        self._check_versions(now)
+        self.last, self.retried, self.reloaded = now, False, False
         return now
 
     def check_order(self, order: JobOrder, pilot: str, claim: int) -> None:
@@ -247,6 +260,9 @@ class Model:
         assert order.number == 1 + max((one.number for one in others), default=0)
         assert all(one.state != "succeeded" for one in others)
         by_name = {one.name: one for one in now.rows["job"].values() if one.workflow_id == row.workflow_id}
+        for key, ident in now.bound[row.workflow_id].items() if row.name == "reduce" else ():
+            state = now.ids["dataset"][ident].state
+            assert state == "available", f"{row.name} was handed out while {key} is {state}"
         shape = self.shapes.get(work.uuid)
         for parent, tolerant in (shape.parents[row.name] if shape else {}).items():
             before = by_name[parent]
@@ -303,6 +319,8 @@ class Model:
                     # What was written of an abandoned load goes.
                     assert before.state in {"loading", "held", "expected"}, f"{noun} {before} was deleted"
                     continue
+                if noun == "dataset" and self.reloaded and (before.state, after.state) == ("failed", "expected"):
+                    continue
                 assert after.state in reached[before.state], f"{noun} {before} became {after.state}"
 
     def _check_accepted(self, now: Snapshot) -> None:
@@ -315,10 +333,25 @@ class Model:
             assert now.rows["attempt"][attempt].state == "succeeded", "an accepted attempt was changed"
             assert now.rows["job"][job].state == "finished", "a job left `finished`"
         for row in now.rows["dataset"].values():
-            if row.state == "available":
+            if row.state == "available" and row.workflow_id is not None:
                 assert self.places.setdefault(row.uuid, row.place) == row.place, "an accepted place was changed"
         for ident in self.places:
-            assert now.rows["dataset"][ident].state == "available", "accepted data went away"
+            row = now.rows["dataset"][ident]
+            assert row.state == "available" or row.message.startswith("was deleted by"), "accepted data went away"
+
+    def _check_versions(self, now: Snapshot) -> None:
+        """Whoever reads a version of external data keeps it, and what is known of its content stays."""
+        for workflow, before in self.last.bound.items():
+            assert {key: now.bound[workflow].get(key, ident) for key, ident in before.items()} == before
+        numbers: dict[str, list[int]] = defaultdict(list)
+        for ident, row in now.rows["dataset"].items():
+            if row.workflow_id is None:
+                numbers[row.place].append(row.version)
+                old = self.last.rows["dataset"].get(ident)
+                if old is not None and old.checksum and old.state == "available":
+                    assert row.checksum == old.checksum, f"the content of {row} was {old.checksum}"
+        for place, versions in numbers.items():
+            assert sorted(versions) == list(range(1, len(versions) + 1)), f"versions of {place}: {versions}"
 
     def _check_attempts(self, now: Snapshot) -> None:
         """The job's state and that of its newest attempt say the same; only the newest one is open."""
@@ -342,10 +375,8 @@ class Model:
             if work is None or work.state != "running" or work.cancelled_by is not None:
                 continue
             mine = {row.name: row for row in now.rows["job"].values() if row.workflow_id == work.id}
-            places = {row.place: row for row in now.rows["dataset"].values() if row.workflow_id is None}
             datasets = {row.key: row for row in now.rows["dataset"].values() if row.workflow_id == work.id}
-            if self.shapes[ident].external:
-                datasets["raw"] = places[self.shapes[ident].external]
+            datasets |= {key: now.ids["dataset"][source] for key, source in now.bound[work.id].items()}
             if len(mine) < len(self.shapes[ident].parents):
                 continue
             job_states = {name: JobState(row.state) for name, row in mine.items()}

@@ -50,6 +50,8 @@ class System:
     server: subprocess.Popen[bytes] | None = None
     #: Settings of all processes, as environment variables.
     settings: dict[str, str] = field(default_factory=dict)
+    #: What servers and pilots are started with.
+    program: tuple[str, ...] = P3S
 
     @property
     def url(self) -> str:
@@ -82,7 +84,7 @@ class System:
     def start_process(self, *args: str, name: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.log").open("ab")
         process = subprocess.Popen(
-            [*P3S, *args],
+            [*self.program, *args],
             env=self.env | (env or {}),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from p3s.server.api import arrivals, dags, datasets, events, jobs, jobtypes, pilots, system, tokens, workflows
+from p3s.server.api import (
+    arrivals,
+    dags,
+    datasets,
+    datatypes,
+    events,
+    jobs,
+    jobtypes,
+    pilots,
+    sites,
+    system,
+    tokens,
+    workflows,
+)
 from p3s.server.api.frame import blueprint
 
 __all__ = [
@@ -10,10 +23,12 @@ __all__ = [
     "blueprint",
     "dags",
     "datasets",
+    "datatypes",
     "events",
     "jobs",
     "jobtypes",
     "pilots",
+    "sites",
     "system",
     "tokens",
     "workflows",

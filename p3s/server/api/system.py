@@ -9,7 +9,6 @@ from p3s.clock import read_clock
 from p3s.server.api.frame import caller, core, endpoint
 from p3s.server.queries.arrivals import count_services
 from p3s.server.queries.find import find_anything
-from p3s.server.queries.system import count_states
 from p3s.server.queries.why import explain
 from p3s.server.usecases import holds
 from p3s.server.usecases.alarms import find_alarms
@@ -25,7 +24,6 @@ def who() -> WhoReply:
 def _view() -> StatusReply:
     server = core()
     with server.db.read() as connection:
-        counts = count_states(connection)
         services = count_services(connection, read_clock())
     return StatusReply(
         version=__version__,
@@ -34,7 +32,7 @@ def _view() -> StatusReply:
         paused_by=server.paused_by,
         alarms=find_alarms(server),
         services=services,
-        **counts,
+        **server.counts.count().nouns,
     )
 
 

@@ -1,9 +1,10 @@
 """The tables. Times are seconds since 1970-01-01 UTC by the server's clock; states are text of `engine.states`."""
 
 from p3s.server.models.base import metadata
-from p3s.server.models.data import arrival, service
+from p3s.server.models.data import arrival, datatype, erasure, publication, service
 from p3s.server.models.limits import jobtype
-from p3s.server.models.runs import attempt, attempt_log, host, pilot
+from p3s.server.models.runs import attempt, attempt_log, host, pilot, process
+from p3s.server.models.sites import site
 from p3s.server.models.stored import blob, blob_number, bundle, bundle_file, dag, event, meta, runtime, token
 from p3s.server.models.work import dataset, job, job_input, job_need, job_spec, requirement, ripple, workflow
 
@@ -17,6 +18,8 @@ __all__ = [
     "bundle_file",
     "dag",
     "dataset",
+    "datatype",
+    "erasure",
     "event",
     "host",
     "job",
@@ -27,10 +30,13 @@ __all__ = [
     "meta",
     "metadata",
     "pilot",
+    "process",
+    "publication",
     "requirement",
     "ripple",
     "runtime",
     "service",
+    "site",
     "token",
     "workflow",
 ]

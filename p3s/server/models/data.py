@@ -1,4 +1,4 @@
-"""Data that arrives, and the programs that watch for it."""
+"""Data that arrives, the programs that watch for it, and what is known of places where data lies."""
 
 from __future__ import annotations
 
@@ -44,4 +44,44 @@ arrival = make_table(
     sa.Index("ix_arrival_place", "place"),
     sa.Index("ix_arrival_identity", "service_id", "rule", "identity"),
     sa.Index("ix_arrival_service_id_fate_id", "service_id", "fate", "id"),
+)
+
+#: Kinds of data: the extension, with its dot, names files that a DAG leaves unnamed.
+datatype = make_table(
+    "datatype",
+    make_id(),
+    sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("ext", sa.String(100), nullable=False),
+    sa.Column("comment", sa.Text, nullable=False, server_default=""),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("created", Clock, nullable=False),
+)
+
+#: Published names, each of the workflow that took it last; while that one is live, no other may.
+publication = make_table(
+    "publication",
+    make_id(),
+    sa.Column("site", sa.String(100), nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    make_ref("workflow_id", "workflow"),
+    sa.UniqueConstraint("site", "place"),
+    sa.Index("ix_publication_workflow_id", "workflow_id"),
+)
+
+#: Files that a pilot is to delete: `given` is when a pilot (its uuid) was told last, `done` when one said that the file
+#: has gone, `message` why one could not.
+erasure = make_table(
+    "erasure",
+    make_ref("dataset_id", "dataset", primary_key=True),
+    sa.Column("site", sa.String(100), nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("pilot", Ident),
+    sa.Column("given", Clock),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("done", Clock),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("created", Clock, nullable=False),
+)
+sa.Index(
+    "ix_erasure_open", erasure.c.given, sqlite_where=erasure.c.done.is_(None), postgresql_where=erasure.c.done.is_(None)
 )

@@ -84,6 +84,15 @@ sa.Index(
     postgresql_where=attempt.c.state.in_(_OPEN),
 )
 
+# What went wrong lately, without a look at what went well.
+_BAD = ("failed", "lost")
+sa.Index(
+    "ix_attempt_bad",
+    attempt.c.ended,
+    sqlite_where=attempt.c.state.in_(_BAD),
+    postgresql_where=attempt.c.state.in_(_BAD),
+)
+
 #: The last part of what a payload printed; `start` is the offset of its first byte in the whole.
 attempt_log = make_table(
     "attempt_log",
@@ -91,4 +100,15 @@ attempt_log = make_table(
     sa.Column("stream", sa.String(8), primary_key=True),
     sa.Column("start", sa.BigInteger, nullable=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+#: Processes of the server. One that ends as it should takes its row away; `lost` is when another found it gone.
+process = make_table(
+    "process",
+    make_id(),
+    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("started", Clock, nullable=False),
+    sa.Column("seen", Clock, nullable=False),
+    sa.Column("lost", Clock),
 )

@@ -38,11 +38,16 @@ workflow = make_table(
     sa.Column("overrides", sa.JSON),
     sa.UniqueConstraint("owner", "key"),
     sa.Index("ix_workflow_state_id", "state", "id"),
+    sa.Index("ix_workflow_owner_name_id", "owner", "name", "id"),
 )
 
 # Workflows whose deadline may still pass: the sweeper's list.
 _TIMELY = sa.and_(workflow.c.state == "running", workflow.c.late.is_(False))
 sa.Index("ix_workflow_deadline", workflow.c.deadline, sqlite_where=_TIMELY, postgresql_where=_TIMELY)
+
+# Those whose deadline passed.
+_LATE = sa.and_(workflow.c.state == "running", workflow.c.late.is_(True))
+sa.Index("ix_workflow_late", workflow.c.deadline, sqlite_where=_LATE, postgresql_where=_LATE)
 
 #: What jobs ask of a pilot, once per distinct wish; rows never change. Matching looks at these, not at jobs.
 requirement = make_table(
@@ -128,7 +133,8 @@ job_spec = make_table(
     sa.Column("body", sa.JSON, nullable=False),
 )
 
-#: Units of data. External ones have no workflow and are one per site and place.
+#: Units of data. External ones have no workflow and are one per site and path, or one per URL, which has no site; and
+#: one per version: new content is a new version. `message` says who or what ended one.
 dataset = make_table(
     "dataset",
     make_id(),
@@ -139,11 +145,13 @@ dataset = make_table(
     sa.Column("name", sa.String(200), nullable=False),
     sa.Column("state", State, nullable=False),
     sa.Column("place", sa.Text),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("site", sa.String(100), nullable=False, server_default=""),
     sa.Column("size", sa.BigInteger),
     sa.Column("checksum", sa.String(100), nullable=False, server_default=""),
     sa.Column("datatype", sa.String(100), nullable=False, server_default=""),
     sa.Column("comment", sa.Text, nullable=False, server_default=""),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("result", sa.Boolean, nullable=False),
     sa.Column("digest", sa.String(64), sa.ForeignKey("blob.digest")),
     sa.Column("created", Clock, nullable=False),
@@ -151,13 +159,24 @@ dataset = make_table(
     sa.Index("ix_dataset_producer_id", "producer_id"),
     sa.Index("ix_dataset_state_id", "state", "id"),
 )
+# A hash: places may be longer than what a page of an ordinary index holds.
+sa.Index("ix_dataset_place", dataset.c.place, postgresql_using="hash")
 sa.Index(
     "uq_dataset_external",
     dataset.c.site,
     dataset.c.place,
+    dataset.c.version,
     unique=True,
     sqlite_where=dataset.c.workflow_id.is_(None),
     postgresql_where=dataset.c.workflow_id.is_(None),
+)
+
+# What `results` names, newest last.
+sa.Index(
+    "ix_dataset_result",
+    dataset.c.id,
+    sqlite_where=dataset.c.result.is_(True),
+    postgresql_where=dataset.c.result.is_(True),
 )
 
 #: Edges from a dataset to a job. `partial`: final is enough, however it ended.

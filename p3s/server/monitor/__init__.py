@@ -1,119 +1,37 @@
-"""The web monitor: workflows and jobs, behind a token form."""
+"""The web monitor: what runs, what waits and why, at a glance.
 
-from __future__ import annotations
+Every page is made here, whole, as HTML that needs no script: links, filters, pages of tables and actions are plain
+links and forms. Scripts, where they were built, make it live. The two meet in this contract.
 
-import hmac
-import secrets
-from typing import TYPE_CHECKING, Any
+**The frame.** Every page extends ``templates/frame.html``. It loads ``static/p3s.css``, ``static/live.css`` and the
+module ``static/main.js``, which imports what the page needs; the work of others is in ``static/built``, if it was
+fetched. What changes with time is inside ``<main id="live" data-live>``; the header, the search box and what an action
+has to say (``.told``) stand outside. The login form has no ``#live``.
 
-from apiflask import APIBlueprint
-from flask import current_app, redirect, render_template, request, session, url_for
+**Looking again.** A script asks for the page's own address every 2 s, with the ``ETag`` of the answer before in
+``If-None-Match``. A page that says the same answers 304 without a body. Else the ``#live`` of the answer takes the
+place of the old one; elements with ``data-keep`` and an equal ``id`` stay as they are. A page is left alone while
+something in ``#live`` is ticked or typed into, and a ``details`` that was opened stays open. A session that has ended
+answers 401, with the login form for a body.
 
-from p3s.errors import NotAllowed, NoToken
-from p3s.server.auth import NEEDS, Role, Who, authenticate, find_who
-from p3s.server.queries.jobs import list_jobs
-from p3s.server.queries.system import count_states
-from p3s.server.queries.workflows import list_workflows
-from p3s.server.secrets import hash_token
+**Times.** ``<time datetime="2026-11-24T03:00:00Z" data-age>2026-11-24 03:00:00</time>``: always UTC. A script shows the
+viewer's zone with UTC in ``title``; where ``data-age`` stands, it shows the distance from now instead, back or ahead
+("12 s ago", "in 4 min"). No page says a distance itself, so that it stays the same while nothing happens.
 
-if TYPE_CHECKING:
-    from werkzeug.wrappers import Response
+**Drawings.** Places that a script fills; what they hold before is shown where there is no script.
 
-__all__ = ["blueprint"]
+- ``<div id="dag" data-keep data-dag="/workflows/UUID/graph.json">``
+- ``<div id="timeline" data-keep data-timeline="/workflows/UUID/timeline.json">``
+- ``<div id="plot-..." data-keep data-plot="/overview/series.json?span=hour">``
+- ``<pre id="..." data-log="/jobs/UUID/log?stream=stdout&attempt=2">``; that address answers as the API's log does, with
+  ``offset`` and ``watch=1`` understood. ``data-next`` has the byte after the text that is shown, ``data-final`` stands
+  there when no more will come.
 
-blueprint = APIBlueprint("monitor", __name__, template_folder="../templates", enable_openapi=False)
+The addresses of drawings are answered by ``drawings.py`` and ``series.py``; all pages and all tables by the other
+modules. Each table also answers as ``?format=csv`` and ``?format=json``, with ``table=NAME`` where a page has several.
+"""
 
-#: Rows of each table.
-ROWS = 50
+from p3s.server.monitor import drawings, entry, jobs, overview, workflows
+from p3s.server.monitor.frame import blueprint
 
-
-@blueprint.get("/")
-def index() -> str | Response:
-    """Show workflows and jobs, or the token form."""
-    who = _find_viewer()
-    if who is None:
-        return render_template("login.html", message="")
-    core = current_app.extensions["p3s"]
-    with core.db.read() as connection:
-        workflows = list_workflows(connection, state=None, owner=None, name=None, limit=ROWS, cursor=None)
-        jobs = list_jobs(connection, workflow_id=None, filters={}, limit=ROWS, cursor=None)
-        counts = count_states(connection)
-    return render_template("index.html", who=who, workflows=workflows.items, jobs=jobs.items, counts=counts)
-
-
-@blueprint.post("/login")
-def login() -> tuple[str, int] | Response:
-    """Open a session for a token that may read."""
-    token = request.form.get("token", "").strip()
-    core = current_app.extensions["p3s"]
-    core.logins.take(request.remote_addr or "")
-    try:
-        who = authenticate(core, token)
-    except NoToken as error:
-        return render_template("login.html", message=str(error)), 401
-    if who.role not in NEEDS["api.status"]:
-        return render_template("login.html", message=f"a {who.role} token cannot read; use another"), 403
-    session.clear()
-    session.permanent = True
-    # The cookie is signed, not secret: it holds the hash.
-    session["who"] = hash_token(token)
-    return redirect(url_for("monitor.index"), 303)
-
-
-@blueprint.post("/logout")
-def logout() -> Response:
-    """Close the session."""
-    session.clear()
-    return redirect(url_for("monitor.index"), 303)
-
-
-@blueprint.before_request
-def check_form() -> None:
-    """Refuse a form that this server did not give to this browser.
-
-    Raises
-    ------
-    NotAllowed
-        If the form's mark is not that of the session.
-    """
-    if request.method != "POST":
-        return
-    mark = session.get("mark", "")
-    if not mark or not hmac.compare_digest(mark.encode(), request.form.get("mark", "").encode()):
-        raise NotAllowed("this form is not from this page, or too old; go back, load the page again and repeat")
-
-
-@blueprint.app_context_processor
-def offer_mark() -> dict[str, Any]:
-    """Give templates `make_mark`, whose value every form sends as its field `mark`."""
-    return {"make_mark": _make_mark}
-
-
-def _make_mark() -> str:
-    if "mark" not in session:
-        session.permanent = True
-        session["mark"] = secrets.token_urlsafe(16)
-    return str(session["mark"])
-
-
-@blueprint.after_request
-def protect(response: Response) -> Response:
-    """Admit nothing but what p3s itself serves."""
-    response.headers["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    )
-    return response
-
-
-def _find_viewer() -> Who | None:
-    digest = session.get("who")
-    core = current_app.extensions["p3s"]
-    if not digest:
-        return Who("anyone", Role.VIEWER) if core.settings.open_reading else None
-    try:
-        # Looked up at each request, so that a revoked token ends the session at once.
-        return find_who(core, digest)
-    except NoToken:
-        session.clear()
-        return None
+__all__ = ["blueprint", "drawings", "entry", "jobs", "overview", "workflows"]

@@ -15,7 +15,7 @@ from p3s.server.models import bundle, dataset, job, job_input, job_spec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Heritage", "describe", "read_heritage"]
+__all__ = ["Heritage", "describe", "read_heritage", "read_places"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,26 @@ def describe(body: Mapping[str, Any], params: Mapping[str, str], places: Mapping
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def read_heritage(connection: sa.Connection, row: Any) -> Heritage:
-    """Return what a workflow finished; `row` is of ``workflow``."""
-    places: dict[int, dict[str, str]] = {}
-    externals = connection.execute(
-        sa.select(job_input.c.job_id, job_input.c.key, dataset.c.place)
+def read_places(connection: sa.Connection, workflow_id: int) -> dict[str, dict[str, str]]:
+    """Return, by job and key, which data from outside the jobs of a workflow read: the uuid of that very version."""
+    rows = connection.execute(
+        sa.select(job.c.name, job_input.c.key, dataset.c.uuid)
         .join(job, job.c.id == job_input.c.job_id)
         .join(dataset, dataset.c.id == job_input.c.dataset_id)
-        .where(job.c.workflow_id == row.id, dataset.c.workflow_id.is_(None))
+        .where(
+            job.c.workflow_id == workflow_id,
+            sa.or_(dataset.c.workflow_id.is_(None), dataset.c.workflow_id != workflow_id),
+        )
     )
-    for entry in externals:
-        places.setdefault(entry.job_id, {})[entry.key] = entry.place
+    places: dict[str, dict[str, str]] = {}
+    for row in rows:
+        places.setdefault(row.name, {})[row.key] = row.uuid
+    return places
+
+
+def read_heritage(connection: sa.Connection, row: Any) -> Heritage:
+    """Return what a workflow finished; `row` is of ``workflow``."""
+    places = read_places(connection, row.id)
     files = connection.scalar(sa.select(bundle.c.digest).where(bundle.c.id == row.bundle_id)) or ""
     finished = connection.execute(
         sa.select(job.c.id, job.c.name, job_spec.c.body)
@@ -65,6 +74,6 @@ def read_heritage(connection: sa.Connection, row: Any) -> Heritage:
     )
     return Heritage(
         uuid=row.uuid,
-        jobs={entry.name: describe(entry.body, row.params, places.get(entry.id, {}), files) for entry in finished},
+        jobs={entry.name: describe(entry.body, row.params, places.get(entry.name, {}), files) for entry in finished},
         made={entry.key: entry for entry in made},
     )

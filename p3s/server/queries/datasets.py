@@ -6,19 +6,30 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from p3s.server.models import dataset, job, job_input, workflow
-from p3s.wire import DatasetList, DatasetView
+from p3s.engine.places import normalise_place
+from p3s.engine.states import FINAL_JOB
+from p3s.server.models import attempt, dataset, job, job_input, pilot, workflow
+from p3s.server.queries.why import explain_dataset
+from p3s.wire import AttemptView, DatasetList, DatasetView
 
-__all__ = ["list_datasets", "show_dataset", "view_datasets"]
+__all__ = ["find_owner", "list_attempts", "list_datasets", "show_dataset", "view_datasets"]
 
 #: Consumers that `show_dataset` names.
 CONSUMERS = 100
 
 
 def list_datasets(
-    connection: sa.Connection, *, workflow_id: int | None, state: str | None, limit: int, cursor: str | None
+    connection: sa.Connection,
+    *,
+    workflow_id: int | None,
+    filters: dict[str, str | None],
+    limit: int,
+    cursor: str | None,
 ) -> DatasetList:
-    """Return a page of datasets, newest first; of a workflow, also the external ones that its jobs read."""
+    """Return a page of datasets, newest first; of a workflow, also the external ones that its jobs read.
+
+    `filters` are columns and the values they must have; a place may be written in any way.
+    """
     statement = _select().order_by(dataset.c.id.desc()).limit(limit + 1)
     if workflow_id is not None:
         read = (
@@ -27,8 +38,9 @@ def list_datasets(
             .where(job.c.workflow_id == workflow_id)
         )
         statement = statement.where(sa.or_(dataset.c.workflow_id == workflow_id, dataset.c.id.in_(read)))
-    if state:
-        statement = statement.where(dataset.c.state == state)
+    for name, value in filters.items():
+        if value:
+            statement = statement.where(dataset.c[name] == (normalise_place(value) if name == "place" else value))
     if cursor:
         statement = statement.where(dataset.c.id < int(cursor))
     rows = connection.execute(statement).all()
@@ -37,17 +49,41 @@ def list_datasets(
 
 
 def show_dataset(connection: sa.Connection, ident: int) -> DatasetView:
-    """Return one dataset with the jobs that read it."""
+    """Return one dataset with the jobs that read it, the attempts that wrote it, and why it is where it is."""
     row = connection.execute(_select().where(dataset.c.id == ident)).one()
     readers = connection.execute(
-        sa.select(workflow.c.uuid, job.c.name)
+        sa.select(workflow.c.uuid, job.c.name, job.c.state)
         .join(job_input, job_input.c.job_id == job.c.id)
         .join(workflow, workflow.c.id == job.c.workflow_id)
         .where(job_input.c.dataset_id == ident)
-        .order_by(job.c.id)
+        # Those that still need it first.
+        .order_by(job.c.state.in_(sorted(FINAL_JOB)), job.c.id)
         .limit(CONSUMERS)
+    ).all()
+    return _view(row).model_copy(
+        update={
+            "why": explain_dataset(connection, row),
+            "consumers": [f"{one.uuid[:8]}/{one.name}" for one in readers],
+            "waiting": [f"{one.uuid[:8]}/{one.name} ({one.state})" for one in readers if one.state not in FINAL_JOB],
+            "attempts": list_attempts(connection, row.producer_id) if row.producer_id is not None else [],
+        }
     )
-    return _view(row).model_copy(update={"consumers": [f"{row.uuid[:8]}/{row.name}" for row in readers]})
+
+
+def find_owner(connection: sa.Connection, row: Any) -> str | None:
+    """Return who owns the workflow that a dataset belongs to, None for external data."""
+    return connection.scalar(sa.select(workflow.c.owner).where(workflow.c.id == row.workflow_id))
+
+
+def list_attempts(connection: sa.Connection, job_id: int) -> list[AttemptView]:
+    """Return the attempts of a job in order."""
+    rows = connection.execute(
+        sa.select(attempt, pilot.c.uuid.label("pilot"), pilot.c.host)
+        .join(pilot, pilot.c.id == attempt.c.pilot_id)
+        .where(attempt.c.job_id == job_id)
+        .order_by(attempt.c.number)
+    )
+    return [AttemptView.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - the documented way
 
 
 def view_datasets(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[DatasetView]:
@@ -76,4 +112,7 @@ def _view(row: Any) -> DatasetView:
         workflow=row.workflow,
         producer=row.producer,
         created=row.created,
+        version=row.version,
+        comment=row.comment,
+        message=row.message,
     )

@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from p3s.engine.states import FINAL_ATTEMPT
 from p3s.errors import NotFound
-from p3s.server.models import attempt, attempt_log, dataset, event, job, job_input, job_spec, pilot, workflow
-from p3s.server.queries.datasets import view_datasets
+from p3s.server.models import attempt, attempt_log, dataset, event, job, job_input, job_spec, workflow
+from p3s.server.queries.datasets import list_attempts, view_datasets
 from p3s.server.queries.why import explain_job
-from p3s.wire import AttemptView, EventView, JobList, JobView, LogView
+from p3s.wire import EventView, JobList, JobView, LogView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def show_job(connection: sa.Connection, ident: int, now: float) -> JobView:
     row = connection.execute(_select().where(job.c.id == ident)).one()
     body = connection.scalar(sa.select(job_spec.c.body).where(job_spec.c.job_id == ident)) or {}
     inputs = sa.select(job_input.c.dataset_id).where(job_input.c.job_id == ident)
-    attempts = _list_attempts(connection, ident)
+    attempts = list_attempts(connection, ident)
     return _view(row).model_copy(
         update={
             "spec": body,
@@ -115,16 +115,6 @@ def read_log(connection: sa.Connection, row: Any, stream: str, offset: int) -> L
         text=piece.decode("utf-8", "replace"),
         final=row.state in FINAL_ATTEMPT,
     )
-
-
-def _list_attempts(connection: sa.Connection, ident: int) -> list[AttemptView]:
-    rows = connection.execute(
-        sa.select(attempt, pilot.c.uuid.label("pilot"), pilot.c.host)
-        .join(pilot, pilot.c.id == attempt.c.pilot_id)
-        .where(attempt.c.job_id == ident)
-        .order_by(attempt.c.number)
-    )
-    return [AttemptView.model_validate(dict(row._mapping)) for row in rows]  # noqa: SLF001 - the documented way
 
 
 def _list_events(connection: sa.Connection, uuids: Sequence[str]) -> list[EventView]:

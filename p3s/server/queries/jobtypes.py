@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from p3s.engine.states import JobState
 from p3s.server.models import job, jobtype
 from p3s.wire import JobtypeList, JobtypeView
 
-__all__ = ["list_jobtypes"]
+__all__ = ["list_caps", "list_jobtypes"]
 
 _OUT = (JobState.DISPATCHED, JobState.RUNNING)
 
@@ -28,3 +30,9 @@ def list_jobtypes(connection: sa.Connection) -> JobtypeList:
         # A cancelled job's payload counts until it has stopped.
         view.cap, view.running = row.cap, row.open
     return JobtypeList(items=[found[name] for name in sorted(found)])
+
+
+def list_caps(connection: sa.Connection) -> list[dict[str, Any]]:
+    """Return name, cap and open attempts of the jobtypes that have a cap."""
+    rows = connection.execute(sa.select(jobtype).order_by(jobtype.c.name))
+    return [dict(row._mapping) for row in rows]  # noqa: SLF001 - the documented way

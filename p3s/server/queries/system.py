@@ -6,17 +6,28 @@ import sqlalchemy as sa
 
 from p3s.server.models import blob, dataset, job, pilot, workflow
 
-__all__ = ["count_states", "read_blob"]
+__all__ = ["count_jobs", "count_states", "read_blob"]
 
 
 def count_states(connection: sa.Connection) -> dict[str, dict[str, int]]:
-    """Return, for jobs, workflows, pilots and datasets, how many are in each state."""
+    """Return, for workflows, pilots and datasets, how many are in each state."""
     counts = {}
-    for noun, table in (("jobs", job), ("workflows", workflow), ("pilots", pilot), ("datasets", dataset)):
+    for noun, table in (("workflows", workflow), ("pilots", pilot), ("datasets", dataset)):
         rows = connection.execute(
             sa.select(table.c.state, sa.func.count().label("number")).group_by(table.c.state).order_by(table.c.state)
         )
         counts[noun] = {row.state: row.number for row in rows}
+    return counts
+
+
+def count_jobs(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """Return, for each jobtype, how many jobs are in each state."""
+    counts: dict[str, dict[str, int]] = {}
+    rows = connection.execute(
+        sa.select(job.c.jobtype, job.c.state, sa.func.count().label("number")).group_by(job.c.jobtype, job.c.state)
+    )
+    for row in rows:
+        counts.setdefault(row.jobtype, {})[row.state] = row.number
     return counts
 
 

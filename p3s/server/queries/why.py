@@ -101,6 +101,9 @@ def explain_dataset(connection: sa.Connection, row: Any) -> str:
             return f"It is expected: job {maker.name}, which makes it, is {maker.state}."
         case DatasetState.EXPECTED:
             return f"It is expected: nobody has registered {row.place}; `p3s dataset register {row.place}` does."
+        case DatasetState.FAILED | DatasetState.DELETED if row.message:
+            again = "" if row.producer_id else f"; `p3s dataset register {row.place}` brings it back"
+            return f"It is {row.state}: it {row.message}{again}."
         case DatasetState.FAILED if maker is not None:
             return f"It will not come: job {maker.name}, which makes it, is {maker.state}."
         case _:
@@ -147,16 +150,18 @@ def _explain_waiting(connection: sa.Connection, row: Any, now: float) -> str:
         .limit(NAMED + 1)
     ).all()
     data = connection.execute(
-        sa.select(job_input.c.key, dataset.c.place, job.c.name, job.c.state)
+        sa.select(job_input.c.key, dataset.c.place, job.c.name, job.c.state, workflow.c.uuid, workflow.c.id)
         .join(dataset, dataset.c.id == job_input.c.dataset_id)
         .outerjoin(job, job.c.id == dataset.c.producer_id)
+        .outerjoin(workflow, workflow.c.id == dataset.c.workflow_id)
         .where(job_input.c.job_id == row.id, dataset.c.state == DatasetState.EXPECTED)
         .order_by(job_input.c.id)
         .limit(NAMED + 1)
     ).all()
     causes = [f"job {parent.name} ({parent.state})" for parent in parents]
     causes += [
-        f"dataset {entry.key} from job {entry.name} ({entry.state})"
+        f"dataset {entry.key} from job {entry.name}"
+        f"{'' if entry.id == row.workflow_id else f' of workflow {entry.uuid[:8]}'} ({entry.state})"
         if entry.name
         else f"dataset {entry.key}, which nobody has registered ({entry.place})"
         for entry in data
@@ -248,6 +253,8 @@ def _explain_running(connection: sa.Connection, row: Any, now: float) -> str:
 def _explain_skipped(connection: sa.Connection, row: Any) -> str:
     if row.reason == Reason.IF:
         return "It was skipped: its `if` said no."
+    if row.reason == Reason.MISSING_INPUT:
+        return f"It was skipped: {row.message}."
     bad = [JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED]
     by_need = sa.select(job_need.c.parent_id).where(job_need.c.job_id == row.id)
     by_data = (

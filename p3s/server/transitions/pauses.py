@@ -22,14 +22,14 @@ from p3s.engine.states import (
 )
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import attempt, dataset, job, job_input, job_need, ripple, workflow
-from p3s.server.transitions.spread import end_jobs, release_jobs
+from p3s.server.transitions.spread import release_jobs, skip_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["list_retriable", "pause_some", "resume_some", "retry_jobs"]
+__all__ = ["list_retriable", "pause_some", "recount_below", "resume_some", "retry_jobs"]
 
 STEP = 500
 
@@ -125,7 +125,7 @@ def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
         return 0
     made = list(ledger.connection.scalars(sa.select(dataset.c.id).where(dataset.c.producer_id.in_(moved))))
     ledger.move("dataset", made, Signal.RETRY)
-    _recount_below(ledger, moved, made)
+    recount_below(ledger, moved, made)
     ledger.connection.execute(
         sa.update(workflow)
         .where(workflow.c.id == workflow_id)
@@ -135,11 +135,11 @@ def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
             cancelled_by=None,
         )
     )
-    ledger.move("workflow", [workflow_id], Signal.RETRY, ended=None)
+    ledger.move("workflow", [workflow_id], Signal.RETRY, ended=None, message="")
     return len(moved)
 
 
-def _recount_below(ledger: Ledger, parents: Sequence[int], made: Sequence[int]) -> None:
+def recount_below(ledger: Ledger, parents: Sequence[int], made: Sequence[int]) -> None:
     """Have the successors that nobody runs yet counted anew: what they bore with is not final any more."""
     by_need = sa.select(job_need.c.job_id).where(job_need.c.parent_id.in_(parents))
     by_data = sa.select(job_input.c.job_id).where(job_input.c.dataset_id.in_(made))
@@ -197,15 +197,16 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
         ledger.connection.execute(sa.update(job).where(job.c.id.in_(others)).values(paused=False))
     stopped = sorted(broken & waiting - unsettled)
     if stopped:
-        skipped = ledger.move("job", stopped, Signal.SKIP, reason=Reason.UPSTREAM, ended=ledger.now)
-        end_jobs(ledger, skipped)
+        skip_jobs(ledger, stopped)
     release_jobs(ledger, [ident for ident in ready if missing[ident] == 0 and ident in waiting])
     return len(rows) == STEP and bool(ready)
 
 
 def _count_failures(connection: sa.Connection, ids: Sequence[int]) -> int:
+    # What was skipped for want of data from outside counts as well.
+    lacking = sa.and_(job.c.state == JobState.SKIPPED, job.c.reason == Reason.MISSING_INPUT)
     statement = sa.select(sa.func.count()).where(
-        job.c.id.in_(ids), job.c.state == JobState.FAILED, job.c.tolerated.is_(False)
+        job.c.id.in_(ids), sa.or_(job.c.state == JobState.FAILED, lacking), job.c.tolerated.is_(False)
     )
     return connection.scalar(statement) or 0
 

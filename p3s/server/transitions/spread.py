@@ -20,11 +20,11 @@ from p3s.server.models import dataset, job, job_input, job_need, ripple, workflo
 from p3s.server.prepared import Prepared, among, param
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["continue_ripples", "end_jobs", "release_jobs", "settle_workflows", "spread_datasets"]
+__all__ = ["continue_ripples", "end_jobs", "release_jobs", "settle_workflows", "skip_jobs", "spread_datasets"]
 
 #: States of a job whose count of missing predecessors matters.
 _WAITING = (JobState.HELD, JobState.WAITING)
@@ -69,6 +69,26 @@ def release_jobs(ledger: Ledger, ids: Sequence[int]) -> None:
     """Release waiting jobs that miss nothing: to matching, or, sync points, to their end."""
     wave = _Wave()
     _release(ledger, wave, ids)
+    _run(ledger, wave)
+
+
+def skip_jobs(ledger: Ledger, ids: Sequence[int], message: str | None = None) -> None:
+    """Skip jobs that can never run, and what depends on them.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    ids : sequence of int
+        Jobs that nobody runs.
+    message : str, optional
+        What keeps data from coming that their workflow does not make; else it is read from the graph.
+    """
+    wave = _Wave()
+    if message is not None:
+        _skip_outside(ledger, wave, dict.fromkeys(ids, message))
+    elif ids:
+        _skip(ledger, wave, ids)
     _run(ledger, wave)
 
 
@@ -145,15 +165,75 @@ def _cross(ledger: Ledger, wave: _Wave, edges: Sequence[Any]) -> None:
     if done:
         _lower_missing(ledger, wave, done)
     if broken:
+        _skip(ledger, wave, broken)
+
+
+def _skip(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
+    outside = _explain_outside(ledger.connection, ids)
+    inside = [ident for ident in ids if ident not in outside]
+    skipped = ledger.move(
+        "job", inside, Signal.SKIP, reason=Reason.UPSTREAM, ended=ledger.now, cause="a predecessor ended badly"
+    )
+    _end(ledger, wave, skipped, failed=False)
+    _skip_outside(ledger, wave, outside)
+
+
+def _skip_outside(ledger: Ledger, wave: _Wave, messages: Mapping[int, str]) -> None:
+    """Skip jobs for want of data that their own workflow does not make: to it, each counts as a failure."""
+    for message in sorted(set(messages.values())):
+        ids = [ident for ident, said in messages.items() if said == message]
         skipped = ledger.move(
-            "job",
-            broken,
-            Signal.SKIP,
-            reason=Reason.UPSTREAM,
-            ended=ledger.now,
-            cause="a predecessor ended badly",
+            "job", ids, Signal.SKIP, reason=Reason.MISSING_INPUT, message=message, ended=ledger.now, cause=message
         )
-        _end(ledger, wave, skipped, failed=False)
+        if skipped:
+            mine = sa.select(job.c.workflow_id).where(job.c.id.in_(skipped), job.c.tolerated.is_(False))
+            told = sa.update(workflow).where(workflow.c.id.in_(mine), workflow.c.message == "").values(message=message)
+            ledger.connection.execute(told)
+        _end(ledger, wave, skipped, failed=True)
+
+
+_MAKER, _SOURCE = job.alias("maker"), workflow.alias("source")
+_OUTSIDE = Prepared(
+    sa.select(
+        job_input.c.job_id,
+        job_input.c.key,
+        dataset.c.message,
+        dataset.c.state,
+        _MAKER.c.name.label("maker"),
+        _MAKER.c.state.label("maker_state"),
+        _MAKER.c.reason.label("maker_reason"),
+        _SOURCE.c.uuid.label("source"),
+        _SOURCE.c.name.label("source_name"),
+    )
+    .join(dataset, dataset.c.id == job_input.c.dataset_id)
+    .join(job, job.c.id == job_input.c.job_id)
+    .outerjoin(_MAKER, _MAKER.c.id == dataset.c.producer_id)
+    .outerjoin(_SOURCE, _SOURCE.c.id == dataset.c.workflow_id)
+    .where(
+        among(job_input.c.job_id, "ids"),
+        job_input.c.partial.is_(False),
+        dataset.c.state.in_([DatasetState.FAILED, DatasetState.DELETED]),
+        sa.or_(
+            dataset.c.workflow_id.is_(None),
+            dataset.c.workflow_id != job.c.workflow_id,
+            # What was made and deleted since is lost to its own workflow as well.
+            _MAKER.c.state == JobState.FINISHED,
+        ),
+    )
+    .order_by(job_input.c.id.desc())
+)
+
+
+def _explain_outside(connection: sa.Connection, ids: Sequence[int]) -> dict[int, str]:
+    """Return, of jobs that can never run, those that lack data which their own workflow does not make, and why."""
+    messages = {}
+    for row in _OUTSIDE.run(connection, ids=list(ids)):
+        why = row.message or f"is {row.state}"
+        if row.maker is not None and row.maker_state != JobState.FINISHED:
+            reason = f" ({row.maker_reason})" if row.maker_reason else ""
+            why = f"will not come: job {row.maker} of {row.source_name} {row.source[:8]} is {row.maker_state}{reason}"
+        messages[row.job_id] = f"dataset {row.key} {why}"
+    return messages
 
 
 _LOCK = Prepared(lock_rows(sa.select(job.c.id).where(among(job.c.id, "ids")).order_by(job.c.id)))

@@ -26,7 +26,7 @@ from p3s.server.prepared import Prepared, param
 from p3s.server.transitions.spread import end_jobs, release_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from p3s.engine.plan import DatasetPlan, JobPlan, Retry
     from p3s.server.transitions.ledger import Ledger
@@ -37,10 +37,10 @@ __all__ = [
     "delete_abandoned",
     "describe_job",
     "digest_wish",
+    "drop_load",
     "find_unstarted",
     "insert_workflows",
     "start_some",
-    "store_externals",
     "store_jobs",
     "touch_load",
 ]
@@ -191,50 +191,11 @@ def delete_abandoned(ledger: Ledger, silence: float, uuid: str | None = None) ->
     return False
 
 
-def store_externals(ledger: Ledger, site: str, plans: Iterable[DatasetPlan]) -> dict[str, int]:
-    """Find or insert external datasets, one per site and place, and return their ids by place."""
-    wanted = {plan.place: plan for plan in plans if plan.place is not None}
-    ids: dict[str, int] = {}
-    for places in split_batches(sorted(wanted)):
-        ids |= _find_places(ledger.connection, site, places)
-        fresh = [wanted[place] for place in places if place not in ids]
-        if fresh:
-            _insert_externals(ledger, site, fresh)
-            ids |= _find_places(ledger.connection, site, places)
-    here = [plan.place for plan in wanted.values() if plan.available]
-    arrived = [ids[place] for place in here if place is not None]
-    sizes = {ids[plan.place]: plan.size for plan in wanted.values() if plan.available and plan.place}
-    for ident in ledger.move("dataset", sorted(arrived), Signal.REGISTER) if arrived else []:
-        ledger.connection.execute(sa.update(dataset).where(dataset.c.id == ident).values(size=sizes[ident]))
-    return ids
-
-
-def _find_places(connection: sa.Connection, site: str, places: Sequence[str]) -> dict[str, int]:
-    rows = connection.execute(
-        sa.select(dataset.c.place, dataset.c.id).where(
-            dataset.c.workflow_id.is_(None), dataset.c.site == site, dataset.c.place.in_(places)
-        )
-    )
-    return {row.place: row.id for row in rows}
-
-
-def _insert_externals(ledger: Ledger, site: str, plans: Sequence[DatasetPlan]) -> None:
-    values = [
-        {
-            "uuid": str(uuid.uuid4()),
-            "key": plan.key,
-            "name": plan.name,
-            "state": DatasetState.EXPECTED,
-            "place": plan.place,
-            "site": site,
-            "datatype": plan.datatype,
-            "comment": plan.comment,
-            "result": False,
-            "created": ledger.now,
-        }
-        for plan in plans
-    ]
-    insert_missing(ledger.connection, dataset, values)
+def drop_load(ledger: Ledger, workflow_id: int) -> None:
+    """Delete a workflow whose load was refused on the way."""
+    mine = sa.and_(workflow.c.id == workflow_id, workflow.c.state == WorkflowState.LOADING)
+    for row in ledger.connection.execute(sa.delete(workflow).where(mine).returning(workflow.c.uuid)).all():
+        ledger.note("workflow", row.uuid, "abandoned", before=WorkflowState.LOADING, cause="its load was refused")
 
 
 def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds) -> None:
@@ -305,10 +266,14 @@ def _read_done(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownId
     for batch in split_batches(sorted(wanted)):
         rows = connection.execute(
             lock_rows(
-                sa.select(dataset.c.id, dataset.c.state).where(dataset.c.id.in_(batch)).order_by(dataset.c.id),
+                sa.select(dataset.c.id, dataset.c.key, dataset.c.state)
+                .where(dataset.c.id.in_(batch))
+                .order_by(dataset.c.id),
                 share=True,
             )
-        )
+        ).all()
+        if gone := [row for row in rows if row.state in (DatasetState.FAILED, DatasetState.DELETED)]:
+            raise Conflict(f"dataset {gone[0].key} is {gone[0].state} since a moment ago; load again")
         done |= {row.id for row in rows if row.state == DatasetState.AVAILABLE}
     return done
 

@@ -1,9 +1,8 @@
-"""The smaller wishes: cancel, delete, register data, drain and kill pilots, keep blobs."""
+"""The smaller wishes: cancel, delete, drain and kill pilots, keep blobs."""
 
 from __future__ import annotations
 
 import hashlib
-import uuid as uuids
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -13,25 +12,22 @@ from p3s.engine.states import (
     FINAL_JOB,
     FINAL_WORKFLOW,
     AttemptState,
-    DatasetState,
     JobState,
     PilotStatus,
-    Signal,
 )
 from p3s.engine.states import WorkflowState as W
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing
-from p3s.server.models import attempt, blob, blob_number, dag, dataset, job, pilot, workflow
+from p3s.server.models import attempt, blob, blob_number, dag, job, pilot, workflow
 from p3s.server.queries.pilots import LIVE
+from p3s.server.transitions.deletions import find_foreign_reader
 from p3s.server.transitions.ends import cancel_jobs, cancel_some
 from p3s.server.transitions.hosts import write_ban
-from p3s.server.transitions.spread import spread_datasets
 from p3s.wire import CancelReply
 
 if TYPE_CHECKING:
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.usecases.core import Core
-    from p3s.wire import RegisterDatasetBody
 
 __all__ = [
     "ban_host",
@@ -41,7 +37,6 @@ __all__ = [
     "delete_workflow",
     "end_pilot",
     "refuse_loading",
-    "register_dataset",
     "store_blob",
     "watch_attempt",
 ]
@@ -120,6 +115,10 @@ def delete_workflow(core: Core, row: Any, by: str) -> None:
         opened = opened.where(job.c.workflow_id == row.id, attempt.c.state.in_(open_states)).limit(1)
         if ledger.connection.scalar(opened) is not None:
             raise Conflict(f"a payload of workflow {row.uuid} has not yet stopped; try again in a moment")
+        reader = find_foreign_reader(ledger.connection, [row.id])
+        if reader is not None:
+            who = f"job {reader.name} of workflow {reader.workflow[:8]}"
+            raise Conflict(f"{who} reads what workflow {row.uuid} made, and has not ended; cancel it first")
         ledger.connection.execute(sa.delete(workflow).where(workflow.c.id == row.id))
         ledger.note("workflow", row.uuid, "delete", before=state)
 
@@ -136,36 +135,6 @@ def delete_dag(core: Core, row: Any, by: str, *, whole: bool) -> None:
         ledger.connection.execute(sa.delete(dag).where(dag.c.id.in_(ids)))
 
     core.change(by, action)
-
-
-def register_dataset(core: Core, body: RegisterDatasetBody, by: str) -> int:
-    """Say that external data is there, and release who waited for it; return the dataset's row id."""
-
-    def action(ledger: Ledger) -> int:
-        find = sa.select(dataset.c.id).where(
-            dataset.c.workflow_id.is_(None), dataset.c.site == body.site, dataset.c.place == body.place
-        )
-        name = body.place.rstrip("/").rpartition("/")[2] or body.place
-        fresh = {
-            "uuid": str(uuids.uuid4()),
-            "key": name[:300],
-            "name": name[:200],
-            "state": DatasetState.EXPECTED,
-            "place": body.place,
-            "site": body.site,
-            "result": False,
-            "created": ledger.now,
-        }
-        insert_missing(ledger.connection, dataset, [fresh])
-        ident = int(ledger.connection.scalar(find) or 0)
-        known = {name: value for name, value in body.model_dump(exclude={"place", "site"}).items() if value}
-        if known:
-            ledger.connection.execute(sa.update(dataset).where(dataset.c.id == ident).values(known))
-        if ledger.move("dataset", [ident], Signal.REGISTER):
-            spread_datasets(ledger, [ident])
-        return ident
-
-    return core.change(by, action)
 
 
 def end_pilot(core: Core, row: Any, status: PilotStatus, by: str) -> None:

@@ -12,13 +12,13 @@ from p3s.engine.states import Signal
 from p3s.errors import BadInput, Problem
 from p3s.server.db import split_batches
 from p3s.server.models import bundle, dataset, job, workflow
-from p3s.server.queries.adoption import describe, read_heritage
+from p3s.server.queries.adoption import describe, read_heritage, read_places
 from p3s.server.queries.find import find_row
 from p3s.server.transitions.spread import end_jobs
 from p3s.server.transitions.store import describe_job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from p3s.engine.plan import WorkflowPlan
     from p3s.server.queries.adoption import Heritage
@@ -60,25 +60,20 @@ def adopt_jobs(
             .join(workflow, workflow.c.bundle_id == bundle.c.id)
             .where(workflow.c.id == workflow_id)
         )
-    fate = find_adoptable(plan, _describe_plan(plan, files or ""), heritage.jobs, below=below)
+        places = read_places(connection, workflow_id)
+    fate = find_adoptable(plan, _describe_plan(plan, places, files or ""), heritage.jobs, below=below)
     adopted = [name for name, reason in fate.items() if reason is None]
     for names in split_batches(adopted, STEP):
         core.change(by, lambda ledger, names=names: _adopt_some(ledger, workflow_id, names, heritage))  # type: ignore[misc]
     return adopted, {name: reason for name, reason in fate.items() if reason is not None}
 
 
-def _describe_plan(plan: WorkflowPlan, files: str) -> dict[str, str]:
+def _describe_plan(plan: WorkflowPlan, places: Mapping[str, Mapping[str, str]], files: str) -> dict[str, str]:
     described = {}
     for name, entry in plan.jobs.items():
-        places = {
-            key: plan.datasets[key].place or ""
-            for item in entry.inputs
-            for key in item.keys
-            if plan.datasets[key].producer is None
-        }
         # As the database gives it back: tuples are lists there.
         body = json.loads(json.dumps(describe_job(entry)))
-        described[name] = describe(body, plan.params, places, files)
+        described[name] = describe(body, plan.params, places.get(name, {}), files)
     return described
 
 

@@ -109,6 +109,8 @@ def _fill(connection: sa.Connection, path: Path, newest: str) -> dict[str, int]:
         raise BadInput([Problem("is cut off or damaged; use another backup", file=str(path))])
     # Numbers of transactions mean nothing in another database.
     connection.execute(sa.update(metadata.tables["event"]).values(tx=0))
+    # The processes that served the other database are not those of this one.
+    connection.execute(sa.delete(metadata.tables["process"]))
     if connection.dialect.name == "postgresql":
         _set_sequences(connection)
     return counts

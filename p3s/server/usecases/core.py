@@ -11,13 +11,15 @@ import sqlalchemy as sa
 from p3s.clock import read_clock
 from p3s.engine.matching import Requirement, find_mismatches
 from p3s.engine.states import JobState
-from p3s.server.limits import Limiter
+from p3s.errors import Unavailable
+from p3s.server.limits import Buckets, Limiter
 from p3s.server.models import job, jobtype, meta, requirement
 from p3s.server.queries.runtimes import record_runtimes
 from p3s.server.transitions.ledger import Ledger
 from p3s.server.transitions.limits import give_back
 from p3s.server.transitions.reports import ReportRules
 from p3s.server.transitions.spread import continue_ripples
+from p3s.server.usecases.counts import Counter
 from p3s.server.usecases.wakeups import Hub
 
 if TYPE_CHECKING:
@@ -44,21 +46,25 @@ class Core:
         The pool.
     settings : ServerSettings
         How it behaves.
-    logins : Limiter
-        Tries to log in, by address.
+    logins, submissions : Limiter
+        Tries to log in, by address, and what was submitted, by token.
     hub : Hub
         The held calls of this process.
     secret : str
         Signs sessions and derives attempt tokens; the same in all processes of a database.
     """
 
-    def __init__(self, db: Database, settings: ServerSettings) -> None:
+    def __init__(self, db: Database, settings: ServerSettings, buckets: Buckets | None = None) -> None:
         self.db = db
         self.settings = settings
         self.hub = Hub()
         self.secret = self._read_secret()
         self.born = time.monotonic()
-        self.logins = Limiter("logins", settings.logins)
+        counts = buckets or Buckets()
+        self.logins = Limiter("logins", settings.logins, counts)
+        self.submissions = Limiter("submissions", settings.submissions, counts)
+        #: By pilot the hash of the secret that it called with last; the transaction of a call checks it again.
+        self.pilots: dict[str, str] = {}
         #: Told how long a claim or a sweep took; the metrics listen.
         self.observe: Callable[[str, float], None] = lambda _what, _seconds: None
         #: When tokens were last used, by row, until the sweeper writes it down.
@@ -67,6 +73,10 @@ class Core:
         self.paused_by: str | None = None
         #: Jobtypes with a cap; read anew each second.
         self.capped: frozenset[str] = frozenset()
+        #: How many there are of each kind.
+        self.counts = Counter(db)
+        #: When the database last had no room or could not be written, and what it said.
+        self.trouble: tuple[float, str] | None = None
         self._requirements: dict[int, Requirement] = {}
         self._fits: dict[Offer, tuple[int, dict[int, tuple[int, int]]]] = {}
         self.read_pause()
@@ -174,7 +184,11 @@ class Core:
             ledger.write_events()
             return result, ledger
 
-        return self.db.write(run)
+        try:
+            return self.db.write(run)
+        except Unavailable as error:
+            self.trouble = read_clock(), str(error)
+            raise
 
     def _follow(self, ledger: Ledger) -> None:
         if ledger.released:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
     from p3s.wire import LogChunk, RegisterBody
 
-__all__ = ["exchange", "register_pilot"]
+__all__ = ["check_secret", "exchange", "register_pilot"]
+
+#: Pilots whose secret is remembered; then all are forgotten and looked up once more.
+REMEMBERED = 20_000
 
 
 def register_pilot(core: Core, body: RegisterBody, site: str | None, token_id: int | None = None) -> RegisterReply:
@@ -90,6 +93,28 @@ def register_pilot(core: Core, body: RegisterBody, site: str | None, token_id: i
         poll=settings.poll,
         patience=settings.patience,
     )
+
+
+def check_secret(core: Core, uuid: str, secret: str) -> None:
+    """Check a pilot's secret before its call is read, without writing and mostly without the database.
+
+    Raises
+    ------
+    NoToken
+        If the pilot is unknown or the secret is not its own; it registers again.
+    """
+    if not secret:
+        raise NoToken("this needs the pilot's own secret; register first")
+    digest = hash_token(secret)
+    if core.pilots.get(uuid) == digest:
+        return
+    with core.db.read() as connection:
+        found = connection.scalar(sa.select(pilot.c.hash).where(pilot.c.uuid == uuid))
+    if found is None or not hmac.compare_digest(found, digest):
+        raise NoToken(f"pilot {uuid} is not known with this secret; register again")
+    if len(core.pilots) >= REMEMBERED:
+        core.pilots.clear()
+    core.pilots[uuid] = digest
 
 
 @dataclass(slots=True)

@@ -30,11 +30,12 @@ LARGE = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The text of a DAG and the names of the files that travel with it; ids where it is stored already."""
+    """The text of a DAG, the files that travel with it, the extensions of datatypes; ids where it is stored already."""
 
     text: str
     file: str
     files: tuple[str, ...]
+    extensions: Mapping[str, str]
     dag_id: int | None = None
     bundle_id: int | None = None
 
@@ -77,5 +78,5 @@ def _expand(
     max_jobs: int,
 ) -> WorkflowPlan:
     spec = override_dag(load_dag(source.text, source.file), overrides)
-    plan = expand_dag(spec, params, externals, bundle=source.files, max_jobs=max_jobs)
+    plan = expand_dag(spec, params, externals, bundle=source.files, max_jobs=max_jobs, extensions=source.extensions)
     return schedule_plan(plan, expected.get(plan.name, {}))

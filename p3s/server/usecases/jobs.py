@@ -12,6 +12,7 @@ from p3s.errors import BadInput, Problem
 from p3s.server.db import split_batches
 from p3s.server.models import attempt, job, workflow
 from p3s.server.transitions.adjust import adjust_jobs as adjust_some
+from p3s.server.transitions.deletions import find_foreign_reader
 from p3s.server.transitions.limits import write_cap
 from p3s.wire import ManyReply
 
@@ -110,6 +111,9 @@ def _delete_some(ledger: Ledger, uuids: Sequence[str]) -> dict[str, str]:
         .with_for_update(of=workflow)
     ).all()
     left = {row.uuid: why for row in rows if (why := _find_objection(row))}
+    for row in rows:
+        if row.uuid not in left and (reader := find_foreign_reader(ledger.connection, [row.workflow_id])) is not None:
+            left[row.uuid] = f"job {reader.name} of workflow {reader.workflow[:8]} reads what it made and has not ended"
     going = [row for row in rows if row.uuid not in left]
     ledger.connection.execute(sa.delete(workflow).where(workflow.c.id.in_([row.workflow_id for row in going])))
     for row in going:

@@ -18,15 +18,17 @@ from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, workflow
 from p3s.server.queries.dags import find_dag, list_bundle
+from p3s.server.queries.datatypes import read_extensions
 from p3s.server.queries.runtimes import read_expected
+from p3s.server.transitions.externals import Facts, admit_externals
 from p3s.server.transitions.spread import settle_workflows
 from p3s.server.transitions.store import (
     KnownIds,
     NewJob,
     delete_abandoned,
+    drop_load,
     insert_workflows,
     start_some,
-    store_externals,
     store_jobs,
     touch_load,
 )
@@ -84,7 +86,12 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
         quicker = _find_loaded(core, body, owner)
         assert quicker is not None
         return quicker
-    _store_plan(core, ident, owner, plan, body.site)
+    try:
+        _store_plan(core, ident, owner, plan, body.site)
+    except Conflict:
+        # What was refused on the way leaves nothing behind.
+        core.change(owner, lambda ledger: drop_load(ledger, ident))
+        raise
     adopted: list[str] = []
     again: dict[str, str] = {}
     if body.adopt is not None and heritage is not None:
@@ -98,6 +105,8 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
 def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply:
     """Make a workflow of one node for each job description; all or none, and once only for each uuid."""
     plans: list[tuple[StandaloneJob, WorkflowPlan]] = []
+    with core.db.read() as connection:
+        extensions = read_extensions(connection)
     problems: list[Problem] = []
     last: StandaloneJob | None = None
     for position, entry in enumerate(body.jobs):
@@ -107,7 +116,8 @@ def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply
             continue
         try:
             _check_bundle(entry.bundle, core.settings.max_bundle)
-            plans.append((entry, expand_standalone(entry.spec, [item.path for item in entry.bundle])))
+            files = [item.path for item in entry.bundle]
+            plans.append((entry, expand_standalone(entry.spec, files, extensions=extensions)))
             last = entry
         except BadInput as error:
             problems += [
@@ -183,11 +193,13 @@ def _find_loaded(core: Core, body: LoadBody, owner: str) -> LoadReply | None:
 def _read_source(core: Core, body: LoadBody, owner: str) -> Source:
     if body.dag is None:
         _check_bundle(body.bundle, core.settings.max_bundle)
-        return Source(text=body.text or "", file=body.file, files=tuple(entry.path for entry in body.bundle))
+        files = tuple(entry.path for entry in body.bundle)
+        with core.db.read() as connection:
+            return Source(body.text or "", body.file, files, read_extensions(connection))
     with core.db.read() as connection:
         row = find_dag(connection, body.dag, version=body.version, owner=owner)
         files = tuple(list_bundle(connection, row.bundle_id))
-        return Source(text=row.text, file=row.file, files=files, dag_id=row.id, bundle_id=row.bundle_id)
+        return Source(row.text, row.file, files, read_extensions(connection), row.id, row.bundle_id)
 
 
 def _check_bundle(bundle: Sequence[BundleFile], limit: int) -> None:
@@ -320,7 +332,14 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
 def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: str) -> None:
     graph = build_graph(plan)
     order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
-    externals = core.change(owner, lambda ledger: store_externals(ledger, site, _list_externals(plan)))
+    externals: dict[str, int] = {}
+    for places in split_batches(sorted(_list_externals(plan).items()), STEP):
+
+        def admit(ledger: Ledger, places: Sequence[tuple[str, Facts]] = places) -> dict[str, int]:
+            touch_load(ledger, ident)
+            return admit_externals(ledger, site, dict(places))
+
+        externals |= core.change(owner, admit)
     known = KnownIds(plan.datasets, externals, {}, {})
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
@@ -332,8 +351,14 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
         core.change(owner, store)
 
 
-def _list_externals(plan: WorkflowPlan) -> list[Any]:
-    return [entry for entry in plan.datasets.values() if entry.producer is None]
+def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
+    return {
+        entry.place: Facts(
+            entry.key, entry.name, entry.available, entry.size, entry.checksum, entry.datatype, entry.comment
+        )
+        for entry in plan.datasets.values()
+        if entry.place is not None
+    }
 
 
 def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str) -> None:

@@ -24,6 +24,7 @@ from p3s.server.transitions.leases import (
 from p3s.server.transitions.pauses import pause_some, resume_some
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.transitions.store import delete_abandoned, find_unstarted, start_some
+from p3s.server.usecases.marks import Mark
 from p3s.server.usecases.tokens import cut_ended, keep_uses, poke_cut_pilots
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Sweeper(threading.Thread):
         super().__init__(name="sweeper", daemon=True)
         self._core = core
         self._over = threading.Event()
+        self._mark = Mark(core)
 
     def run(self) -> None:
         """Sweep each `ServerSettings.sweep` seconds."""
@@ -128,6 +130,8 @@ class Sweeper(threading.Thread):
             try:
                 sweep(self._core, leases=now - awake_since > self._core.settings.lease)
                 self._core.observe("sweep", time.monotonic() - now)
+                self._mark.keep()
+                self._core.counts.refresh()
                 keep_uses(self._core)
                 poke_cut_pilots(self._core)
                 self._core.read_pause()
@@ -141,5 +145,9 @@ class Sweeper(threading.Thread):
                 log.exception("sweep failed")
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, and say that this process ends as it should."""
         self._over.set()
+        try:
+            self._mark.take_away()
+        except Unavailable as error:
+            log.warning("this process ends, and could not say so: %s", error)

@@ -1,0 +1,115 @@
+"""Jobs: the list, and one with its attempts and what it printed."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from p3s.clock import read_clock
+from p3s.engine.states import JobState
+from p3s.errors import BadInput, Problem
+from p3s.server.monitor.frame import Page, blueprint, caller, core, page
+from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
+from p3s.server.monitor.tables import Column, Filter, Table, read_rows
+from p3s.server.queries.find import find_row
+from p3s.server.queries.jobs import find_attempt, list_jobs, read_log, show_job
+from p3s.server.usecases import acts
+
+__all__ = ["JOB_COLUMNS"]
+
+JOB_COLUMNS = (
+    Column("uuid", "id", "id", "/jobs/{uuid}"),
+    Column("name", "name", link="/jobs/{uuid}"),
+    Column("state", "state", "state"),
+    Column("workflow_name", "workflow", link="/workflows/{workflow}"),
+    Column("jobtype", "type"),
+    Column("priority", "priority", "number"),
+    Column("attempt", "tries", "number"),
+    Column("owner", "owner"),
+    Column("created", "created", "age"),
+    Column("started", "started", "age"),
+    Column("ended", "ended", "age"),
+    Column("reason"),
+    Column("workflow"),
+)
+_ATTEMPTS = (
+    Column("number", "try", "number"),
+    Column("state", "state", "state"),
+    Column("host", "host"),
+    Column("pilot", "pilot", "id"),
+    Column("started", "started", "age"),
+    Column("ended", "ended", "age"),
+    Column("exit_code", "exit code", "number"),
+    Column("signal", "signal", "number"),
+    Column("peak_memory", "peak memory", "size"),
+    Column("cpu_time", "CPU time", "seconds"),
+    Column("message", "message"),
+    Column("reason"),
+    Column("uuid"),
+)
+_DATASETS = (
+    Column("uuid", "id", "id"),
+    Column("key", "name"),
+    Column("state", "state", "state"),
+    Column("size", "size", "size"),
+    Column("place", "place", "code"),
+)
+EVENT_COLUMNS = (
+    Column("at", "time", "time"),
+    Column("noun", "what"),
+    Column("uuid", "id", "id"),
+    Column("signal", "signal"),
+    Column("before", "before", "state"),
+    Column("after", "after", "state"),
+    Column("cause", "cause"),
+)
+#: Streams of a payload.
+STREAMS = ("stdout", "stderr")
+
+
+@page("/jobs")
+def jobs() -> Page:
+    """List jobs, newest first."""
+    filters = (
+        Filter("state", "State", tuple(JobState)),
+        Filter("jobtype", "Type"),
+        Filter("owner", "Owner"),
+        Filter("name", "Name"),
+    )
+    given = {one.name: read_text(one.name) for one in filters}
+    with core().db.read() as connection:
+        found = list_jobs(connection, workflow_id=None, filters=given, limit=read_limit(), cursor=read_cursor())
+    table = Table("jobs", "Jobs", JOB_COLUMNS, read_rows(found.items), "None yet.", found.next, filters)
+    return Page("list.html", "Jobs", (table,))
+
+
+@page("/jobs/<path:ident>")
+def job(ident: str) -> Page:
+    """Show a job."""
+    with core().db.read() as connection:
+        row = find_row(connection, "job", ident, owner=caller().name)
+        it = show_job(connection, row.id, read_clock())
+        newest = find_attempt(connection, row.id, None, row.uuid[:8]) if it.attempts else None
+        logs = [read_log(connection, newest, stream, 0) for stream in STREAMS] if newest is not None else []
+    tables = (
+        Table("attempts", "Attempts", _ATTEMPTS, read_rows(it.attempts), "No pilot has taken it yet."),
+        Table("inputs", "Inputs", _DATASETS, read_rows(it.inputs)),
+        Table("outputs", "Outputs", _DATASETS, read_rows(it.outputs)),
+        Table("events", "Events", EVENT_COLUMNS, read_rows(it.events)),
+    )
+    return Page("job.html", f"{it.name} {it.uuid[:8]}", tables, {"it": it, "logs": logs})
+
+
+@blueprint.get("/jobs/<path:ident>/log")
+def log(ident: str) -> Response:
+    """Return what an attempt printed, from a byte on, as the API does."""
+    stream = request.args.get("stream") or "stdout"
+    if stream not in STREAMS:
+        raise BadInput([Problem(f"'{stream}' is neither stdout nor stderr", where="stream")])
+    with core().db.read() as connection:
+        row = find_row(connection, "job", ident, owner=caller().name)
+        found = find_attempt(connection, row.id, read_number("attempt"), row.uuid[:8])
+    if request.args.get("watch") == "1":
+        acts.watch_attempt(core(), found.id)
+    with core().db.read() as connection:
+        view = read_log(connection, found, stream, read_number("offset") or 0)
+    return Response(view.model_dump_json(), mimetype="application/json")

@@ -1,0 +1,95 @@
+"""Workflows: the list, and one with its jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from p3s.engine.states import JobState, WorkflowState
+from p3s.server.monitor.frame import Page, caller, core, may_change, page
+from p3s.server.monitor.jobs import JOB_COLUMNS
+from p3s.server.monitor.reading import read_cursor, read_limit, read_text
+from p3s.server.monitor.tables import Column, Filter, Table, read_rows
+from p3s.server.queries.find import find_row
+from p3s.server.queries.jobs import list_jobs
+from p3s.server.queries.why import explain_workflow
+from p3s.server.queries.workflows import list_workflows, view_workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import sqlalchemy as sa
+
+__all__ = ["make_workflows"]
+
+_COLUMNS = (
+    Column("uuid", "id", "id", "/workflows/{uuid}"),
+    Column("name", "name", link="/workflows/{uuid}"),
+    Column("state", "state", "state"),
+    Column("progress", "jobs done", "bar"),
+    Column("owner", "owner", link="/workflows?owner={owner}"),
+    Column("params", "params", "params"),
+    Column("created", "created", "age"),
+    Column("deadline", "deadline", "age"),
+    Column("started", kind="time"),
+    Column("ended", kind="time"),
+    Column("jobs"),
+)
+_FILTERS = (
+    Filter("state", "State", tuple(WorkflowState)),
+    Filter("owner", "Owner"),
+    Filter("name", "Name"),
+)
+
+
+@page("/workflows")
+def workflows() -> Page:
+    """List workflows, newest first."""
+    with core().db.read() as connection:
+        table = make_workflows(connection, limit=read_limit(), cursor=read_cursor(), filters=_FILTERS)
+    return Page("list.html", "Workflows", (table,))
+
+
+@page("/workflows/<ident>")
+def workflow(ident: str) -> Page:
+    """Show a workflow."""
+    with core().db.read() as connection:
+        row = find_row(connection, "workflow", ident, owner=caller().name)
+        it = view_workflow(connection, row.id)
+        why = explain_workflow(connection, row)
+        filters = {"state": read_text("state")}
+        found = list_jobs(connection, workflow_id=row.id, filters=filters, limit=read_limit(), cursor=read_cursor())
+    jobs = Table(
+        "jobs",
+        "Jobs",
+        [column for column in JOB_COLUMNS if column.name != "workflow_name"],
+        read_rows(found.items),
+        next=found.next,
+        filters=(Filter("state", "State", tuple(JobState)),),
+    )
+    return Page("workflow.html", f"{it.name} {it.uuid[:8]}", (jobs,), {"it": it, "why": why, "progress": _measure(it)})
+
+
+def make_workflows(
+    connection: sa.Connection, *, limit: int, cursor: str | None = None, filters: tuple[Filter, ...] = ()
+) -> Table:
+    """Return a page of workflows as a table, with what the address asks for where it may be filtered."""
+    given: Mapping[str, str | None] = {one.name: read_text(one.name) for one in filters}
+    found = list_workflows(
+        connection,
+        state=given.get("state"),
+        owner=given.get("owner"),
+        name=given.get("name"),
+        limit=limit,
+        cursor=cursor,
+    )
+    rows = [item.model_dump() | {"progress": _measure(item), "mine": may_change(item.owner)} for item in found.items]
+    empty = "None yet: `p3s workflow load FILE` starts one."
+    return Table("workflows", "Workflows", _COLUMNS, rows, empty, found.next, filters)
+
+
+def _measure(item: Any) -> dict[str, Any]:
+    """Return the parts of a workflow's progress bar."""
+    done = item.counts.get("finished", 0)
+    states = ("finished", "failed", "cancelled", "skipped", "running", "dispatched")
+    parts = [(state, item.counts.get(state, 0)) for state in states]
+    return {"parts": parts, "whole": item.jobs, "label": f"{done} of {item.jobs}"}

