@@ -8,7 +8,7 @@ import time
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW, JobState
 from p3s.wire import JobView, LoadBody, WorkflowView
@@ -27,10 +27,13 @@ LOOK = 0.1
 
 
 @contextmanager
-def open_system(postgres: Postgres | None, *, slots: int = 0, workers: int = 1) -> Iterator[System]:
-    """Run a server, on PostgreSQL if one is given, and a pilot if it has slots; both end with the block."""
+def open_system(postgres: Postgres | None, *, slots: int = 0, workers: int = 1, **fields: Any) -> Iterator[System]:
+    """Run a server, on PostgreSQL if one is given, and a pilot if it has slots; both end with the block.
+
+    `fields` are further ones of `System`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="p3s-bench-"))
-    system = System(folder, postgres.copy() if postgres is not None else None)
+    system = System(folder, postgres.copy() if postgres is not None else None, **fields)
     try:
         system.start_server(*(("--workers", str(workers)) if workers > 1 else ()))
         if slots:
