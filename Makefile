@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run up test quick chaos check fix docs bench assets clean help
+.PHONY: run up test quick chaos check fix docs bench assets audit clean help
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -49,11 +49,15 @@ chaos: .venv/test.done  ## 300 jobs while servers, pilots, PostgreSQL and the ne
 	@$(BIN)/python -m tests.chaos
 	@$(BIN)/python -m tests.chaos --database sqlite --jobs 100 --storm 60
 
-check: .venv/test.done  ## Format, lint, types, architecture contracts.
+check: .venv/test.done  ## Format, lint, types, architecture contracts, a search for holes.
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive p3s assets
+
+audit: .venv/test.done  ## Whether dependencies have known holes; it fails where it could not look.
+	@$(BIN)/python assets/audit.py
 
 fix: .venv/test.done  ## Format, and mend what the linter can mend.
 	@$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""Many pilots without payloads, in one thread: real HTTP over kept connections, as little work per call as there can be."""
+"""Many pilots without payloads, in one thread: real HTTP over kept connections, little work per call."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def measure_idle(postgres: Postgres | None, pilots: int, number: int) -> Idle:
         for count in range(1, number // 10 + 1):
             begin = time.perf_counter()
             client.create_jobs(make_jobs(1))
-            wait_until(lambda count=count: len(crowd.woken) >= count, 10, "the wake-up")  # type: ignore[misc]
+            wait_until(lambda count=count: len(crowd.woken) >= count, 10, "the wake-up")
             wakes.append((crowd.woken[count - 1] - begin) * 1000)
         crowd.check()
         wait_until(lambda: crowd.done == len(wakes), 10, "the last result")

@@ -20,6 +20,7 @@ from p3s.cli.common import (
 )
 from p3s.cli.output import (
     Columns,
+    clean_output,
     clean_text,
     format_age,
     format_since,
@@ -183,7 +184,7 @@ def log(ident: str, attempt: int | None, url: str | None, *, follow: bool, stder
             if as_json and (piece.text or not follow):
                 print_line(piece)
             elif piece.text:
-                click.echo(piece.text, nl=False)
+                click.echo(clean_output(piece.text) if sys.stdout.isatty() else piece.text, nl=False)
                 sys.stdout.flush()
             offset = piece.next
             if number is None and piece.final and not ended:

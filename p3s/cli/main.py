@@ -136,7 +136,9 @@ def _check_words(args: Sequence[str]) -> None:
 
 def _complain(message: str) -> None:
     """Write each line of `message` to stderr, the first one signed."""
-    click.echo(f"p3s: {message}", err=True)
+    from p3s.cli.output import tell  # noqa: PLC0415 - only for a mistake
+
+    tell(f"p3s: {message}")
 
 
 if __name__ == "__main__":

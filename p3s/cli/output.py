@@ -6,6 +6,7 @@ Data goes to stdout, all else to stderr.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Columns",
+    "clean_lines",
+    "clean_output",
     "clean_text",
     "color_state",
     "format_age",
@@ -57,9 +60,15 @@ COLORS = {
 }
 
 
+#: What chooses colours, between the pieces of a text.
+_COLOUR = re.compile(r"(\x1b\[[0-9;]{0,20}m)")
+#: What a terminal may obey or show in another order, and JSON leaves as it is.
+_STRANGE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
 def tell(message: str) -> None:
-    """Write a remark for the user to stderr."""
-    click.echo(message, err=True)
+    """Write a remark for the user to stderr; what is no text in it is shown, not obeyed."""
+    click.echo(clean_lines(message), err=True)
 
 
 def shorten_id(uuid: str | None) -> str:
@@ -76,6 +85,25 @@ def clean_text(text: str) -> str:
     0
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def clean_lines(text: str) -> str:
+    """Return `text` with each of its lines as `clean_text` returns it."""
+    return "\n".join(map(clean_text, text.split("\n")))
+
+
+def clean_output(text: str) -> str:
+    r"""Return what a payload printed as a terminal may have it: with colours, without other orders to the terminal.
+
+    Examples
+    --------
+    >>> clean_output("\x1b[31mred\x1b[0m \x1b]0;title\x07\n")
+    '\x1b[31mred\x1b[0m \\x1b]0;title\\x07\n'
+    """
+    return "".join(
+        part if number % 2 else "".join(char if char in "\n\t\r" else clean_text(char) for char in part)
+        for number, part in enumerate(_COLOUR.split(text))
+    )
 
 
 def color_state(word: str) -> str:
@@ -114,12 +142,12 @@ def format_counts(counts: dict[str, int]) -> str:
 
 def print_json(value: Any) -> None:
     """Print `value`, or the models within it, as one indented JSON document."""
-    click.echo(json.dumps(_dump(value), indent=2, ensure_ascii=False))
+    click.echo(_write_json(value, indent=2))
 
 
 def print_line(value: Any) -> None:
     """Print `value`, or the models within it, as one line of JSON, and see that it leaves at once."""
-    click.echo(json.dumps(_dump(value), ensure_ascii=False))
+    click.echo(_write_json(value))
     sys.stdout.flush()
 
 
@@ -172,11 +200,17 @@ def print_items(
         print_json(list(items))
     elif quiet:
         for item in items:
-            click.echo(ident(item))
+            click.echo(clean_text(ident(item)))
     elif items:
         print_table(list(columns), [[show(item) for show in columns.values()] for item in items])
     else:
         tell(f"no {noun}")
+
+
+def _write_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON in which control characters and marks of direction are escapes, wherever the text came from."""
+    text = json.dumps(_dump(value), indent=indent, ensure_ascii=False)
+    return _STRANGE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _dump(value: Any) -> Any:

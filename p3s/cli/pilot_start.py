@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from p3s.cli.common import add_example, add_server_option
 from p3s.cli.protection import add_protection_options, make_protection
 from p3s.cli.values import DURATION, SIZE
 from p3s.pilot.main import run_pilot
-from p3s.pilot.options import PilotOptions
+from p3s.pilot.options import PilotOptions, choose_data
 from p3s.pilot.site import OPEN_FIELDS
 from p3s.settings import find_home, read_client_settings
 from p3s.supervise import exit_with_parent
@@ -34,9 +35,7 @@ __all__ = ["start"]
     help="Exit after so many empty polls in a row; else the site's, else 0: go on for ever.",
 )
 @click.option("--period", type=DURATION, help="Length of a poll; else the site's, else 50s.")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Where outputs are kept; else the site's, else in the home folder."
-)
+@click.option("--data", metavar="FOLDER|URL", help="Where outputs are kept; else the site's, else in the home folder.")
 @click.option("--work", type=click.Path(path_type=Path), help="Where payloads run; else in the home folder.")
 @click.option("--log", type=click.Path(path_type=Path), help="Where its log is kept; else in the home folder.")
 @click.option("--label", "labels", multiple=True, help="What this machine offers; repeatable.")
@@ -63,6 +62,13 @@ __all__ = ["start"]
     show_default=True,
     help="How long to try to reach the server at first.",
 )
+@click.option(
+    "--staging-limit",
+    type=DURATION,
+    default="1h",
+    show_default=True,
+    help="How long bringing a job's inputs from URLs may take, and its outputs there.",
+)
 @click.option("--exit-with-parent", "parent", type=int, hidden=True)
 @add_server_option
 def start(
@@ -71,7 +77,7 @@ def start(
     slots: int,
     cycles: int | None,
     period: float | None,
-    data: Path | None,
+    data: str | None,
     work: Path | None,
     log: Path | None,
     labels: tuple[str, ...],
@@ -83,10 +89,11 @@ def start(
     jobtypes: tuple[str, ...],
     secrets: Path | None,
     register_limit: float,
+    staging_limit: float,
     parent: int | None,
     url: str | None,
     payloads: tuple[Path, ...],
-    published: tuple[Path, ...],
+    published: tuple[str, ...],
     passed: tuple[str, ...],
     limits: tuple[str, ...],
     umask: str | None,
@@ -120,30 +127,32 @@ def start(
     )
     settings = read_client_settings(url, role="pilot")
     home = find_home()
+    options = PilotOptions(
+        url=settings.url,
+        token=settings.token,
+        data=home.data,
+        work=(work or home.work).absolute(),
+        logs=(log or home.logs).absolute(),
+        name=name,
+        site=site,
+        slots=slots,
+        cycles=cycles or 0,
+        period=50.0 if period is None else period,
+        beat=beat,
+        labels=labels,
+        cpus=cpus or 0,
+        memory=memory,
+        lifetime=lifetime,
+        users=users,
+        jobtypes=jobtypes,
+        secrets=secrets,
+        protection=protection,
+        keep=keep,
+        allow_root=allow_root,
+        register_limit=register_limit,
+        staging_limit=staging_limit,
+    )
     return run_pilot(
-        PilotOptions(
-            url=settings.url,
-            token=settings.token,
-            data=(data or home.data).absolute(),
-            work=(work or home.work).absolute(),
-            logs=(log or home.logs).absolute(),
-            name=name,
-            site=site,
-            slots=slots,
-            cycles=cycles or 0,
-            period=50.0 if period is None else period,
-            beat=beat,
-            labels=labels,
-            cpus=cpus or 0,
-            memory=memory,
-            lifetime=lifetime,
-            users=users,
-            jobtypes=jobtypes,
-            secrets=secrets,
-            protection=protection,
-            keep=keep,
-            allow_root=allow_root,
-            register_limit=register_limit,
-        ),
+        replace(options, **choose_data(data)) if data is not None else options,
         left_open={*OPEN_FIELDS} - {field for field, value in chosen.items() if value is not None},
     )

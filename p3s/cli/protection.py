@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from p3s.cli.common import parse_pairs
+from p3s.engine.places import is_url, normalise_place
 from p3s.engine.units import parse_size
 from p3s.pilot.protect import LIMITS, Protection
 from p3s.settings import list_secret_files
@@ -31,8 +32,8 @@ _OPTIONS = (
         "--accept-publish",
         "published",
         multiple=True,
-        type=click.Path(path_type=Path),
-        help="Publish only below this folder; repeatable. With --isolate or --accept-payload, else nowhere.",
+        metavar="FOLDER|URL",
+        help="Publish only below this folder or URL; repeatable. With --isolate or --accept-payload, else nowhere.",
     ),
     click.option("--clean-env", "clean", is_flag=True, help="Give payloads none of the pilot's variables but a few."),
     click.option("--pass-env", "passed", multiple=True, metavar="NAME", help="Give them this one, too; repeatable."),
@@ -61,7 +62,7 @@ def add_protection_options(function: F) -> F:
 def make_protection(
     *,
     payloads: tuple[Path, ...],
-    published: tuple[Path, ...],
+    published: tuple[str, ...],
     passed: tuple[str, ...],
     limits: tuple[str, ...],
     umask: str | None,
@@ -81,7 +82,8 @@ def make_protection(
         raise click.UsageError("--pass-env goes with --clean-env; without it payloads get all variables")
     return Protection(
         payloads=tuple(path.absolute() for path in payloads),
-        published=tuple(path.absolute() for path in published),
+        published=tuple(Path(place).absolute() for place in published if not is_url(place)),
+        stores=tuple(normalise_place(place).rstrip("/") for place in published if is_url(place)),
         clean=clean,
         passed=passed,
         limits=_parse_limits(limits),

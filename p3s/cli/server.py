@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from p3s.cli.common import add_example
 from p3s.cli.output import tell
+from p3s.errors import BadInput, Problem
 from p3s.notify.rules import load_notify
 from p3s.server.serve import back_up, fill_from, serve
 from p3s.server.serve import migrate as migrate_database
 from p3s.settings import DEFAULT_PORT, find_database, find_home, find_notify
 from p3s.supervise import exit_with_parent
+from p3s.systemd import UNITS, make_unit
 
-__all__ = ["backup", "migrate", "restore", "start"]
+__all__ = ["backup", "migrate", "restore", "start", "unit"]
 
 _database_option = click.option(
     "--database",
@@ -85,6 +88,21 @@ def start(
         proxies=proxies,
         open_reading=open_reading,
     )
+
+
+@add_example("p3s server unit server > /etc/systemd/system/p3s-server.service")
+@click.command()
+@click.argument("name", metavar="|".join(UNITS), type=click.Choice(UNITS))
+def unit(name: str) -> None:
+    """Print a unit for systemd of the server, of pilots or of injectors.
+
+    It starts the p3s that prints it. Its first lines say where it belongs and what it needs.
+    """
+    # The program beside this interpreter: what is first on the PATH now may not be there at boot.
+    program = Path(sys.executable).absolute().parent / "p3s"
+    if not program.exists():
+        raise BadInput([Problem("is not there; install p3s with its command", file=str(program))])
+    click.echo(make_unit(name, str(program)), nl=False)
 
 
 @add_example("p3s server migrate --database postgresql://p3s@db/p3s")

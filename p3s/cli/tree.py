@@ -106,6 +106,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "notify check": ("p3s.cli.notify:check", "Show every problem of files of notifications."),
     "notify test": ("p3s.cli.notify:test", "Send a message on each channel now, and say how it went."),
     "server start": ("p3s.cli.server:start", "Run the server in the foreground."),
+    "server unit": ("p3s.cli.server:unit", "Print a unit for systemd of the server, of pilots or of injectors."),
     "server migrate": ("p3s.cli.server:migrate", "Bring the database to this version's tables."),
     "server pause": ("p3s.cli.holds:pause_server", "Give out no more jobs; what runs, runs on."),
     "server resume": ("p3s.cli.holds:resume_server", "Give out jobs again."),

@@ -35,6 +35,7 @@ from p3s.cli.output import (
     tell,
 )
 from p3s.cli.watch import follow_workflow
+from p3s.engine.names import sanitise_value
 from p3s.engine.states import WorkflowState
 
 if TYPE_CHECKING:
@@ -221,7 +222,8 @@ def results(ident: str, output: Path | None, url: str | None, *, as_json: bool, 
             if item.digest is None:
                 tell(f"{item.key}: the server has no copy; it lies at {item.place}")
                 continue
-            target = output / f"{item.key}{Path(item.place).suffix}"
+            # The server's word is no path: nothing is written outside the folder.
+            target = output / sanitise_value(f"{item.key}{Path(item.place).suffix}")
             target.write_bytes(client.fetch_blob(item.digest))
             if not as_json:
                 click.echo(str(target))

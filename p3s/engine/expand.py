@@ -83,7 +83,7 @@ def find_externals(spec: DagSpec, params: Mapping[str, str]) -> list[ExternalReq
     >>> from p3s.engine.load import load_dag
     >>> text = "name: x\nparams: {n: }\ndatasets: {d: 'r${{ params.n }}'}\njobs: {a: {inputs: [d], run: cat}}"
     >>> find_externals(load_dag(text, "x.yaml"), {"n": "007"})
-    [ExternalRequest(name='d', paths=('r007',), glob=False)]
+    [ExternalRequest(name='d', paths=('r007',), glob=False, verify=False)]
     """
     texts, _, faults = resolve_params(spec, params)
     raise_faults(faults, spec._source)  # noqa: SLF001  # Private to the package.

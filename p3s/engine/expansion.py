@@ -59,17 +59,21 @@ class ExternalRequest:
         Paths or URLs; relative ones start at the YAML's folder.
     glob : bool
         Whether the one path is a pattern.
+    verify : bool
+        Whether a job verifies it, so that its checksum is wanted.
     """
 
     name: str
     paths: tuple[str, ...]
     glob: bool = False
+    verify: bool = False
 
 
 def request_externals(spec: DagSpec, texts: Mapping[str, str]) -> tuple[list[ExternalRequest], list[Fault]]:
     """Return what to look for, with parameters put in, and what is wrong with it."""
     requests: list[ExternalRequest] = []
     faults: list[Fault] = []
+    verified = {name for job in spec.jobs.values() if job.verify for name in job.inputs}
     for name, dataset in spec.datasets.items():
         paths: list[str] = []
         for text in _list_paths(dataset):
@@ -80,7 +84,7 @@ def request_externals(spec: DagSpec, texts: Mapping[str, str]) -> tuple[list[Ext
                 continue
             if wrong := (check_location if is_url(paths[-1]) else check_place)(paths[-1]):
                 faults.append(Fault(("datasets", name), f"path {quote_name(paths[-1])} of dataset '{name}' {wrong}"))
-        requests.append(ExternalRequest(name, tuple(paths), glob=dataset.glob is not None))
+        requests.append(ExternalRequest(name, tuple(paths), glob=dataset.glob is not None, verify=name in verified))
     return requests, faults
 
 

@@ -34,7 +34,7 @@ MAX_PAD = 1000
 
 #: Delimiters of Jinja's blocks and comments that no text can hold: characters for private use, refused below.
 _UNUSED = ("\ue0f0", "\ue0f1", "\ue0f2", "\ue0f3")
-_ENVIRONMENT = Environment(  # noqa: S701  # Nothing is rendered by Jinja, and nothing becomes HTML.
+_ENVIRONMENT = Environment(  # noqa: S701 - nothing is rendered by Jinja, and nothing becomes HTML # nosec B701
     variable_start_string="${{",
     variable_end_string="}}",
     block_start_string=_UNUSED[0],

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from p3s.engine.places import STAGED, find_staged, is_url
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from p3s.engine.plan import JobPlan
 
-__all__ = ["DeclaredPilot", "Offer", "Requirement", "find_mismatches"]
+__all__ = ["ANYWHERE", "BOTH", "DeclaredPilot", "Offer", "Requirement", "find_mismatches", "narrow"]
+
+#: Sites that bind nobody: of URLs, and of those who name no site, whose data all pilots are taken to see.
+ANYWHERE = ("", "default")
+#: Joins sites where data is at more than one; a site's name never holds it.
+BOTH = " and "
 
 
 class AcceptedWork(Protocol):
@@ -27,6 +34,10 @@ class AcceptedWork(Protocol):
 
 class DeclaredPilot(Protocol):
     """A pilot as it made itself known."""
+
+    @property
+    def site(self) -> str:
+        """Where it runs."""
 
     @property
     def cpus(self) -> int:
@@ -63,6 +74,8 @@ class Requirement:
         All of which the pilot must have.
     timelimit : float
         Seconds that the pilot must still have to live.
+    site : str
+        The only one where all its inputs are; empty for any.
     """
 
     owner: str
@@ -71,6 +84,7 @@ class Requirement:
     memory: int = 0
     labels: tuple[str, ...] = ()
     timelimit: float = 0.0
+    site: str = ""
 
     @classmethod
     def from_job(cls, job: JobPlan, owner: str = "") -> Requirement:
@@ -108,6 +122,8 @@ class Offer:
         What it takes; empty for all.
     lifetime : float or None
         Seconds it has left; None for no end.
+    site : str
+        Where it runs.
     """
 
     cpus: int = 1
@@ -116,6 +132,7 @@ class Offer:
     users: tuple[str, ...] = ()
     jobtypes: tuple[str, ...] = ()
     lifetime: float | None = None
+    site: str = "default"
 
     @classmethod
     def from_pilot(cls, pilot: DeclaredPilot) -> Offer:
@@ -127,7 +144,38 @@ class Offer:
             users=tuple(pilot.accepts.users),
             jobtypes=tuple(pilot.accepts.jobtypes),
             lifetime=pilot.lifetime,
+            site=pilot.site,
         )
+
+
+def narrow(site: str, labels: Sequence[str], places: Iterable[str]) -> tuple[str, list[str]]:
+    """Return the site and the labels that a job asks for once it also has to read other data.
+
+    Parameters
+    ----------
+    site : str
+        What it asked for before; empty for any.
+    labels : sequence of str
+        The same.
+    places : iterable of str
+        Sites, and URLs, of data.
+
+    Returns
+    -------
+    tuple of (str, list of str)
+        With two sites, a text that is no site's name.
+
+    Examples
+    --------
+    >>> narrow("", ["gpu"], ["cern", "default", "s3://raw/a.h5"])
+    ('cern', ['gpu', 's3://'])
+    >>> narrow("cern", [], ["fnal"])
+    ('cern and fnal', [])
+    """
+    given = list(places)
+    sites = {place for place in (*site.split(BOTH), *given) if place not in ANYWHERE and not is_url(place)}
+    staged = {scheme for place in given if (scheme := find_staged(place))}
+    return BOTH.join(sorted(sites)), sorted({*labels, *staged})
 
 
 def find_mismatches(requirement: Requirement, offer: Offer) -> list[str]:
@@ -157,7 +205,12 @@ def find_mismatches(requirement: Requirement, offer: Offer) -> list[str]:
         reasons.append(f"needs {requirement.cpus} cpus, {offer.cpus} there")
     if offer.memory and requirement.memory > offer.memory:
         reasons.append(f"needs {_format_size(requirement.memory)} of memory, {_format_size(offer.memory)} there")
+    if requirement.site and requirement.site != offer.site:
+        reasons.append(f"needs a pilot of site {requirement.site}, where its data is")
     missing = [label for label in requirement.labels if label not in offer.labels]
+    if far := [label for label in missing if label in STAGED]:
+        reasons.append(f"has data at {' and '.join(far)}, which it cannot stage")
+    missing = [label for label in missing if label not in STAGED]
     if missing:
         reasons.append(f"needs the label{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     if offer.users and requirement.owner and requirement.owner not in offer.users:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from p3s.engine.expressions import ExpressionError, decide_condition, render_template
-from p3s.engine.names import check_published, make_extension, normalise_path, quote_name, take_basename
+from p3s.engine.names import make_extension, normalise_path, quote_name, take_basename
+from p3s.engine.places import check_target
 from p3s.engine.plan import Resources, Retry
 from p3s.engine.problems import Fault
 from p3s.engine.tasks import check_paths, find_payload
@@ -118,7 +119,7 @@ class MemberBuilder:
         publish = {name: render(text, "publish", name) for name, text in self._publish.items()}
         self.faults += check_paths(paths, self.path)
         for name, place in publish.items():
-            if wrong := check_published(place):
+            if wrong := check_target(place):
                 message = f"published name {quote_name(place)} of output '{name}' {wrong}"
                 self.faults.append(Fault((*self.path, "publish", name), message))
             if place.endswith("/"):
@@ -152,6 +153,7 @@ def _merge_settings(task: TaskSpec, defaults: DefaultsSpec) -> dict[str, Any]:
         "retry": _make_retry(choose("retry", None)),
         "resources": _merge_resources(task, defaults),
         "exclusive": task.exclusive,
+        "verify": getattr(task, "verify", False),
     }
 
 

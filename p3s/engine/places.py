@@ -6,13 +6,24 @@ import posixpath
 import re
 from urllib.parse import unquote
 
-from p3s.engine.names import check_place, normalise_path
+from p3s.engine.names import check_place, check_published, normalise_path
 
-__all__ = ["STAGED", "check_location", "find_staged", "is_url", "name_site", "normalise_place"]
+__all__ = [
+    "EXTRAS",
+    "STAGED",
+    "check_location",
+    "check_target",
+    "find_staged",
+    "is_url",
+    "name_site",
+    "normalise_place",
+]
 
 #: What pilots bring into the sandbox, and out of it, by URL. A pilot declares each that it can as a label of this
 #: spelling; anything else that is no path is left to the payload.
 STAGED = ("s3://", "root://")
+#: The optional parts of p3s that pilots need for them.
+EXTRAS = {"s3://": "s3", "root://": "xrootd"}
 #: Other names of the same.
 _ALIASES = {"xroot": "root", "s3a": "s3"}
 _PORTS = {"http": "80", "https": "443", "root": "1094"}
@@ -96,6 +107,34 @@ def check_location(place: str) -> str:
     if scheme == "root" and "?" in path:
         return "has parameters behind a ?; leave them, and tokens above all, to the environment of the pilot"
     return ""
+
+
+def check_target(place: str) -> str:
+    """Return why `place` cannot be a published name, or nothing.
+
+    Parameters
+    ----------
+    place : str
+        An absolute path, or a URL that pilots bring files to.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the place is fine.
+
+    Examples
+    --------
+    >>> check_target("/data/a.csv"), check_target("s3://shown/a.csv")
+    ('', '')
+    >>> check_target("https://example.org/a.csv")
+    'is at no store that pilots bring files to; they are s3:// and root://'
+    """
+    if not is_url(place):
+        return check_published(place)
+    wrong = check_location(place + "x" if place.endswith("/") else place)
+    if not wrong and not find_staged(normalise_place(place)):
+        return f"is at no store that pilots bring files to; they are {' and '.join(STAGED)}"
+    return wrong
 
 
 def normalise_place(place: str) -> str:

@@ -100,6 +100,8 @@ class JobPlan:
         Control edges: a job's name, and whether being final is enough (``done``).
     publish : dict
         Output name to the path that shows it after acceptance.
+    verify : bool
+        Whether its inputs' checksums are compared before it starts.
     skipped : bool
         Whether its ``if`` said no.
     tolerated : bool
@@ -127,6 +129,7 @@ class JobPlan:
     needs: tuple[tuple[str, bool], ...] = ()
     publish: dict[str, str] = field(default_factory=dict)
     exclusive: bool = False
+    verify: bool = False
     skipped: bool = False
     tolerated: bool = False
     rank: float = 0.0

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from p3s.engine.names import check_env_name
+from p3s.engine.places import check_target
 from p3s.engine.spec import Spec
 from p3s.engine.units import Duration, Shorthand, Text, describe, refuse
 
@@ -86,6 +87,6 @@ class SiteSpec(Spec):
     @field_validator("data")
     @classmethod
     def _check_data(cls, value: str) -> str:
-        if value and (not value.startswith("/") or "\0" in value):
-            refuse(f"{describe(value)} is no absolute path")
+        if value and (wrong := check_target(f"{value}/x")):
+            refuse(f"{describe(value)} {wrong}")
         return value

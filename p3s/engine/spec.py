@@ -246,6 +246,7 @@ class JobSpec(TaskSpec):
     matrix: MatrixSpec | None = None
     inputs: _Inputs = {}
     needs: _Needs = {}
+    verify: bool = False
     condition: Text | None = Field(default=None, alias="if")
 
 

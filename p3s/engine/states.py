@@ -261,6 +261,9 @@ JOB: Mapping[tuple[JobState, Signal], JobState] = {
     (J.RUNNING, S.AGAIN): J.WAITING,
     (J.RUNNING, S.HAND_BACK): J.DEFINED,
     (J.RUNNING, S.CANCEL): J.CANCELLED,
+    #: Its inputs are at two sites, and no pilot is at both.
+    (J.WAITING, S.FAIL): J.FAILED,
+    (J.HELD, S.FAIL): J.FAILED,
     (J.FAILED, S.RETRY): J.WAITING,
     (J.CANCELLED, S.RETRY): J.WAITING,
     (J.SKIPPED, S.RETRY): J.WAITING,

@@ -9,12 +9,12 @@ from p3s.engine.expressions import check_template, wrap_condition
 from p3s.engine.names import (
     check_env_name,
     check_label,
-    check_published,
     check_relative_path,
     check_variable,
     normalise_path,
     quote_name,
 )
+from p3s.engine.places import check_target
 from p3s.engine.problems import Fault
 from p3s.engine.spec import JobSpec
 
@@ -94,7 +94,7 @@ def check_task(task: TaskSpec, path: Path, params: Collection[str], axes: Collec
                 )
             )
         faults += _check_templates((*path, "publish", name), target, params, axes)
-        if "${{" not in target and (wrong := check_published(target)):
+        if "${{" not in target and (wrong := check_target(target)):
             faults.append(Fault((*path, "publish", name), f"published name {quote_name(target)} {wrong}"))
     literal = {name: output.path or name for name, output in task.outputs.items() if "${{" not in (output.path or "")}
     faults += check_paths(literal, path)

@@ -18,15 +18,15 @@ __all__ = ["Choice", "Ready", "choose_units", "is_sampled"]
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A quiet file of known content; `arrived` is when it was last written."""
+    """A quiet file of known content."""
 
     file: Found
     identity: str
 
     @property
     def arrived(self) -> float:
-        """When it was last written."""
-        return self.file.changed
+        """When it came, or last changed."""
+        return self.file.arrived
 
 
 @dataclass(frozen=True, slots=True)

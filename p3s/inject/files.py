@@ -30,8 +30,9 @@ class Found:
     ----------
     place : str
         Its absolute path.
-    size, changed : int, float
-        Bytes, and when it was last written by the file system's clock.
+    size, arrived : int, float
+        Bytes, and when it came here or last changed by the file system's clock (its ctime): a copy that keeps the
+        time of its last write is as old as that says and arrived now.
     stamp : str
         Tells one version of the file from another without reading it.
     values : mapping
@@ -40,7 +41,7 @@ class Found:
 
     place: str
     size: int
-    changed: float
+    arrived: float
     stamp: str
     values: Mapping[str, str] = field(default_factory=dict)
 
@@ -67,7 +68,7 @@ def list_files(rule: Rule) -> tuple[list[Found], set[str | Path], list[str]]:
             troubles.append(f"{path[:80]}... has more than {MAX_PLACE} characters; shorten its path")
             continue
         values = {key: value for key, value in match.groupdict().items() if value is not None}
-        found.append(Found(path, stat.st_size, stat.st_mtime, _make_stamp(stat), values))
+        found.append(Found(path, stat.st_size, stat.st_ctime, _make_stamp(stat), values))
     found.sort(key=lambda file: file.place)
     return found, folders, troubles
 

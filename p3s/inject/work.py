@@ -67,7 +67,7 @@ class Injector:
     rules : Rules
         What to look for.
     patient : bool
-        Whether a file is quiet only when its quiet time was watched from here; else the time of its last write tells.
+        Whether a file is quiet only when its quiet time was watched from here; else the time of its last change tells.
     match : str, optional
         Only files whose name or path fits this pattern of a shell.
     again : bool
@@ -152,7 +152,7 @@ class Injector:
             values = {key: value for key, value in match.groupdict().items() if value is not None} if match else {}
             files.append(Found(view.place, view.size, view.arrived, view.stamp, values))
         sightings = [_repeat(view, Fate.STARTING) for view in views]
-        self._start(rule, files, sightings, report, age=max(0.0, read_clock() - max(one.changed for one in files)))
+        self._start(rule, files, sightings, report, age=max(0.0, read_clock() - max(one.arrived for one in files)))
 
     # One rule ---------------------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Injector:
         self._since[key] = (file.stamp, since)
         if self._patient:
             return rule.spec.quiet - (now - since) if rule.spec.quiet else 0.0
-        return rule.spec.quiet - (read_clock() - file.changed)
+        return rule.spec.quiet - (read_clock() - file.arrived)
 
     def _identify(self, rule: Rule, file: Found) -> str | None:
         key = (rule.name, file.place)
@@ -340,7 +340,7 @@ def _sight(
         fate=fate,
         message=message,
         workflow=workflow,
-        age=max(0.0, read_clock() - file.changed),
+        age=max(0.0, read_clock() - file.arrived),
         again=again,
     )
 

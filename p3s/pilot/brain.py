@@ -137,6 +137,8 @@ class Brain(Planner):
         for stop in reply.stop:
             if stop.attempt in self.roster:
                 decisions += self.roster.end(stop.attempt, "stopped", stop.reason or "the server asked for it", now)
+            else:
+                decisions += self.ledger.stop(stop.attempt, stop.reason, now)
         watched = frozenset(reply.watch) & self.roster.held.keys()
         if watched != self._watched:
             self._watched = watched
@@ -267,6 +269,8 @@ class Brain(Planner):
             return [events.Note(text)]
         # The third one is from somebody who will not wait for payloads that ignore SIGTERM.
         stops = self.roster.end_all("the pilot was told to leave", now, force=self._interrupts > 2)
+        for attempt in self.ledger.list_waiting():
+            stops += self.ledger.stop(attempt, "the pilot was told to leave", now)
         return [events.Note("handing back what runs"), *stops]
 
     # Ends -----------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from p3s.engine.places import is_url, normalise_place
 from p3s.engine.states import Reason
 from p3s.errors import BadInput, NoToken, P3sError, Refused
 from p3s.pilot import events
+from p3s.pilot.couriers import CourierFailed, Couriers
 from p3s.pilot.failure import AttemptFailed, explain_os_error
 from p3s.pilot.kill import is_subreaper, kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
@@ -23,6 +25,8 @@ from p3s.pilot.protect import refuse_order, refuse_target, wrap_command
 from p3s.pilot.publish import publish_file
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.spares import Spares
+from p3s.pilot.staging import Stager, has_staged, make_courier_environ
+from p3s.pilot.verify import find_damaged_inputs
 from p3s.pilot.work import Work, make_record, make_report, read_monotonic
 from p3s.wire import AttemptReport
 
@@ -38,8 +42,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobStore", "Hands", "Staged"]
 
-#: Threads for slow things: uploads, publications, inputs that lag, large outputs.
+#: Threads for slow things with local files: large outputs, publications, clearing away.
 POOL = 4
+#: Threads for what may wait for others: inputs that lag, uploads, transfers from and to URLs.
+MOVERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +105,27 @@ class Hands:
         self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="slow")
         # Where orphans cannot be adopted, something of a payload may be alive and write on into its folder.
         self._spares = Spares(options.work / options.uuid, options.slots if is_subreaper() else 0)
+        self._movers = ThreadPoolExecutor(MOVERS, thread_name_prefix="mover")
+        self._couriers = Couriers(lambda: make_courier_environ(options, self._inherited))
+        self._stager = Stager(self._couriers, options.input_wait, options.staging_limit)
+        #: Attempts that have ended and whose outputs are no longer wanted where they are being brought.
+        self._cut: set[str] = set()
 
     # Starting --------------------------------------------------------------------------------------------
 
     def launch(self, order: JobOrder, reaper: Reaper) -> list[Event]:
         """Prepare an attempt and start its payload, now if all is there."""
-        root = self._options.data / order.workflow / order.job_name
         path = self._options.work / self._options.uuid / order.attempt
-        work = self._works[order.attempt] = Work(order, Sandbox(path, root / order.attempt))
-        if is_cached(order, self._cache) and not find_missing_inputs(order.inputs):
+        place = f"{order.workflow}/{order.job_name}/{order.attempt}"
+        if store := self._options.store:
+            sandbox = Sandbox(path, self._options.work / "out" / order.attempt, f"{store}/{place}")
+        else:
+            sandbox = Sandbox(path, self._options.data / place)
+        work = self._works[order.attempt] = Work(order, sandbox)
+        slow = order.verify or has_staged(order)
+        if is_cached(order, self._cache) and not slow and not find_missing_inputs(order.inputs):
             return self.start(Staged(order.attempt), reaper)
-        self._submit(lambda: self._stage(work))
+        self._submit(lambda: self._stage(work), self._movers)
         return []
 
     def start(self, staged: Staged, reaper: Reaper) -> list[Event]:
@@ -122,7 +138,9 @@ class Hands:
                 raise AttemptFailed(Reason.HANDED_BACK, "stopped before it started")
             refuse_order(work.order, self._options)
             environ = make_environment(work.order, work.sandbox, self._options, self._inherited)
-            make_sandbox(work.order, work.sandbox, self._cache, self._spares.take)
+            # Where inputs were brought to, a sandbox is begun already.
+            take = (lambda _path: False) if work.sandbox.inputs.exists() else self._spares.take
+            make_sandbox(work.order, work.sandbox, self._cache, take)
             command = make_command(work.order, work.sandbox)
             command = wrap_command(command, work.order, work.sandbox, self._options)
             with reaper.lock:
@@ -145,6 +163,10 @@ class Hands:
             missing = find_missing_inputs(work.order.inputs, self._options.input_wait, lambda: work.stopped)
             if missing:
                 failure = AttemptFailed(Reason.MISSING_INPUT, "; ".join(missing))
+            elif work.order.verify and (damaged := find_damaged_inputs(work.order.inputs)):
+                failure = AttemptFailed(Reason.BAD_CHECKSUM, "; ".join(damaged))
+            elif has_staged(work.order):
+                work.order = self._stager.fetch(work.order, work.sandbox.inputs, lambda: work.stopped)
         except AttemptFailed as error:
             failure = error
         except OSError as error:
@@ -154,7 +176,8 @@ class Hands:
     # Ending ----------------------------------------------------------------------------------------------
 
     def stop(self, attempt: str, *, force: bool) -> None:
-        """End a payload with all its processes, or keep it from starting."""
+        """End a payload with all its processes, keep it from starting, or its outputs from being brought away."""
+        self._cut.add(attempt)
         work = self._works.get(attempt)
         if work is None:
             return
@@ -177,7 +200,10 @@ class Hands:
         work.exit, work.ended = end, read_monotonic()
         self._guard.remove(end.pid)
         others = {pid: other.born for pid, other in self._by_pid.items()}
-        if kill_strays(work.order.attempt, work.born, others, self._guard.pid):
+        with self._couriers.lock:
+            helpers = {self._guard.pid, *self._couriers.pids}
+            left = kill_strays(work.order.attempt, work.born, others, helpers)
+        if left:
             self._note(f"attempt {work.order.attempt}: killed processes that its payload left behind")
         return [events.Exited(work.order.attempt)]
 
@@ -203,18 +229,18 @@ class Hands:
             except OSError as error:
                 # The server may still get it; only a crash of this pilot would lose it now.
                 self._note(f"attempt {report.attempt}: not kept on disk: {error}")
-        uploads, publishes = bool(record.uploads), bool(record.publications)
+        uploads, publishes = bool(record.uploads or record.pushes), bool(record.publications)
         return events.Ended(report, uploads=uploads, publishes=publishes)
 
     # After the end ---------------------------------------------------------------------------------------
 
     def upload(self, attempt: str) -> None:
-        """Bring an attempt's results to the server, in the pool."""
-        self._submit(lambda: self._upload(attempt))
+        """Bring an attempt's outputs to their URLs and its results to the server, in the pool."""
+        self._submit(lambda: self._upload(attempt), self._movers)
 
     def publish(self, attempt: str) -> None:
         """Put an attempt's published names in place, in the pool."""
-        self._submit(lambda: self._publish(attempt))
+        self._submit(lambda: self._publish(attempt), self._movers)
 
     def forget(self, attempt: str) -> None:
         """Delete the record and the sandbox of an attempt."""
@@ -232,7 +258,7 @@ class Hands:
                 self._note(f"{record}: an unreadable result of an earlier pilot; look at it or delete it")
                 continue
             self._note(f"attempt {record.report.attempt}: an earlier pilot finished it; delivering its result")
-            uploads, publishes = bool(record.uploads), bool(record.publications)
+            uploads, publishes = bool(record.uploads or record.pushes), bool(record.publications)
             found.append(events.Recovered(record.report, uploads, publishes, record.accepted))
         return found
 
@@ -243,8 +269,8 @@ class Hands:
 
     def _tidy(self, ask: Callable[[list[str]], list[Leftover]]) -> None:
         try:
-            number = tidy_sandboxes(self._outbox.find_abandoned(), self._options.data, ask)
-        except (OSError, P3sError) as error:
+            number = tidy_sandboxes(self._outbox.find_abandoned(), self._delete_outputs, ask)
+        except (OSError, P3sError, CourierFailed) as error:
             self._note(f"folders of dead pilots are not cleared away yet: {error}")
             return
         if number:
@@ -260,6 +286,8 @@ class Hands:
             self.stop(work.order.attempt, force=True)
         for work in self._works.values():
             work.stopped = True
+        self._couriers.close()
+        self._movers.shutdown(wait=True, cancel_futures=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._spares.close()
         with contextlib.suppress(OSError):
@@ -270,8 +298,16 @@ class Hands:
         if record is None:
             return events.UploadFailed(attempt, "its record has gone from the work folder")
         try:
+            pushes = [(push.path, push.url, push.size, push.checksum) for push in record.pushes]
+            self._stager.push(record.folder, pushes, attempt, lambda: attempt in self._cut)
             for digest, path in record.uploads.items():
                 self._blobs.store(digest, read_result(record.folder, str(path.relative_to(record.folder))))
+        except AttemptFailed as failure:
+            changes: dict[str, Any] = {"kind": "failed", "reason": failure.reason}
+            if failure.reason is Reason.HANDED_BACK:
+                changes = {"kind": "handed-back", "reason": None}
+            changes |= {"message": str(failure)[:4000], "outputs": []}
+            return events.UploadFailed(attempt, str(failure), record.report.model_copy(update=changes))
         except (OSError, BadInput, Refused) as error:
             if isinstance(error, NoToken):
                 return events.UploadFailed(attempt, str(error))
@@ -293,39 +329,67 @@ class Hands:
                 for one in record.publications:
                     # Looked at before the payload ran, and now, because folders may have become links meanwhile.
                     refuse_target(one.target, self._options.protection)
-                    publish_file(record.folder, str(one.source.relative_to(record.folder)), one.target, attempt)
+                    path = str(one.source.relative_to(record.folder))
+                    if is_url(one.target):
+                        push = (path, normalise_place(one.target), one.size, one.checksum)
+                        self._stager.push(record.folder, [push], attempt, lambda: False)
+                    else:
+                        publish_file(record.folder, path, Path(one.target), attempt)
         except (OSError, ValueError, AttemptFailed) as error:
             return events.PublishFailed(attempt, str(error))
         return events.Published(attempt)
 
-    def _submit(self, task: Callable[[], Event | Staged]) -> None:
+    def _submit(self, task: Callable[[], Event | Staged], pool: ThreadPoolExecutor | None = None) -> None:
         def run() -> None:
             try:
                 self._tell(task())
             except Exception as error:  # noqa: BLE001 - raised again by the loop, which else would wait for ever
                 self._tell(error)
 
-        self._pool.submit(run)
+        (pool or self._pool).submit(run)
 
     def _clean_up(self, attempt: str, *, outputs: bool) -> None:
         work = self._works.pop(attempt, None)
+        self._cut.discard(attempt)
         folders: list[Path] = []
         rivals: Path | None = None
+        remote = ""
         if work is not None:
+            remote = work.sandbox.remote
             if not outputs and work.order.outputs and work.order.number > 1:
                 rivals = work.sandbox.folder
             if not self._options.keep and not self._spares.keep(work.sandbox.path):
                 folders.append(work.sandbox.path)
-            if outputs and work.order.outputs:
+            if (outputs or remote) and work.order.outputs:
                 folders.append(work.sandbox.folder)
         elif (record := self._outbox.read(attempt)) is not None:
-            folders = [record.sandbox] * (not self._options.keep) + [record.folder] * outputs
+            remote = record.remote
+            folders = [record.sandbox] * (not self._options.keep) + [record.folder] * (outputs or bool(remote))
             rivals = None if outputs else record.folder
         self._outbox.delete(attempt)
+        if remote and (outputs or rivals is not None):
+            self._movers.submit(self._delete_remote, remote, rivals=not outputs)
+        elif rivals is not None:
+            self._pool.submit(delete_rivals, rivals)
         if folders:
             self._pool.submit(delete_folders, folders)
-        if rivals is not None:
-            self._pool.submit(delete_rivals, rivals)
+
+    def _delete_outputs(self, one: Leftover) -> None:
+        """Delete what is left of an attempt's outputs where this pilot has its own."""
+        place = f"{one.workflow}/{one.job_name}/{one.attempt}"
+        if self._options.store:
+            delete_folders([self._options.work / "out" / one.attempt])
+            if one.rejected:
+                self._stager.delete(f"{self._options.store}/{place}")
+        elif one.rejected:
+            delete_folders([self._options.data / place])
+
+    def _delete_remote(self, url: str, *, rivals: bool) -> None:
+        try:
+            self._stager.delete(url, rivals=rivals)
+        except (CourierFailed, AttemptFailed) as error:
+            what = "other attempts' outputs beside" if rivals else "rejected outputs at"
+            self._note(f"{what} {url} are not deleted: {error}; delete them by hand")
 
 
 def _make_failure(work: Work, failure: AttemptFailed) -> AttemptReport:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from p3s.pilot.processes import belongs_to, find_tree, list_children, read_process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["become_subreaper", "is_subreaper", "kill_strays", "stop_tree"]
 
@@ -72,7 +72,7 @@ def stop_tree(leader: int, attempt: str, *, force: bool) -> None:
             return
 
 
-def kill_strays(attempt: str, born: int, others: Mapping[int, int], keeper: int) -> bool:
+def kill_strays(attempt: str, born: int, others: Mapping[int, int], helpers: Collection[int] = ()) -> bool:
     """Kill what an ended payload left running outside its session.
 
     A stray that hides whose it is belongs to a payload that began before it. So it is killed with the last one
@@ -86,8 +86,8 @@ def kill_strays(attempt: str, born: int, others: Mapping[int, int], keeper: int)
         When its payload began, in ticks (see `Process`).
     others : mapping of int to int
         The payloads that run: when each pid began.
-    keeper : int
-        The other child of this pilot that is no stray.
+    helpers : collection of int
+        The other children of this pilot that are no strays.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def kill_strays(attempt: str, born: int, others: Mapping[int, int], keeper: int)
     """
     oldest = min(others.values(), default=float("inf"))
     for number in range(ROUNDS):
-        adopted = list_children(os.getpid()).difference(others, {keeper})
+        adopted = list_children(os.getpid()).difference(others, helpers)
         strays = [
             process.pid
             for process in map(read_process, adopted)

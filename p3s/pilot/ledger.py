@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p3s.pilot.events import Discard, Forget, Note, Publish, Upload
+from p3s.pilot.events import Discard, Forget, Note, Publish, Stop, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,9 +31,10 @@ class Ledger:
         self._sent: set[tuple[str, str]] = set()
         self._publishes: set[str] = set()
         self._waiting: set[str] = set()
+        self._stopped: set[str] = set()
         self._publishing: set[str] = set()
         self._tries: dict[str, int] = {}
-        self._retries: list[tuple[float, Instruction]] = []
+        self._retries: list[tuple[float, Upload | Publish]] = []
         self._foreign: set[str] = set()
         #: After the server refused a call's content: one report at a time, to find the one that it cannot take.
         self.suspicious = False
@@ -95,6 +96,23 @@ class Ledger:
         """Return whether results must still reach the server."""
         return bool(self._waiting)
 
+    def list_waiting(self) -> list[str]:
+        """Return the attempts whose outputs are still being brought where they belong."""
+        return sorted(self._waiting)
+
+    def list_stopped(self) -> list[str]:
+        """Return those of them that are no longer wanted."""
+        return sorted(self._stopped & self._waiting)
+
+    def stop(self, attempt: str, reason: str, now: float) -> list[Instruction]:
+        """Have the outputs of an attempt not brought any further; what comes of it is reported."""
+        if attempt not in self._waiting or attempt in self._stopped:
+            return []
+        self._stopped.add(attempt)
+        # The next try, if there is to be one, finds out at once.
+        self._retries = [(now if one.attempt == attempt else at, one) for at, one in self._retries]
+        return [Stop(attempt, force=True, reason=reason)]
+
     def has_publications(self) -> bool:
         """Return whether published names are still to be put in place."""
         return bool(self._publishing)
@@ -149,6 +167,7 @@ class Ledger:
     def note_upload(self, attempt: str) -> None:
         """Let the report of an attempt go: its results are on the server."""
         self._waiting.discard(attempt)
+        self._stopped.discard(attempt)
         self._tries.pop(attempt, None)
 
     def replace(self, report: AttemptReport) -> None:
@@ -177,7 +196,7 @@ class Ledger:
 
     def take_retries(self, now: float) -> list[Instruction]:
         """Return what is to be tried again now."""
-        due = [instruction for at, instruction in self._retries if at <= now]
+        due: list[Instruction] = [instruction for at, instruction in self._retries if at <= now]
         self._retries = [entry for entry in self._retries if entry[0] > now]
         return due
 

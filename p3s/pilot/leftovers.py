@@ -22,15 +22,17 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 BATCH = 1000
 
 
-def tidy_sandboxes(sandboxes: Sequence[Path], data: Path, ask: Callable[[list[str]], list[Leftover]]) -> int:
+def tidy_sandboxes(
+    sandboxes: Sequence[Path], delete_outputs: Callable[[Leftover], None], ask: Callable[[list[str]], list[Leftover]]
+) -> int:
     """Delete sandboxes that dead pilots left, and the outputs of those attempts that were not accepted.
 
     Parameters
     ----------
     sandboxes : sequence of Path
         ``<work>/<pilot>/<attempt>``, and spare ones, which belong to no attempt.
-    data : Path
-        The folder of outputs, ``<data>/<workflow>/<job>/<attempt>``.
+    delete_outputs : callable
+        Deletes what is left of an attempt's outputs, if they are not to stay.
     ask : callable
         Asks the server which of the attempts nothing can come of any more.
 
@@ -45,8 +47,7 @@ def tidy_sandboxes(sandboxes: Sequence[Path], data: Path, ask: Callable[[list[st
     for one in found:
         sandbox = paths[one.attempt]
         # Outputs first: after a crash in between, the sandbox still asks for them.
-        if one.rejected:
-            delete_folders([data / one.workflow / one.job_name / one.attempt])
+        delete_outputs(one)
         delete_folders([sandbox])
     delete_folders(spares)
     for pilot in {path.parent for path in sandboxes}:

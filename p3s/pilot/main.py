@@ -22,6 +22,7 @@ from p3s.pilot.kill import become_subreaper
 from p3s.pilot.options import check_options
 from p3s.pilot.protect import check_protection, find_open_secrets
 from p3s.pilot.site import apply_site, fetch_site
+from p3s.pilot.staging import check_store, find_schemes
 from p3s.wire import Accepts, RegisterBody
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ def run_pilot(options: PilotOptions, *, left_open: AbstractSet[str] = frozenset(
             check_options(options)
             check_protection(options.protection)
             _check_user(options)
+            check_store(options.store)
             _make_folder(options.work)
-            _make_folder(options.data)
+            if not options.store:
+                _make_folder(options.data)
             become_subreaper()
             agent = Agent(options, Client(options.url, options.token), make_register_body(options))
         except (P3sError, OSError) as error:
@@ -119,10 +122,10 @@ def make_register_body(options: PilotOptions) -> RegisterBody:
         slots=options.slots,
         cpus=options.total_cpus,
         memory=options.memory,
-        labels=list(options.labels),
+        labels=[*options.labels, *find_schemes()],
         accepts=Accepts(users=list(options.users), jobtypes=list(options.jobtypes)),
         lifetime=options.lifetime,
-        data=str(options.data),
+        data=options.store or str(options.data),
     )
 
 

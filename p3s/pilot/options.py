@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import uuid as uuids
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from p3s.engine.places import is_url, normalise_place
 from p3s.errors import BadInput, Problem
 from p3s.pilot.protect import Protection
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import Any
 
-__all__ = ["PilotOptions", "check_options"]
+__all__ = ["PilotOptions", "check_options", "choose_data"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class PilotOptions:
         The pilot token, used to register only.
     data : Path
         Where outputs are written, as ``<workflow>/<job>/<attempt>/``.
+    store : str
+        The URL below which they are brought instead, in the same order; empty for none.
     work : Path
         Sandboxes, the cache of bundles and finished results that are not yet delivered.
     logs : Path
@@ -68,6 +72,8 @@ class PilotOptions:
         How long to try to register.
     input_wait : float
         How long to wait for inputs that should be there: shared file systems lag.
+    staging_limit : float
+        How long bringing the inputs of one attempt from URLs may take, and bringing its outputs there.
     grace : float
         Between SIGTERM and SIGKILL.
     uuid : str
@@ -79,6 +85,7 @@ class PilotOptions:
     data: Path
     work: Path
     logs: Path
+    store: str = ""
     name: str = ""
     site: str = "default"
     slots: int = 1
@@ -98,6 +105,7 @@ class PilotOptions:
     allow_root: bool = False
     register_limit: float = 300.0
     input_wait: float = 60.0
+    staging_limit: float = 3600.0
     grace: float = 10.0
     uuid: str = field(default_factory=lambda: str(uuids.uuid4()))
 
@@ -105,6 +113,21 @@ class PilotOptions:
     def total_cpus(self) -> int:
         """The sum of cpus that payloads may use."""
         return self.cpus or max(os.cpu_count() or 1, self.slots)
+
+
+def choose_data(place: str | Path) -> dict[str, Any]:
+    """Return the fields of `PilotOptions` that say where outputs go.
+
+    Examples
+    --------
+    >>> choose_data("s3://farm/p3s/")
+    {'store': 's3://farm/p3s'}
+    >>> choose_data("/data/p3s")
+    {'data': PosixPath('/data/p3s')}
+    """
+    if is_url(str(place)):
+        return {"store": normalise_place(str(place)).rstrip("/")}
+    return {"data": Path(place).absolute()}
 
 
 def check_options(options: PilotOptions) -> None:
@@ -129,6 +152,7 @@ def check_options(options: PilotOptions) -> None:
         (options.memory >= 0, "memory", "must be 0 (no limit) or more"),
         (options.lifetime is None or options.lifetime > 0, "lifetime", "must be more than 0 s"),
         (options.register_limit >= 0, "register_limit", "must be 0 s (one try) or more"),
+        (options.staging_limit > 0, "staging_limit", "must be more than 0 s"),
         (options.grace >= 0, "grace", "must be 0 s or more"),
     )
     problems = [Problem(message, where=name) for good, name, message in facts if not good]

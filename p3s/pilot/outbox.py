@@ -30,23 +30,35 @@ from p3s.wire import AttemptReport
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Outbox", "Publication", "Record"]
+__all__ = ["Outbox", "Publication", "Push", "Record"]
 
 #: Files of delivered records kept for those to come.
 SPARES = 64
 
 
 class Publication(BaseModel):
-    """One output and the name that shows it after acceptance."""
+    """One output and the name, a path or a URL, that shows it after acceptance."""
 
     source: Path
-    target: Path
+    target: str
+    size: int = 0
+    checksum: str = ""
+
+
+class Push(BaseModel):
+    """One output, by its path in the attempt's folder, and the URL that it is brought to before its report."""
+
+    path: str
+    url: str
+    size: int
+    checksum: str
 
 
 class Record(BaseModel):
     """All that a later pilot needs to finish an attempt.
 
-    `uploads` are the paths of results by digest; with `accepted` only the publications are left to do.
+    `uploads` are the paths of results by digest, `pushes` the outputs that belong at URLs, below `remote`; with
+    `accepted` only the publications are left to do.
     """
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
@@ -54,7 +66,9 @@ class Record(BaseModel):
     report: AttemptReport
     sandbox: Path
     folder: Path
+    remote: str = ""
     uploads: dict[str, Path] = {}
+    pushes: list[Push] = []
     publications: list[Publication] = []
     accepted: bool = False
 

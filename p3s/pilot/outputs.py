@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from io import BufferedReader
     from pathlib import Path
+    from typing import IO
 
     from p3s.wire import OutputOrder
 
-__all__ = ["collect_outputs", "compute_checksum", "read_piece", "read_result", "read_tail", "sync_folder"]
+__all__ = [
+    "collect_outputs",
+    "compute_checksum",
+    "digest_stream",
+    "read_piece",
+    "read_result",
+    "read_tail",
+    "sync_folder",
+]
 
 #: Up to this size the checksum is a SHA-256; above it Adler-32, which costs a tenth and is what storage systems
 #: of the field keep. Written as ``sha256:HEX`` and ``adler32:HEX``.
@@ -103,6 +112,8 @@ def compute_checksum(file: BufferedReader, size: int) -> str:
         At its beginning.
     size : int
         Its bytes, which choose the algorithm (see `LARGEST_SHA256`).
+    algorithm : str
+        ``sha256`` or ``adler32``, if it is not to be chosen.
 
     Returns
     -------
@@ -113,15 +124,22 @@ def compute_checksum(file: BufferedReader, size: int) -> str:
     ----------
     SHA-256: FIPS 180-4. Adler-32: RFC 1950, section 9.
     """
-    if size <= LARGEST_SHA256:
-        checksum = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-    else:
-        value = 1
-        while chunk := file.read(_CHUNK):
-            value = zlib.adler32(chunk, value)
-        checksum = f"adler32:{value:08x}"
+    checksum = digest_stream(file, "sha256" if size <= LARGEST_SHA256 else "adler32")
     os.fsync(file.fileno())
     return checksum
+
+
+def digest_stream(stream: IO[bytes], algorithm: str) -> str:
+    """Read a stream to its end and return its checksum; ``algorithm:HEX``."""
+    if algorithm == "adler32":
+        value = 1
+        while chunk := stream.read(_CHUNK):
+            value = zlib.adler32(chunk, value)
+        return f"adler32:{value:08x}"
+    digest = hashlib.new(algorithm)
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+    return f"{algorithm}:{digest.hexdigest()}"
 
 
 def sync_folder(path: Path) -> None:

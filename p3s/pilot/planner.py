@@ -195,7 +195,7 @@ class Planner:
 
     def _make_waiting_body(self, wait: float, now: float) -> ExchangeBody:
         self._told = now
-        heard = sorted(self._watched.union(self.roster.list_ending()))
+        heard = sorted(self._watched.union(self.roster.list_ending(), self.ledger.list_stopped()))
         running = self._list_running()
         return ExchangeBody(ack=self.link.ack, running=running, heard=heard, state=self._state, wait=wait)
 
@@ -256,7 +256,9 @@ class Planner:
         return (self.roster.find_memory() or 0) > (held.claim.memory or 0) or self.roster.find_cpus() > held.claim.cpus
 
     def _want(self) -> int:
-        return 0 if self._goal is not None else self.roster.count_free()
+        # What was made and not yet brought away fills the disk: beyond one attempt a slot it takes slots.
+        behind = max(len(self.ledger.list_waiting()) - self.options.slots, 0)
+        return 0 if self._goal is not None else max(self.roster.count_free() - behind, 0)
 
     def _make_claim(self) -> Claim:
         return self.link.make_claim(self._want(), self.roster.find_cpus(), self.roster.find_memory())

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from p3s.engine.places import is_url, normalise_place
 from p3s.engine.states import Reason
 from p3s.errors import BadInput, Problem
 from p3s.pilot.failure import AttemptFailed
@@ -56,8 +57,10 @@ class Protection:
     payloads : tuple of Path
         Only executables below these folders run; empty for any payload.
     published : tuple of Path
-        Only names below these folders are published; empty for any, or for none where payloads are isolated or
-        chosen, because the pilot itself publishes, with rights that they lack.
+        Only names below these folders are published; with `stores` empty, too, any is, or none where payloads are
+        isolated or chosen, because the pilot itself publishes, with rights that they lack.
+    stores : tuple of str
+        The same for names at URLs.
     clean : bool
         Whether payloads get none of the pilot's variables but a few.
     passed : tuple of str
@@ -76,6 +79,7 @@ class Protection:
 
     payloads: tuple[Path, ...] = ()
     published: tuple[Path, ...] = ()
+    stores: tuple[str, ...] = ()
     clean: bool = False
     passed: tuple[str, ...] = ()
     limits: dict[str, int] = field(default_factory=dict)
@@ -136,7 +140,7 @@ def refuse_order(order: JobOrder, options: PilotOptions) -> None:
             raise AttemptFailed(Reason.REFUSED, f"this pilot does not run jobs of {what} {value}")
     for output in order.outputs:
         if output.publish:
-            refuse_target(Path(output.publish), options.protection)
+            refuse_target(output.publish, options.protection)
     folders = options.protection.payloads
     if not folders:
         return
@@ -152,20 +156,24 @@ def refuse_order(order: JobOrder, options: PilotOptions) -> None:
         raise AttemptFailed(Reason.REFUSED, f"the job sets {', '.join(steering)}: {said}")
 
 
-def refuse_target(target: Path, protection: Protection) -> None:
-    """Refuse to publish outside the folders that are open to it.
+def refuse_target(target: str, protection: Protection) -> None:
+    """Refuse to publish outside the folders and URLs that are open to it.
 
     Raises
     ------
     AttemptFailed
         With the reason ``refused``.
     """
-    folders = protection.published
-    if not folders and not protection.isolate and not protection.payloads:
+    open_to = [*protection.published, *protection.stores]
+    if not open_to and not protection.isolate and not protection.payloads:
         return
-    if not is_accepted(target, folders):
-        open_to = f"below {', '.join(map(str, folders))} only" if folders else "nothing"
-        message = f"this pilot publishes {open_to}, not {target}; --accept-publish names folders that are open to it"
+    if is_url(target):
+        accepted = any(normalise_place(target).startswith(f"{store}/") for store in protection.stores)
+    else:
+        accepted = is_accepted(Path(target), protection.published)
+    if not accepted:
+        where = f"below {', '.join(map(str, open_to))} only" if open_to else "nothing"
+        message = f"this pilot publishes {where}, not {target}; --accept-publish names folders that are open to it"
         raise AttemptFailed(Reason.REFUSED, message)
 
 

@@ -4,7 +4,9 @@
 
     <work>/<pilot>/<attempt>/        the payload's current folder, with the bundle in it
     <work>/<pilot>/<attempt>/.p3s/   stdout, stderr, manifest.json, the script, lists of paths, tmp/
+    <work>/<pilot>/<attempt>/.p3s/in/  inputs that came from URLs
     <data>/<workflow>/<job>/<attempt>/  outputs
+    <work>/out/<attempt>/             outputs that go to URLs, until they are there
 """
 
 from __future__ import annotations
@@ -46,10 +48,11 @@ LOOK_PAUSE = 0.25
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Where one attempt runs and writes."""
+    """Where one attempt runs and writes; `remote` is the URL that its outputs are brought to, if they are."""
 
     path: Path
     folder: Path
+    remote: str = ""
 
     @cached_property
     def control(self) -> Path:
@@ -80,6 +83,11 @@ class Sandbox:
     def tmp(self) -> Path:
         """The payload's folder for temporary files."""
         return self.control / "tmp"
+
+    @cached_property
+    def inputs(self) -> Path:
+        """The folder that inputs are brought to which are at URLs."""
+        return self.control / "in"
 
     def find_list(self, name: str) -> Path:
         """Return the file with the paths of the collection `name`."""
@@ -237,8 +245,7 @@ def find_missing_inputs(
     Parameters
     ----------
     inputs : iterable of InputOrder
-        Inputs with the sizes that the server recorded. Those at a URL that is no ``file://`` are left to the
-        payload.
+        Inputs with the sizes that the server recorded. Those at URLs are not looked for.
     wait : float
         Seconds to wait at most.
     is_stopped : callable

@@ -6,10 +6,10 @@ import logging
 import random
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p3s.errors import BadInput, NotFound, Unavailable, Unreachable
+from p3s.pilot.options import choose_data
 from p3s.settings import normalise_url, read_client_settings
 
 if TYPE_CHECKING:
@@ -102,8 +102,10 @@ def apply_site(options: PilotOptions, site: SiteView, fields: AbstractSet[str]) 
             values |= _choose_server(options.url, value)
         elif field == "lifetime":
             values["lifetime"] = value or None
+        elif field == "data":
+            values |= choose_data(value)
         else:
-            values[field] = Path(value) if field == "data" else value
+            values[field] = value
     log.info("site %s says: %s", site.name, "; ".join(said) or "nothing")
     return replace(options, **values)
 

@@ -76,7 +76,7 @@ def _empty(path: str) -> bool:
     made = os.lstat(path)
     if stat.S_IMODE(made.st_mode) != _MODE:
         return False
-    temporary = f"{control}/tmp"  # noqa: S108 - in the sandbox
+    temporary = f"{control}/tmp"  # noqa: S108 - in the sandbox # nosec B108
     for folder in (control, temporary):
         found = os.lstat(folder)
         # A link in its place, or what a payload mounted there, is left to whoever deletes.

@@ -153,7 +153,7 @@ def _wait(work: Work, grace: float) -> bool:
             # Also after Ctrl-C nothing of the payload stays.
             if work.exit is None:
                 stop_tree(process.pid, attempt, force=True)
-            kill_strays(attempt, work.born, {}, 0)
+            kill_strays(attempt, work.born, {})
             _copy(streams)
     return late
 

@@ -6,12 +6,12 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from p3s.engine.names import normalise_path
 from p3s.engine.states import Reason
 from p3s.pilot.failure import AttemptFailed
-from p3s.pilot.outbox import Publication, Record
+from p3s.pilot.outbox import Publication, Push, Record
 from p3s.pilot.outputs import collect_outputs, read_tail
 from p3s.wire import AttemptReport
 
@@ -102,6 +102,9 @@ def make_report(work: Work, *, look: bool, pilot_memory: int = 0) -> AttemptRepo
         _check_exit(work, end)
         if look and work.order.outputs:
             report.outputs = collect_outputs(work.order.outputs, work.sandbox.folder)
+            if remote := work.sandbox.remote:
+                for order, output in zip(work.order.outputs, report.outputs, strict=True):
+                    output.path = f"{remote}/{normalise_path(order.path)}"
     except AttemptFailed as failure:
         report.kind, report.reason, report.message = "failed", failure.reason, str(failure)[:MESSAGE_LENGTH]
     return report
@@ -109,14 +112,19 @@ def make_report(work: Work, *, look: bool, pilot_memory: int = 0) -> AttemptRepo
 
 def make_record(work: Work, report: AttemptReport) -> Record:
     """Return what is kept on disk of a finished attempt until the server has it."""
-    record = Record(report=report, sandbox=work.sandbox.path, folder=work.sandbox.folder)
-    if report.kind == "succeeded":
-        record.uploads = {output.digest: Path(output.path) for output in report.outputs if output.digest}
-        record.publications = [
-            Publication(source=work.sandbox.find_output(output.path), target=Path(output.publish))
-            for output in work.order.outputs
-            if output.publish
-        ]
+    sandbox = work.sandbox
+    record = Record(report=report, sandbox=sandbox.path, folder=sandbox.folder, remote=sandbox.remote)
+    for order, output in zip(work.order.outputs, report.outputs, strict=False) if report.kind == "succeeded" else ():
+        source = sandbox.find_output(order.path)
+        facts: dict[str, Any] = {"source": source, "size": output.size, "checksum": output.checksum}
+        if output.digest:
+            record.uploads[output.digest] = source
+        if sandbox.remote:
+            record.pushes.append(
+                Push(path=normalise_path(order.path), url=output.path, size=output.size, checksum=output.checksum)
+            )
+        if order.publish:
+            record.publications.append(Publication(target=order.publish, **facts))
     return record
 
 

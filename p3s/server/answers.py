@@ -63,7 +63,7 @@ def answer_http_error(error: HTTPException) -> Response:
 def answer_surprise(error: Exception) -> Response:
     """Answer what nobody foresaw."""
     # What was not meant for users stays in the log, under an id that the user is shown.
-    log.error("request %s: %s %s failed", g.get("request_id"), request.method, request.path, exc_info=error)
+    log.error("request %s: %s %r failed", g.get("request_id"), request.method, request.path, exc_info=error)
     message = f"the server failed; its log tells more under request {g.get('request_id')}"
     return _answer({"kind": "error", "message": message, "problems": []}, 500)
 

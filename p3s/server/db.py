@@ -19,7 +19,7 @@ from p3s.errors import BadInput, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Database", "Overtaken", "insert_missing", "lock_rows", "normalise_address", "split_batches"]
+__all__ = ["Database", "Overtaken", "cut_minutes", "insert_missing", "lock_rows", "normalise_address", "split_batches"]
 
 Result = TypeVar("Result")
 
@@ -159,6 +159,12 @@ def find_open_transaction(connection: sa.Connection) -> int | None:
     if connection.dialect.name != "postgresql":
         return None
     return int(connection.scalar(sa.text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")) or 0)
+
+
+def cut_minutes(connection: sa.Connection, clock: sa.ColumnElement[float]) -> sa.ColumnElement[int]:
+    """Return the start of the minute of a time, in seconds; a cast rounds in one database and cuts in the other."""
+    minutes = clock / 60 if connection.dialect.name == "sqlite" else sa.func.floor(clock / 60)
+    return sa.cast(minutes, sa.BigInteger) * 60
 
 
 def lock_rows(statement: sa.Select[Any], *, skip_locked: bool = False, share: bool = False) -> sa.Select[Any]:

@@ -104,7 +104,7 @@ def locate_externals(requests: Sequence[ExternalRequest], base: Path) -> dict[st
             # Patterns may be absolute, which those of pathlib cannot be.
             found_here = (iglob(pattern, root_dir=base, recursive=True) for pattern in places)  # noqa: PTH207
             places = sorted(place for matches in found_here for place in matches)
-        found[request.name] = [_look(place, base) for place in places]
+        found[request.name] = [_look(place, base, verify=request.verify) for place in places]
     return found
 
 
@@ -141,7 +141,7 @@ def read_bundle(spec: DagSpec | StandaloneSpec, base: Path) -> list[BundleFile]:
     return files
 
 
-def _look(place: str, base: Path) -> ExternalMember:
+def _look(place: str, base: Path, *, verify: bool) -> ExternalMember:
     if is_url(place):
         # What is wrong with it is told where it stands in the YAML, by whoever expands that.
         place = place if check_location(place) else normalise_place(place)
@@ -153,7 +153,8 @@ def _look(place: str, base: Path) -> ExternalMember:
     except OSError:
         # Not there yet, or not visible from here: its consumers wait until somebody registers it.
         return ExternalMember(place=str(path))
-    return ExternalMember(place=str(path), available=True, size=size)
+    checksum = compute_checksum(path) if verify and path.is_file() else ""
+    return ExternalMember(place=str(path), available=True, size=size, checksum=checksum)
 
 
 def _blame(spec: DagSpec | StandaloneSpec, relative: str, message: str) -> Fault:

@@ -218,6 +218,7 @@ class JobOrder(Reply):
     cpus: int = 1
     memory: int = 0
     exclusive: bool = False
+    verify: bool = False
 
 
 class Verdict(Reply):

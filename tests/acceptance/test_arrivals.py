@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from p3s.clock import read_clock
 from tests.acceptance.support import call
 from tests.acceptance.test_up import Desk
+from tests.support.receivers import run_web
 from tests.support.servers import System, end_process, wait_until
 
 QUAKES = Path(__file__).parents[2] / "workflows/quakes"
@@ -68,7 +71,9 @@ def count_workflows(system: System) -> int:
 
 
 def test_the_story(tmp_path):
-    """`p3s up --inject`: days of a catalogue are dropped one by one, workflows start, `p3s why` explains each file."""
+    """`p3s up --inject`: days of a catalogue are dropped one by one, workflows start, one letter tells of the two that
+    failed, `p3s why` explains each file.
+    """
     desk = Desk(tmp_path)
     folder = tmp_path / "in"
     folder.mkdir()
@@ -79,14 +84,19 @@ def test_the_story(tmp_path):
         "name: quakes\nevery: 1s\nrules:\n  days:\n    folder: in\n    pattern: 'quakes-.*'\n"
         "    workflow: quakes/quakes.yaml\n    dataset: catalogue\n    min-size: 1kB\n    quiet: 1s\n",
     )
-    up = desk.start("--inject", rules)
     system = System(tmp_path, port=desk.port)
-    try:
+    with contextlib.ExitStack() as stack:
+        web = stack.enter_context(run_web())
+        letters = f"name: desk\ngather: 12s\nevery: 1h\nchannels: {{hook: {{webhook: '{web.url}'}}}}\n"
+        up = desk.start("--inject", rules, "--notify", desk.write("notify.yaml", letters))
+        stack.callback(end_process, up)
         wait_until((desk.home / "server.json").exists, 60, "the server")
         wait_until(lambda: system.client.list_services().items, 60, "the injector")
         shutil.copy(DAYS[1], folder)
         (folder / "quakes-tiny.geojson").write_text("{}")
-        (folder / "quakes-broken.geojson").write_text('{"type": "FeatureCollection", "features": [' + " " * 2000)
+        for name in ("broken", "cut"):
+            text = '{"type": "FeatureCollection", "features": [' + f'"{name}"' + " " * 2000
+            (folder / f"quakes-{name}.geojson").write_text(text)
         wait_until(lambda: fates(system).get(DAYS[1].name) == "started", 60, "the first start")
         # The same day under another name.
         shutil.copy(DAYS[1], folder / "quakes-twice.geojson")
@@ -101,6 +111,7 @@ def test_the_story(tmp_path):
             DAYS[1].name: "started",
             DAYS[2].name: "started",
             "quakes-broken.geojson": "started",
+            "quakes-cut.geojson": "started",
             "quakes-tiny.geojson": "too-small",
             "quakes-twice.geojson": "duplicate",
         }
@@ -108,7 +119,7 @@ def test_the_story(tmp_path):
 
         def ended() -> bool:
             states = [view.state for view in system.client.list_workflows().items]
-            return len(states) == 3 and all(state in {"finished", "failed"} for state in states)
+            return len(states) == 4 and all(state in {"finished", "failed"} for state in states)
 
         wait_until(ended, 90, "the end of the workflows")
         said = {name: call(system, "why", str(folder / name)).stdout for name in expected}
@@ -121,8 +132,10 @@ def test_the_story(tmp_path):
         assert ident is not None
         results = call(system, "workflow", "results", ident).stdout
         assert "summary.json" in results
-    finally:
-        end_process(up)
+        wait_until(lambda: web.got, 60, "the letter")
+        assert [letter["subject"] for letter in web.got] == ["desk: 2 failed"]
+        failed = {view.uuid for view in system.client.list_workflows().items if view.state == "failed"}
+        assert {notice["subject"] for notice in web.got[0]["notices"]} == failed
     assert "Traceback" not in (desk.home / "log/inject-1.log").read_text()
 
 
@@ -159,11 +172,16 @@ def test_files_wait_while_the_server_is_away(site):
 
 def test_cron_runs_start_each_file_once(site):
     """`run --once` leaves what grows to the next run; a second run starts nothing; --again does, on request."""
+    site.write("rules.yaml", RULES.replace("300ms", "3"))
+    site.write("flow.yaml", FLOW + "deadline: 1h\n")
     path = site.write("in/run-7.csv", "some data\n")
-    os.utime(path, (path.stat().st_mtime + 1000,) * 2)
+    # A copy that keeps the time of its last write: it arrives now.
+    os.utime(path, (path.stat().st_mtime - 86_400,) * 2)
     assert [view["fate"] for view in run_once(site, "--once")] == ["growing"]
-    os.utime(path, (path.stat().st_mtime - 2000,) * 2)
-    assert run_once(site, "--once")[-1]["fate"] == "started"
+    wait_until(lambda: [view["fate"] for view in run_once(site, "--once")][-1:] == ["started"], 30, "the start")
+    (loaded,) = site.client.list_workflows().items
+    assert loaded.deadline is not None
+    assert loaded.deadline > read_clock() + 3000
     assert run_once(site, "--once") == []
     assert call(site, "inject", "run", "rules.yaml", "--again", check=64).stderr.count("--match") == 1
     (dry,) = run_once(site, "--match", "run-7*", "--again", "--dry-run")

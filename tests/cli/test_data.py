@@ -98,3 +98,20 @@ def test_by_force_waiting_jobs_are_skipped(farm, tmp_path):
     farm.run("dataset", "register", str(tmp_path / "raw.csv"))
     farm.run("workflow", "retry", work)
     farm.run("workflow", "watch", work)
+
+
+def test_verified_inputs_hold_what_was_recorded(farm, tmp_path):
+    """A job that verifies its inputs runs on the recorded content, and does not start on another of the same size."""
+    (tmp_path / "raw.csv").write_text("1\n")
+    path = tmp_path / "reader.yaml"
+    path.write_text(READER.replace("inputs: [raw]", "inputs: [raw], verify: true"))
+    good = farm.run("workflow", "load", str(path), "--hold", "-q").stdout.strip()
+    bad = farm.run("workflow", "load", str(path), "--hold", "-q").stdout.strip()
+    farm.run("workflow", "start", good)
+    farm.run("workflow", "watch", good)
+    (tmp_path / "raw.csv").write_text("2\n")
+    farm.run("workflow", "start", bad)
+    farm.run("workflow", "watch", bad, check=1)
+    job = farm.client.show_job(f"{bad}/read")
+    assert (job.reason, len(job.attempts)) == ("bad-checksum", 6)
+    assert "instead of sha256:" in job.attempts[-1].message

@@ -19,9 +19,9 @@ from tests.support.doctests import check_doctests
 DATABASE = {"server start", "server migrate", "server backup", "server restore"}
 #: Commands that ask no server.
 LOCAL = {"up", "completion", "workflow validate", "workflow schema", "job try", *DATABASE}
-LOCAL |= {"inject check", "notify check", "notify test"}
+LOCAL |= {"server unit", "inject check", "notify check", "notify test"}
 #: Commands that print no data of their own, or JSON alone.
-NO_JSON = {"completion", "workflow schema", "pilot start", *DATABASE}
+NO_JSON = {"completion", "server unit", "workflow schema", "pilot start", *DATABASE}
 DESTRUCTIVE = {path for path in COMMANDS if path.rpartition(" ")[2] in {"cancel", "delete", "drain", "kill"}}
 
 

@@ -227,3 +227,18 @@ def test_every_decision_has_its_parts():
         heads = re.findall(r"^## (.+)$", path.read_text(), flags=re.MULTILINE)
         assert heads == ["Context", "Decision", "Consequences", "Rejected ideas"], path.name
         assert path.stem in index
+
+
+def test_the_page_for_those_who_come_from_the_original_names_what_is_there():
+    """Each command on the page exists, with each of the long options that stand beside it."""
+    page = (DOCS / "guide/original.md").read_text()
+    named = re.findall(r"`p3s ([^`]+)`", page)
+    assert len(named) > 30
+    for text in named:
+        words = text.split()
+        path = next((" ".join(words[:end]) for end in (3, 2, 1) if " ".join(words[:end]) in COMMANDS), None)
+        assert path is not None, f"`p3s {text}` is no command"
+        params = load_maker("commands").find_command(path).command.params
+        there = {option for param in params for option in param.opts}
+        wanted = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert wanted <= there, f"`p3s {text}`: no option {sorted(wanted - there)}"

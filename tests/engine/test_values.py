@@ -223,8 +223,8 @@ def test_wishes_and_offers_of_plans_and_pilots() -> None:
     wish = Requirement.from_job(job)
     assert wish == Requirement("", "t", 2, 3, ("l",), 5)
     accepts = SimpleNamespace(users=["ann"], jobtypes=[])
-    pilot: Any = SimpleNamespace(cpus=2, memory=0, labels=["l"], accepts=accepts, lifetime=None)
-    assert Offer.from_pilot(pilot) == Offer(2, 0, ("l",), ("ann",))
+    pilot: Any = SimpleNamespace(cpus=2, memory=0, labels=["l"], accepts=accepts, lifetime=None, site="s")
+    assert Offer.from_pilot(pilot) == Offer(2, 0, ("l",), ("ann",), site="s")
     assert find_mismatches(wish, Offer.from_pilot(pilot)) == []
 
 

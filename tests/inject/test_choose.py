@@ -16,8 +16,8 @@ def make_spec(**keys):
     return RuleSpec.model_validate({"folder": "x", "pattern": "x", **keys})
 
 
-def make_file(number, changed=None, identity=None, **values):
-    when = float(number if changed is None else changed)
+def make_file(number, arrived=None, identity=None, **values):
+    when = float(number if arrived is None else arrived)
     return Ready(Found(f"/d/{number}", 10, when, f"s{number}", values), identity or f"sha256:{number:064x}")
 
 
@@ -78,7 +78,7 @@ def test_a_larger_sample_contains_the_smaller_one(digits, one, other):
 )
 def test_each_file_has_one_fate(pairs, limit, backlog):
     """Whatever the files, each is in exactly one choice, and no content is started twice."""
-    files = [make_file(n, changed=when, identity=f"sha256:{same:x}") for n, (when, same) in enumerate(pairs)]
+    files = [make_file(n, arrived=when, identity=f"sha256:{same:x}") for n, (when, same) in enumerate(pairs)]
     spec = make_spec(limit=limit, backlog=backlog)
     choices = choose_units(spec, files, 10)
     assert sorted(one.file.place for choice in choices for one in choice.files) == sorted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -333,6 +334,39 @@ def test_stop_order_is_followed_once() -> None:
     again = answer(brain, call, 2.0, stop=[stop])
     assert not [one for one in again if isinstance(one, events.Stop)]
     assert [one.force for one in brain.plan(10.2) if isinstance(one, events.Stop)] == [True]
+
+
+def test_outputs_on_their_way_take_slots_only_when_many() -> None:
+    """Beyond one attempt a slot, what was made and not yet brought away keeps the pilot from asking for more."""
+    brain, orders = make_brain(slots=2), [make_order() for _ in range(4)]
+    wanted = []
+    for order in orders:
+        brain.ledger.add(make_end(order).report, uploads=True)
+        wanted.append(brain._want())
+    assert wanted == [2, 2, 1, 0]
+    brain.handle(events.Uploaded(orders[0].attempt), 1.0)
+    assert brain._want() == 1
+
+
+def test_outputs_that_are_no_longer_wanted_are_not_brought_further() -> None:
+    """A stop order, and a pilot told twice to leave, reach outputs on their way; what comes of it is reported."""
+    for told in ("server", "signal"):
+        brain, order = make_brain(slots=1), make_order()
+        take(brain, order)
+        brain.handle(events.Exited(order.attempt), 1.0)
+        brain.handle(replace(make_end(order), uploads=True), 1.0)
+        if told == "server":
+            stop = [StopOrder(attempt=order.attempt, reason="cancelled")]
+            done = answer(brain, find_call(brain.plan(1.1)), 1.2, stop=stop)
+        else:
+            brain.handle(events.Interrupted(), 1.1)
+            done = brain.handle(events.Interrupted(), 1.2)
+        assert [one.attempt for one in done if isinstance(one, events.Stop)] == [order.attempt]
+        report = AttemptReport(attempt=order.attempt, token=order.token, kind="handed-back")
+        brain.handle(events.UploadFailed(order.attempt, "stopped", report), 1.3)
+        (call,) = [call for call in find_calls(brain.plan(1.4)) if call.body.reports]
+        assert [one.kind for one in call.body.reports] == ["handed-back"]
+        assert events.Discard(order.attempt) in answer(brain, call, 1.5)
 
 
 def test_exclusive_dies_with_the_lease() -> None:

@@ -70,7 +70,7 @@ def test_next_pilot_delivers(tmp_path: Path) -> None:
     """A result that a dead pilot left is delivered by the next one with the same work folder, then published."""
     source, target = make_output(tmp_path), tmp_path / "shown" / "out.txt"
     dead = Outbox(tmp_path / "work", "dead")
-    record = make_record(tmp_path, publications=[Publication(source=source, target=target)])
+    record = make_record(tmp_path, publications=[Publication(source=source, target=str(target))])
     dead.write(record, durable=True)
     (path,) = (tmp_path / "work" / "outbox" / "dead").glob("*.json")
     assert path.stat().st_mode & 0o777 == 0o600
@@ -90,7 +90,8 @@ def test_accepted_record_is_only_published(tmp_path: Path) -> None:
     source, target = make_output(tmp_path), tmp_path / "out-shown.txt"
     dead = Outbox(tmp_path / "work", "dead")
     dead.write(
-        make_record(tmp_path, publications=[Publication(source=source, target=target)], accepted=True), durable=True
+        make_record(tmp_path, publications=[Publication(source=source, target=str(target))], accepted=True),
+        durable=True,
     )
     for lock in dead._locks.values():
         os.close(lock)

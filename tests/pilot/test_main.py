@@ -51,7 +51,7 @@ def test_container(tmp_path: Path, path: str, content: str) -> None:
 
 
 def test_register_body(tmp_path: Path) -> None:
-    """A pilot tells what it offers; its cpus are never fewer than its slots."""
+    """A pilot tells what it offers, also which URLs it can stage; its cpus are never fewer than its slots."""
     body = make_register_body(make_options(tmp_path, slots=500, labels=("gpu",), users=("ann",)))
     assert body.cpus >= 500
-    assert (body.labels, body.accepts.users) == (["gpu"], ["ann"])
+    assert (body.labels, body.accepts.users) == (["gpu", "s3://", "root://"], ["ann"])

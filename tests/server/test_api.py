@@ -35,7 +35,7 @@ def open_monitor(client):
 def list_routes(api):
     """Return (method, path, endpoint) of every route, with ids filled in."""
     return [
-        (method, re.sub(r"<[^>]+>", "0" * 8, rule.rule), rule.endpoint)
+        (method, re.sub(r"<[^>]+>", "0" * 8, re.sub(r"<any\((\w+)[^>]*>", r"\1", rule.rule)), rule.endpoint)
         for rule in api.app.url_map.iter_rules()
         for method in sorted(rule.methods - {"HEAD", "OPTIONS"})
     ]
@@ -255,3 +255,11 @@ def test_blobs_are_checked_by_content(api):
     assert client.put(f"/api/v1/blobs/{digest}", data=b"{}", headers=headers).status_code == 204
     assert client.get(f"/api/v1/blobs/{digest}", headers=headers).data == b"{}"
     assert client.get(f"/api/v1/blobs/{'0' * 64}", headers=headers).status_code == 404
+
+
+def test_who_deleted_a_dag_is_in_the_event_log(api):
+    """A DAG that is gone leaves an event with its name and who deleted it."""
+    api.load()
+    assert api.call("DELETE", "/dags/small", Role.SUBMITTER).status_code == 204
+    (event,) = api.call("GET", "/events?noun=dag&limit=10").get_json()["items"]
+    assert (event["signal"], event["cause"]) == ("delete", "small, by submitter")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
 from p3s.errors import BadInput, Conflict
-from p3s.server.models import dataset
+from p3s.server.models import dataset, workflow
 from p3s.server.queries.datasets import show_dataset
 from p3s.server.queries.find import find_row
 from p3s.server.queries.why import explain
@@ -17,7 +17,7 @@ from p3s.server.transitions.pauses import resume_some
 from p3s.server.usecases import acts, datasets, holds
 from p3s.wire import AdjustDatasetBody, RegisterDatasetBody
 from tests.support.pilots import ScriptedPilot
-from tests.support.workflows import DIAMOND, load_text, read_states, read_workflow_state
+from tests.support.workflows import DIAMOND, load_text, make_job, read_states, read_workflow_state
 
 if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
@@ -205,3 +205,39 @@ def test_a_workflow_goes_with_its_finished_data(core):
     acts.delete_workflow(core, find(core, "workflow", work), "ann")
     assert find(core, "dataset", ident).state == "available"
     assert delete(core, ident).state == "deleted"
+
+
+JOB: dict[str, Any] = {"outputs": ["y"], "publish": {"y": "/pub/y.txt"}}
+PUBLISHER = "name: %s\njobs: {a: {outputs: [y], run: x, publish: {y: /pub/y.txt}}}\n"
+
+
+def test_two_live_workflows_do_not_publish_one_name(core):
+    """The second is refused, named the first, and leaves nothing behind; what has ended gives its names up."""
+    first = load_text(core, PUBLISHER % "first").uuid
+    for attempt in (lambda: load_text(core, PUBLISHER % "second"), lambda: make_job(core, **JOB)):
+        with pytest.raises(Conflict, match=rf"published by workflow {first[:8]} \(first\), which is running"):
+            attempt()
+    with core.db.read() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(workflow)) == 1
+    acts.cancel_workflow(core, find(core, "workflow", first), "ann")
+    second = load_text(core, PUBLISHER % "second").uuid
+    with pytest.raises(Conflict, match=rf"published by workflow {second[:8]}"):
+        holds.retry_workflow(core, find(core, "workflow", first), "ann")
+    assert read_workflow_state(core, first) == "cancelled"
+    acts.cancel_workflow(core, find(core, "workflow", second), "ann")
+    holds.retry_workflow(core, find(core, "workflow", first), "ann")
+    assert read_workflow_state(core, first) == "running"
+
+
+def test_loaded_at_the_same_moment_one_publishes(core):
+    """Of several loads and jobs at once that publish one name, exactly one is taken."""
+
+    def attempt(number: int) -> bool:
+        try:
+            make_job(core, **JOB) if number % 2 else load_text(core, PUBLISHER % f"w{number}")
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(8))) == 1

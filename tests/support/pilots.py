@@ -32,6 +32,7 @@ class ScriptedPilot:
     cpus: int = 8
     memory: int = 0
     labels: list[str] = field(default_factory=list)
+    site: str = "default"
     accepts: Accepts = field(default_factory=Accepts)
     uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
     secret: str = ""
@@ -51,6 +52,7 @@ class ScriptedPilot:
             cpus=self.cpus,
             memory=self.memory,
             labels=self.labels,
+            site=self.site,
             accepts=self.accepts,
         )
         self.secret = register_pilot(self.core, body, None).secret

@@ -52,6 +52,8 @@ class System:
     settings: dict[str, str] = field(default_factory=dict)
     #: What servers and pilots are started with.
     program: tuple[str, ...] = P3S
+    #: What each process is started by, such as a program that enters a network namespace.
+    prefix: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -84,7 +86,7 @@ class System:
     def start_process(self, *args: str, name: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.log").open("ab")
         process = subprocess.Popen(
-            [*self.program, *args],
+            [*self.prefix, *self.program, *args],
             env=self.env | (env or {}),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -116,6 +118,8 @@ class System:
             assert self.server is not None
             if self.server.poll() is not None:
                 raise AssertionError(f"the server ended: {self.read_log('server')}")
+            if self.prefix:
+                return self.run("status", check=None).returncode == 0
             with (
                 contextlib.suppress(OSError),
                 urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer,
@@ -156,7 +160,7 @@ class System:
         """Run a p3s command to its end."""
         env = self.env | options.pop("env", {})
         done = subprocess.run(
-            [*P3S, *args],
+            [*self.prefix, *P3S, *args],
             env=env,
             cwd=options.pop("cwd", self.folder),
             capture_output=True,

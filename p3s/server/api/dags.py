@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import request
 
 from p3s.errors import BadInput, Problem
@@ -28,7 +30,7 @@ def _read_version() -> int | None:
 def list_dags() -> DagList:
     """List the newest version of each DAG."""
     cursor = read_text("cursor")
-    if cursor is not None and not cursor.rpartition(":")[2].isdigit():
+    if cursor is not None and not re.fullmatch(r".*:[0-9]{1,18}|[0-9]{1,18}", cursor, re.DOTALL):
         raise BadInput([Problem(f"'{cursor}' is no cursor of this list", where="cursor")])
     with core().db.read() as connection:
         return query_dags(

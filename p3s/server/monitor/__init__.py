@@ -31,7 +31,19 @@ The addresses of drawings are answered by ``drawings.py`` and ``series.py``; all
 modules. Each table also answers as ``?format=csv`` and ``?format=json``, with ``table=NAME`` where a page has several.
 """
 
-from p3s.server.monitor import drawings, entry, jobs, overview, workflows
+from p3s.server.monitor import actions, drawings, entry, jobs, lists, overview, results, search, series, workflows
 from p3s.server.monitor.frame import blueprint
 
-__all__ = ["blueprint", "drawings", "entry", "jobs", "overview", "workflows"]
+__all__ = [
+    "actions",
+    "blueprint",
+    "drawings",
+    "entry",
+    "jobs",
+    "lists",
+    "overview",
+    "results",
+    "search",
+    "series",
+    "workflows",
+]

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from flask import redirect, request
 
 from p3s.errors import NotAllowed, NoToken
-from p3s.server.monitor.frame import blueprint, core, render
+from p3s.server.monitor.frame import blueprint, choose_own, core, render
 from p3s.server.sessions import close_session, open_session
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
-
-#: An address of this server: one slash, then no second one and no backslash, which would name another host.
-_OWN = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*\Z")
 
 
 @blueprint.post("/login")
 def login() -> tuple[str, int] | Response:
     """Open a session for a token that may read, and go where the visitor wanted to."""
     core().logins.take(request.remote_addr or "")
-    given = request.form.get("target", "/")
-    target = given if _OWN.match(given) else "/"
+    target = choose_own(request.form.get("target", ""), "/")
     try:
         open_session(core(), request.form.get("token", "").strip())
     except (NoToken, NotAllowed) as error:

@@ -38,7 +38,7 @@ def export_table(table: Table, wanted: str) -> Response:
         If it is neither.
     """
     if wanted == "json":
-        rows = [{column.name: row.get(column.name) for column in table.columns} for row in table.rows]
+        rows = [{column.name: row.get(column.name) for column in table.exported} for row in table.rows]
         response = Response(json.dumps({"items": rows, "next": table.next}, default=str), mimetype="application/json")
     elif wanted == "csv":
         response = Response(_write_csv(table), mimetype="text/csv")
@@ -53,9 +53,9 @@ def export_table(table: Table, wanted: str) -> Response:
 def _write_csv(table: Table) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream)
-    writer.writerow(column.name for column in table.columns)
+    writer.writerow(column.name for column in table.exported)
     for row in table.rows:
-        writer.writerow(_write_cell(row.get(column.name), column.kind) for column in table.columns)
+        writer.writerow(_write_cell(row.get(column.name), column.kind) for column in table.exported)
     return stream.getvalue()
 
 

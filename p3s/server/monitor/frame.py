@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +28,7 @@ __all__ = [
     "Page",
     "blueprint",
     "caller",
+    "choose_own",
     "core",
     "find_target",
     "is_admin",
@@ -46,11 +48,19 @@ POLICY = (
     "frame-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
-#: The pages of the header, by the first part of their address.
-PAGES = (
-    ("", "Overview"),
-    ("workflows", "Workflows"),
-    ("jobs", "Jobs"),
+#: An address of this server: one slash, then no second one and no backslash, which would name another host.
+_OWN = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*\Z")
+
+#: The pages of the header, by the first part of their addresses: a name, and the pages that stand beside each other.
+PAGES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("Overview", (("", "Overview"),)),
+    ("Workflows", (("workflows", "Workflows"),)),
+    ("Jobs", (("jobs", "Jobs"), ("jobtypes", "Jobtypes"))),
+    ("Results", (("results", "Results"),)),
+    ("Data", (("datasets", "Datasets"), ("files", "Files seen"), ("datatypes", "Datatypes"))),
+    ("DAGs", (("dags", "DAGs"),)),
+    ("Pilots", (("pilots", "Pilots"), ("hosts", "Hosts"), ("sites", "Sites"))),
+    ("System", (("services", "Services"), ("events", "Events"))),
 )
 
 
@@ -74,6 +84,11 @@ class Page:
     title: str
     tables: tuple[Table, ...] = ()
     values: dict[str, Any] = field(default_factory=dict)
+
+
+def choose_own(given: str, otherwise: str) -> str:
+    """Return the address that a form says to go to, if it is one of this server."""
+    return given if _OWN.match(given) else otherwise
 
 
 def core() -> Core:
@@ -128,6 +143,7 @@ def render(template: str, **values: Any) -> str:
         version=__version__,
         pages=PAGES,
         here=request.path.split("/")[1],
+        back=find_target(),
         is_admin=is_admin,
         may_change=may_change,
         make_mark=make_mark,

@@ -35,7 +35,7 @@ _ATTEMPTS = (
     Column("number", "try", "number"),
     Column("state", "state", "state"),
     Column("host", "host"),
-    Column("pilot", "pilot", "id"),
+    Column("pilot", "pilot", "id", "/pilots/{pilot}"),
     Column("started", "started", "age"),
     Column("ended", "ended", "age"),
     Column("exit_code", "exit code", "number"),
@@ -47,7 +47,7 @@ _ATTEMPTS = (
     Column("uuid"),
 )
 _DATASETS = (
-    Column("uuid", "id", "id"),
+    Column("uuid", "id", "id", "/datasets/{uuid}"),
     Column("key", "name"),
     Column("state", "state", "state"),
     Column("size", "size", "size"),

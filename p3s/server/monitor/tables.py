@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-__all__ = ["Column", "Filter", "Table", "read_rows"]
+__all__ = ["Column", "Filter", "Table", "make_act", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Column:
         How a cell is shown, a macro of ``cells.html``: text, id, code, state, time, age, seconds, size, number,
         bar, yes.
     link : str
-        Where a cell leads to, with names of the row's entries in braces.
+        Where a cell leads to, with names of the row's entries in braces; ``{link}`` alone is the row's own address.
     """
 
     name: str
@@ -42,6 +42,8 @@ class Column:
         """Return where this row's cell leads to; nothing if an entry that the address needs is empty."""
         if not self.link or row.get(self.name) in {None, ""}:
             return ""
+        if self.link == "{link}":
+            return str(row["link"])
         return self.link.format_map({name: quote(str(value), safe="") for name, value in row.items()})
 
 
@@ -94,6 +96,11 @@ class Table:
         return [column for column in self.columns if column.title]
 
     @property
+    def exported(self) -> list[Column]:
+        """The columns that hold values."""
+        return [column for column in self.columns if column.kind not in {"acts", "bar"}]
+
+    @property
     def is_filtered(self) -> bool:
         """Whether the address narrows it."""
         return any(request.args.get(one.name) for one in self.filters)
@@ -111,3 +118,8 @@ class Table:
 def read_rows(items: Sequence[BaseModel]) -> list[dict[str, Any]]:
     """Return views as rows."""
     return [item.model_dump() for item in items]
+
+
+def make_act(address: str, text: str, sure: str = "", kind: str = "") -> dict[str, str]:
+    """Return a button of a row; with `sure` it asks once more."""
+    return {"address": address, "text": text, "sure": sure, "kind": kind}

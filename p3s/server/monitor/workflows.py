@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from p3s.clock import read_clock
 from p3s.engine.states import JobState, WorkflowState
 from p3s.server.monitor.frame import Page, caller, core, may_change, page
-from p3s.server.monitor.jobs import JOB_COLUMNS
+from p3s.server.monitor.jobs import EVENT_COLUMNS, JOB_COLUMNS
 from p3s.server.monitor.reading import read_cursor, read_limit, read_text
+from p3s.server.monitor.results import show_results
 from p3s.server.monitor.tables import Column, Filter, Table, read_rows
+from p3s.server.queries.dags import read_text_of
+from p3s.server.queries.events import list_newest
 from p3s.server.queries.find import find_row
 from p3s.server.queries.jobs import list_jobs
+from p3s.server.queries.results import list_newest_results
+from p3s.server.queries.runtimes import estimate_end
 from p3s.server.queries.why import explain_workflow
 from p3s.server.queries.workflows import list_workflows, view_workflow
 
@@ -20,6 +26,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 __all__ = ["make_workflows"]
+
+#: Events and results of a workflow that its page shows.
+EVENTS, RESULTS = 50, 24
 
 _COLUMNS = (
     Column("uuid", "id", "id", "/workflows/{uuid}"),
@@ -34,6 +43,7 @@ _COLUMNS = (
     Column("ended", kind="time"),
     Column("jobs"),
 )
+_ACTS = (("cancel", "Cancel"), ("retry", "Retry"))
 _FILTERS = (
     Filter("state", "State", tuple(WorkflowState)),
     Filter("owner", "Owner"),
@@ -57,6 +67,10 @@ def workflow(ident: str) -> Page:
         it = view_workflow(connection, row.id)
         why = explain_workflow(connection, row)
         filters = {"state": read_text("state")}
+        events, _ = list_newest(connection, noun=None, thing=row.uuid, limit=EVENTS, cursor=None)
+        results, _ = list_newest_results(connection, workflow_id=row.id, limit=RESULTS)
+        text = read_text_of(connection, row.dag_id)
+        end = estimate_end(connection, row, it.dag, read_clock())
         found = list_jobs(connection, workflow_id=row.id, filters=filters, limit=read_limit(), cursor=read_cursor())
     jobs = Table(
         "jobs",
@@ -66,7 +80,9 @@ def workflow(ident: str) -> Page:
         next=found.next,
         filters=(Filter("state", "State", tuple(JobState)),),
     )
-    return Page("workflow.html", f"{it.name} {it.uuid[:8]}", (jobs,), {"it": it, "why": why, "progress": _measure(it)})
+    story = Table("events", "Events", EVENT_COLUMNS, events)
+    values = {"it": it, "why": why, "progress": _measure(it), "shown": show_results(results), "text": text, "eta": end}
+    return Page("workflow.html", f"{it.name} {it.uuid[:8]}", (jobs, story), values)
 
 
 def make_workflows(
@@ -84,7 +100,8 @@ def make_workflows(
     )
     rows = [item.model_dump() | {"progress": _measure(item), "mine": may_change(item.owner)} for item in found.items]
     empty = "None yet: `p3s workflow load FILE` starts one."
-    return Table("workflows", "Workflows", _COLUMNS, rows, empty, found.next, filters)
+    acts = _ACTS if filters and any(row["mine"] for row in rows) else ()
+    return Table("workflows", "Workflows", _COLUMNS, rows, empty, found.next, filters, acts)
 
 
 def _measure(item: Any) -> dict[str, Any]:

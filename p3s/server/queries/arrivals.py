@@ -131,33 +131,30 @@ def explain_place(connection: sa.Connection, place: str, now: float) -> tuple[st
     return found.uuid, found.state, f"It is dataset {found.key} ({found.uuid[:8]}), which is {found.state}."
 
 
+#: What is said of a file by its fate, but for `started`; `by` says who found it and when, `detail` why.
+_SENTENCES: dict[Fate, str] = {
+    Fate.GROWING: "It was still growing when it was last looked at {by}{detail}.",
+    Fate.TOO_SMALL: "It is too small, as found {by}{detail}.",
+    Fate.WAITING: "It is good and waits, as found {by}{detail}.",
+    Fate.STARTING: "It is being started {by}, as workflow {workflow}.",
+    Fate.DUPLICATE: "It is a duplicate and was not started, as found {by}{detail}.",
+    Fate.SAMPLED_OUT: "It was left out of the sample {by}{detail}.",
+    Fate.DROPPED: "It was dropped {by}{detail}.",
+    Fate.FAILED: ("It could not be started {by}{detail}; `p3s inject run RULES --match NAME --again` tries once more."),
+    Fate.GONE: "It went away before it was started, as found {by}{detail}.",
+}
+
+
 def _explain(row: Any, now: float) -> str:
     """Return in one sentence what became of a file."""
     detail = f": {row.message}" if row.message else ""
     by = f"by rule {row.rule} of injector {row.service}, {max(0, round(now - row.decided))} s ago"
-    match Fate(row.fate):
-        case Fate.STARTED:
-            what = f"workflow {row.workflow_name} ({row.workflow[:8]})" if row.workflow_name else row.workflow[:8]
-            became = f"which is {row.workflow_state}" if row.workflow_state else "which has been deleted since"
-            return f"It was started {by}, as {what}, {became}."
-        case Fate.GROWING:
-            return f"It was still growing when it was last looked at {by}{detail}."
-        case Fate.TOO_SMALL:
-            return f"It is too small, as found {by}{detail}."
-        case Fate.WAITING:
-            return f"It is good and waits, as found {by}{detail}."
-        case Fate.STARTING:
-            return f"It is being started {by}, as workflow {row.workflow[:8]}."
-        case Fate.DUPLICATE:
-            return f"It is a duplicate and was not started, as found {by}{detail}."
-        case Fate.SAMPLED_OUT:
-            return f"It was left out of the sample {by}{detail}."
-        case Fate.DROPPED:
-            return f"It was dropped {by}{detail}."
-        case Fate.FAILED:
-            return f"It could not be started {by}{detail}; `p3s inject run RULES --match NAME --again` tries once more."
-        case Fate.GONE:
-            return f"It went away before it was started, as found {by}{detail}."
+    short = (row.workflow or "")[:8]
+    if row.fate != Fate.STARTED:
+        return _SENTENCES[Fate(row.fate)].format(by=by, detail=detail, workflow=short)
+    what = f"workflow {row.workflow_name} ({short})" if row.workflow_name else short
+    became = f"which is {row.workflow_state}" if row.workflow_state else "which has been deleted since"
+    return f"It was started {by}, as {what}, {became}."
 
 
 def _select() -> sa.Select[Any]:

@@ -13,7 +13,7 @@ from p3s.wire import BundleFile, DagList, DagView
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["find_dag", "list_bundle", "list_dags", "read_bundle", "show_dag"]
+__all__ = ["find_dag", "list_bundle", "list_dags", "read_bundle", "read_text_of", "show_dag"]
 
 
 def find_dag(connection: sa.Connection, name: str, *, version: int | None, owner: str | None) -> Any:
@@ -39,6 +39,11 @@ def list_bundle(connection: sa.Connection, bundle_id: int | None) -> Sequence[st
     """Return the paths of a bundle."""
     statement = sa.select(bundle_file.c.path).where(bundle_file.c.bundle_id == bundle_id)
     return connection.scalars(statement.order_by(bundle_file.c.path)).all()
+
+
+def read_text_of(connection: sa.Connection, ident: int | None) -> str:
+    """Return the text of a DAG by its row id; nothing if it was deleted or there was none."""
+    return "" if ident is None else connection.scalar(sa.select(dag.c.text).where(dag.c.id == ident)) or ""
 
 
 def read_bundle(connection: sa.Connection, bundle_id: int | None) -> list[BundleFile]:

@@ -10,7 +10,10 @@ from p3s.server.db import find_open_transaction
 from p3s.server.models import event
 from p3s.wire import EventList, EventView
 
-__all__ = ["list_events"]
+__all__ = ["list_events", "list_newest"]
+
+#: Events that one look goes through where no index helps.
+WINDOW = 20_000
 
 
 def list_events(
@@ -38,6 +41,29 @@ def list_events(
         rows = list(connection.execute(newest))[::-1]
     tx, ident = (rows[-1].tx, rows[-1].id) if rows else after or (0, 0)
     return EventList(items=[_view(row) for row in rows], next=f"{tx}-{ident}")
+
+
+def list_newest(
+    connection: sa.Connection, *, noun: str | None, thing: str | None, limit: int, cursor: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return a page of events, newest first, and the cursor of the page after it.
+
+    Events of a noun are looked for among `WINDOW` at a time, so that a page may be short and still have a cursor.
+    """
+    newest = connection.scalar(sa.select(sa.func.max(event.c.id))) or 0
+    top = int(cursor) if cursor else newest + 1
+    statement = sa.select(event).where(event.c.id < top).order_by(event.c.id.desc()).limit(limit + 1)
+    floor = 0
+    if thing:
+        statement = statement.where(event.c.uuid >= thing, event.c.uuid < thing + "~")
+    elif noun:
+        floor = max(0, top - WINDOW)
+        statement = statement.where(event.c.id >= floor)
+    if noun:
+        statement = statement.where(event.c.noun == noun)
+    rows = connection.execute(statement).all()
+    more = str(rows[limit - 1].id) if len(rows) > limit else str(floor) if floor else None
+    return [dict(row._mapping) for row in rows[:limit]], more  # noqa: SLF001 - the documented way
 
 
 def _view(row: Any) -> EventView:

@@ -164,6 +164,7 @@ def _build_order(
         cpus=body.get("cpus", 1),
         memory=body.get("memory", 0),
         exclusive=body.get("exclusive", False),
+        verify=body.get("verify", False),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -14,7 +14,7 @@ from p3s.server.models import dag, job, runtime, workflow
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["read_expected", "record_runtimes"]
+__all__ = ["estimate_end", "read_expected", "record_runtimes"]
 
 #: Samples kept for each family of jobs: enough for a median, few enough to follow a change.
 SAMPLES = 25
@@ -26,6 +26,25 @@ def read_expected(connection: sa.Connection, owner: str) -> dict[str, dict[str, 
     for row in connection.execute(sa.select(runtime).where(runtime.c.owner == owner)):
         expected.setdefault(row.dag, {})[row.family] = median(row.samples)
     return expected
+
+
+def estimate_end(connection: sa.Connection, row: Any, name: str | None, now: float) -> float | None:
+    """Return when a running workflow ends if nothing waits for a pilot; None as long as no run times are known.
+
+    That is when its longest path ends: ranks were computed from the run times that were known at its load.
+    """
+    if row.state != "running" or name is None:
+        return None
+    known = sa.select(runtime.c.family).where(runtime.c.owner == row.owner, runtime.c.dag == name).limit(1)
+    if connection.scalar(known) is None:
+        return None
+    gone = sa.case((job.c.state == JobState.RUNNING, now - job.c.started), else_=0.0)
+    open_states = (JobState.WAITING, JobState.DEFINED, JobState.DISPATCHED, JobState.RUNNING)
+    left = connection.scalar(
+        sa.select(sa.func.max(job.c.rank - gone)).where(job.c.workflow_id == row.id, job.c.state.in_(open_states))
+    )
+    # To the minute, so that the page stays the same while nothing happens.
+    return None if left is None else round((now + max(0.0, left)) / 60) * 60.0
 
 
 def record_runtimes(connection: sa.Connection, workflows: Collection[int]) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.matching import Offer, Requirement, find_mismatches
+from p3s.engine.matching import BOTH, Offer, Requirement, find_mismatches
+from p3s.engine.places import EXTRAS, STAGED
 from p3s.engine.states import DatasetState, JobState, Reason
 from p3s.server.models import (
     attempt,
@@ -22,6 +23,7 @@ from p3s.server.models import (
     workflow,
 )
 from p3s.server.queries.pilots import LIVE
+from p3s.server.queries.places import explain_conflict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,6 +181,7 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
         memory=wish_row.memory,
         timelimit=wish_row.timelimit,
         labels=tuple(wish_row.labels),
+        site=wish_row.site,
     )
     by = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "paused"))
     if by is not None:
@@ -188,6 +191,8 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
         full = "is suspended" if limit.cap == 0 else f"has {limit.open} open jobs, which is its cap"
         return f"It is ready, and its jobtype {row.jobtype} {full}; `p3s jobtype limit {row.jobtype} N` changes that."
     pilots = connection.execute(sa.select(pilot).where(pilot.c.state.in_(LIVE)).limit(1000)).all()
+    if place := _explain_place(connection, row, wish, pilots):
+        return place
     if not pilots:
         return "It is ready, and no pilot is alive; `p3s pilot start` starts one."
     banned = set(connection.scalars(sa.select(host.c.name).where(host.c.banned.is_(True))))
@@ -196,7 +201,8 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
         for entry in pilots
     ]
     if all(misfits):
-        nearest = min(misfits, key=len)
+        here = [misfit for entry, misfit in zip(pilots, misfits, strict=True) if wish.site in {"", entry.site}]
+        nearest = min(here, key=len)
         return (
             f"It is ready, and none of {len(pilots)} live pilot(s) can run it: the nearest one: {'; '.join(nearest)}."
         )
@@ -226,6 +232,33 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
     )
 
 
+def _explain_place(connection: sa.Connection, row: Any, wish: Requirement, pilots: Sequence[Any]) -> str:
+    """Return that no live pilot is near a job's data, or nothing."""
+    if BOTH in wish.site:
+        return f"It is ready, and {explain_conflict(connection, row.id)}."
+    if wish.site and all(entry.site != wish.site for entry in pilots):
+        names = _list_data(connection, row.id, dataset.c.site == wish.site)
+        why = f"because dataset {_join(names)} {'exists' if len(names) == 1 else 'exist'} only there"
+        return f"It is ready, and waits for a pilot of site {wish.site}, {why}."
+    for scheme in STAGED:
+        if scheme in wish.labels and pilots and all(scheme not in entry.labels for entry in pilots):
+            names = _list_data(connection, row.id, dataset.c.place.startswith(scheme, autoescape=True))
+            what = f"dataset {_join(names)} is" if names else "its results go"
+            hint = f"`pip install 'p3s[{EXTRAS[scheme]}]'` on a pilot's host, then start it anew"
+            return f"It is ready, and no live pilot can stage {scheme}, where {what}; {hint}."
+    return ""
+
+
+def _list_data(connection: sa.Connection, job_id: int, condition: sa.ColumnElement[bool]) -> Sequence[str]:
+    return connection.scalars(
+        sa.select(job_input.c.key)
+        .join(dataset, dataset.c.id == job_input.c.dataset_id)
+        .where(job_input.c.job_id == job_id, condition)
+        .order_by(job_input.c.id)
+        .limit(NAMED + 1)
+    ).all()
+
+
 def make_offer(row: Any) -> Offer:
     """Return what a pilot offers when nothing runs on it; `row` is of ``pilot``."""
     return Offer(
@@ -235,6 +268,7 @@ def make_offer(row: Any) -> Offer:
         cpus=row.cpus,
         memory=row.memory or None,
         lifetime=row.lifetime,
+        site=row.site,
     )
 
 

@@ -1,5 +1,6 @@
 // Numbers over time, or against a param, drawn by uPlot.
 import { loadStyle, make, makeSource, mix, onTheme, readColors, readVariables } from "./look.js";
+import { formatTime } from "./times.js";
 
 const HEIGHT = 150;
 
@@ -95,12 +96,20 @@ function makeOptions(uPlot, data, panel, look, width) {
       y: { range: (_plot, low, high) => (panel.counts ? [0, Math.max(high, 1) * 1.08] : pad(low, high)) },
     },
     axes: [
-      { ...axis, space: 70, values: data.labels ? (_plot, marks) => marks.map((mark) => data.labels[mark] ?? "") : undefined },
+      { ...axis, space: 70, values: chooseMarks(data) },
       { ...axis, size: 46, space: 28, incrs: panel.counts ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6] : undefined },
     ],
     series: [{}, ...panel.series.map((one, index) => makeSeries(uPlot, one, colorOf(one, index, look), look))],
     hooks: { setCursor: [(plot) => readOut(plot, panel)] },
   };
+}
+
+// What stands at the marks of the x axis: the time of day, or the values of a param.
+function chooseMarks(data) {
+  if (data.labels) return (_plot, marks) => marks.map((mark) => data.labels[mark] ?? "");
+  if (!data.time) return undefined;
+  const isLong = data.x.at(-1) - data.x[0] > 2 * 86400;
+  return (_plot, marks) => marks.map((mark) => (isLong ? formatTime(mark).slice(5, 10) : formatTime(mark).slice(11, 16)));
 }
 
 function makeSeries(uPlot, one, color, look) {

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.states import FINAL_JOB, JobState, Signal
-from p3s.server.db import insert_missing, lock_rows
+from p3s.server.db import lock_rows
 from p3s.server.models import job, requirement
 from p3s.server.transitions.spread import release_jobs
-from p3s.server.transitions.store import digest_wish
+from p3s.server.transitions.wishes import FIELDS, find_requirements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,8 +102,5 @@ def _limit_time(ledger: Ledger, rows: Sequence[Any], seconds: float) -> None:
 
 
 def _find_requirement(connection: sa.Connection, old: Any, seconds: float) -> int:
-    wish = {name: getattr(old, name) for name in ("owner", "jobtype", "site", "cpus", "memory", "labels")}
-    wish["timelimit"] = seconds
-    digest = digest_wish(wish)
-    insert_missing(connection, requirement, [wish | {"digest": digest}])
-    return int(connection.scalar(sa.select(requirement.c.id).where(requirement.c.digest == digest)) or 0)
+    wish = {name: getattr(old, name) for name in FIELDS} | {"timelimit": seconds}
+    return next(iter(find_requirements(connection, [wish]).values()))

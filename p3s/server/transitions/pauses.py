@@ -22,6 +22,7 @@ from p3s.engine.states import (
 )
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import attempt, dataset, job, job_input, job_need, ripple, workflow
+from p3s.server.transitions.publications import retake_names
 from p3s.server.transitions.spread import release_jobs, skip_jobs
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
     )
     if not moved:
         return 0
+    retake_names(ledger, workflow_id, moved)
     made = list(ledger.connection.scalars(sa.select(dataset.c.id).where(dataset.c.producer_id.in_(moved))))
     ledger.move("dataset", made, Signal.RETRY)
     recount_below(ledger, moved, made)

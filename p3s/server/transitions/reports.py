@@ -6,7 +6,6 @@ and no dataset; it ends that attempt, if open, which frees what it held.
 
 from __future__ import annotations
 
-import posixpath
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.outcome import decide_outcome
+from p3s.engine.places import check_location, name_site, normalise_place
 from p3s.engine.plan import Retry
 from p3s.engine.states import (
     FINAL_JOB,
@@ -153,11 +153,13 @@ _ATTEMPTS = Prepared(
         job.c.failures.label("job_failures"),
         job.c.losses.label("job_losses"),
         job.c.requirement_id,
+        pilot.c.site,
         workflow.c.uuid.label("workflow_uuid"),
         sa.exists().where(dataset.c.producer_id == job.c.id).label("makes"),
     )
     .join(job, job.c.id == attempt.c.job_id)
     .join(workflow, workflow.c.id == job.c.workflow_id)
+    .join(pilot, pilot.c.id == attempt.c.pilot_id)
     .where(among(attempt.c.uuid, "uuids"))
 )
 _EXPECTED = Prepared(
@@ -214,7 +216,7 @@ def _succeed_together(
         begun = ledger.now - (report.wall or 0.0)
         attempts.setdefault(AttemptState(row.state), {})[row.id] = _measure(ledger, report) | {"begun": begun}
         jobs.setdefault(JobState(row.job_state), {})[row.job_id] = {"begun": begun, "ended": ledger.now}
-        made |= _describe_outputs(report, outputs.get(row.job_id, ()))
+        made |= _describe_outputs(row, report, outputs.get(row.job_id, ()))
     moved = [
         ident
         for state, values in attempts.items()
@@ -237,11 +239,12 @@ def _succeed_together(
     end_jobs(ledger, [row.job_id for row, _ in plain])
 
 
-def _describe_outputs(report: AttemptReport, expected: Sequence[Any]) -> dict[int, dict[str, Any]]:
+def _describe_outputs(row: Any, report: AttemptReport, expected: Sequence[Any]) -> dict[int, dict[str, Any]]:
     made = {output.name: output for output in report.outputs}
     return {
         target.id: {
             "place": made[target.name].path,
+            "site": name_site(made[target.name].path, row.site),
             "size": made[target.name].size,
             "checksum": made[target.name].checksum,
             "digest": made[target.name].digest if target.result else None,
@@ -301,7 +304,7 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence
     before = JobState(row.job_state)
     if not ledger.move("job", [row.job_id], signal, expected=before, preset=_JOB_ENDED, begun=begun, ended=ledger.now):
         raise Overtaken  # The job left between the look and the write, so the attempt's move must not stand.
-    for ident, values in _describe_outputs(report, expected).items():
+    for ident, values in _describe_outputs(row, report, expected).items():
         ledger.move("dataset", [ident], Signal.REGISTER, **values)
     _DONE.run(ledger.connection, pilot=row.pilot_id, n=1)
     _keep_tails(ledger, [(row, report)])
@@ -353,7 +356,7 @@ def _find_wrong_outputs(ledger: Ledger, row: Any, expected: Sequence[Any], made:
         return f"the report names no file for {', '.join(missing)}"
     for target in expected:
         path = made[target.name].path
-        if fence not in path or posixpath.normpath(path) != path:
+        if fence not in path or check_location(path) or normalise_place(path) != path:
             return f"output {target.name} at {path} lies outside the attempt's folder ...{fence}"
     digests = {made[target.name].digest for target in expected if target.result} - {None}
     known = (

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.engine.matching import ANYWHERE
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.server.db import lock_rows
 from p3s.server.models import dataset, job, job_input, job_need, ripple, workflow
 from p3s.server.prepared import Prepared, among, param
+from p3s.server.transitions.wishes import narrow_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -132,10 +134,16 @@ def _take_sources(wave: _Wave) -> tuple[str, list[int], int]:
     return noun, sorted(set(sources)), after
 
 
-def _prepare_edges(edge: sa.Table, source: sa.Column[int], good: sa.ColumnElement[bool], join: sa.Join) -> Prepared:
-    """Return a look at edges with ``id``, ``source``, ``job_id`` and ``done``: whether crossing it counts as done."""
+def _prepare_edges(
+    edge: sa.Table, source: sa.Column[int], good: sa.ColumnElement[bool], binds: sa.ColumnElement[str], join: sa.Join
+) -> Prepared:
+    """Return a look at edges.
+
+    A row has ``id``, ``source``, ``job_id``, ``done``: whether crossing it counts as done; and ``binds``: the site or
+    the URL that binds whoever reads what lies behind it.
+    """
     return Prepared(
-        sa.select(edge.c.id, source.label("source"), edge.c.job_id, good.label("done"))
+        sa.select(edge.c.id, source.label("source"), edge.c.job_id, good.label("done"), binds.label("binds"))
         .select_from(join)
         .where(among(source, "sources"), edge.c.id > param("after", sa.BigInteger))
         .order_by(source, edge.c.id)
@@ -148,12 +156,19 @@ _EDGES = {
         job_need,
         job_need.c.parent_id,
         sa.or_(job_need.c.done, job.c.state == JobState.FINISHED),
+        sa.literal_column("''"),
         sa.join(job_need, job, job.c.id == job_need.c.parent_id),
     ),
     "dataset": _prepare_edges(
         job_input,
         job_input.c.dataset_id,
         sa.or_(job_input.c.partial, dataset.c.state == DatasetState.AVAILABLE),
+        sa.case(
+            (dataset.c.state != DatasetState.AVAILABLE, ""),
+            (dataset.c.site.not_in(ANYWHERE), dataset.c.site),
+            (dataset.c.place.contains("://"), dataset.c.place),
+            else_="",
+        ),
         sa.join(job_input, dataset, dataset.c.id == job_input.c.dataset_id),
     ),
 }
@@ -162,6 +177,12 @@ _EDGES = {
 def _cross(ledger: Ledger, wave: _Wave, edges: Sequence[Any]) -> None:
     done = Counter(edge.job_id for edge in edges if edge.done)
     broken = sorted({edge.job_id for edge in edges if not edge.done})
+    bound: dict[int, set[str]] = {}
+    for edge in edges:
+        if edge.binds:
+            bound.setdefault(edge.job_id, set()).add(edge.binds)
+    if bound:
+        _bind(ledger, wave, bound)
     if done:
         _lower_missing(ledger, wave, done)
     if broken:
@@ -234,6 +255,16 @@ def _explain_outside(connection: sa.Connection, ids: Sequence[int]) -> dict[int,
             why = f"will not come: job {row.maker} of {row.source_name} {row.source[:8]} is {row.maker_state}{reason}"
         messages[row.job_id] = f"dataset {row.key} {why}"
     return messages
+
+
+def _bind(ledger: Ledger, wave: _Wave, bound: Mapping[int, set[str]]) -> None:
+    """Let jobs ask for pilots that can read what came for them; those that can have none fail."""
+    if ledger.connection.dialect.name == "postgresql":
+        _LOCK.run(ledger.connection, ids=sorted(bound))
+    torn = narrow_jobs(ledger, bound, sa.and_(job.c.released.is_(None), job.c.state.in_(_WAITING)))
+    for ident, message in torn.items():
+        moved = ledger.move("job", [ident], Signal.FAIL, reason=Reason.MISSING_INPUT, message=message, ended=ledger.now)
+        _end(ledger, wave, moved, failed=True)
 
 
 _LOCK = Prepared(lock_rows(sa.select(job.c.id).where(among(job.c.id, "ids")).order_by(job.c.id)))

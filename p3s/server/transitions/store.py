@@ -7,28 +7,29 @@ it is born in the state in which that transaction leaves it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.engine.matching import narrow
+from p3s.engine.places import is_url
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import Conflict
 from p3s.server.bulk import BulkInsert, encode_json, reserve_ids
-from p3s.server.db import insert_missing, lock_rows, split_batches
-from p3s.server.models import dataset, job, job_input, job_need, job_spec, requirement, workflow
+from p3s.server.db import lock_rows, split_batches
+from p3s.server.models import dataset, job, job_input, job_need, job_spec, workflow
 from p3s.server.prepared import Prepared, param
 from p3s.server.transitions.spread import end_jobs, release_jobs
+from p3s.server.transitions.wishes import digest_wish, find_requirements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from p3s.engine.plan import DatasetPlan, JobPlan, Retry
+    from p3s.engine.plan import DatasetPlan, JobPlan, Resources, Retry
     from p3s.server.transitions.ledger import Ledger
 
 __all__ = [
@@ -36,7 +37,6 @@ __all__ = [
     "NewJob",
     "delete_abandoned",
     "describe_job",
-    "digest_wish",
     "drop_load",
     "find_unstarted",
     "insert_workflows",
@@ -49,8 +49,8 @@ __all__ = [
 STEP = 500
 
 
-#: What a job asks of a pilot: owner, jobtype, cpus, memory, time limit, labels.
-_Wish = tuple[str, str, int, int, float, tuple[str, ...]]
+#: What a job asks of a pilot: owner, jobtype, resources, time limit, and where its data is.
+_Wish = tuple[str, str, "Resources", float, tuple[str, ...]]
 
 _WORKFLOW_NAMES = [
     "id",
@@ -211,9 +211,9 @@ def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds) -> None:
         Ids of what was stored before; this batch's are added.
     """
     done = _read_done(ledger.connection, jobs, known)
-    wishes = _find_requirements(ledger.connection, jobs)
+    wishes = _find_wishes(ledger.connection, jobs, known)
     ids = reserve_ids(ledger.connection, job, len(jobs))
-    rows = [_job_row(ledger, new, ident, wishes[_wish(new)], known, done) for ident, new in zip(ids, jobs, strict=True)]
+    rows = [_job_row(ledger, new, ident, wish, known, done) for ident, new, wish in zip(ids, jobs, wishes, strict=True)]
     _JOBS.run(ledger.connection, rows)
     for ident, new in zip(ids, jobs, strict=True):
         known.jobs[new.workflow_id, new.plan.name] = ident
@@ -240,6 +240,8 @@ class KnownIds:
     externals: Mapping[str, int]
     jobs: dict[tuple[int, str], int]
     made: dict[tuple[int, str], int]
+    #: By key of an external dataset: its URL, or the site whose pilots can read it.
+    sites: Mapping[str, str] = field(default_factory=dict)
 
     def find_external(self, key: str) -> int | None:
         """Return the id of an external dataset; None if a job makes it."""
@@ -343,6 +345,7 @@ def describe_job(plan: JobPlan) -> dict[str, Any]:
         "outputs": [{"name": output.name, "key": output.key, "path": output.path} for output in plan.outputs],
         "publish": plan.publish,
         "exclusive": plan.exclusive,
+        "verify": plan.verify,
     }
     return {name: value for name, value in body.items() if value}
 
@@ -352,42 +355,36 @@ def _describe_retry(retry: Retry) -> dict[str, Any]:
     return asdict(retry)
 
 
-def _wish(new: NewJob) -> _Wish:
-    """Return what a job asks of a pilot, as a key."""
+def _find_wishes(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownIds) -> list[int]:
+    """Return for each job the id of what it asks of a pilot; what nobody asked for before is inserted."""
+    keys = [_wish(new, known) for new in jobs]
+    # Most jobs of a batch ask for the same.
+    wishes = {key: _describe_wish(key) for key in set(keys)}
+    digests = {key: digest_wish(wish) for key, wish in wishes.items()}
+    ids = find_requirements(connection, wishes.values())
+    return [ids[digests[key]] for key in keys]
+
+
+def _wish(new: NewJob, known: KnownIds) -> _Wish:
+    """Return what a job asks of a pilot, as a key; what is known of its data now is part of that."""
     plan = new.plan
-    resources = plan.resources
-    return new.owner, plan.jobtype, resources.cpus, resources.memory, plan.timelimit, resources.labels
+    places = tuple(known.sites[key] for entry in plan.inputs for key in entry.keys if key in known.sites)
+    urls = tuple(filter(is_url, plan.publish.values()))
+    return new.owner, plan.jobtype, plan.resources, plan.timelimit, places + urls
 
 
-def digest_wish(wish: Mapping[str, Any]) -> str:
-    """Return what a requirement is found by."""
-    return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
-
-
-def _find_requirements(connection: sa.Connection, jobs: Sequence[NewJob]) -> dict[_Wish, int]:
-    """Return the ids of what these jobs ask for; what nobody asked for before is inserted."""
-    rows = {}
-    for wish in {_wish(new) for new in jobs}:
-        owner, jobtype, cpus, memory, timelimit, labels = wish
-        row = {
-            "owner": owner,
-            "jobtype": jobtype,
-            "site": "",
-            "cpus": cpus,
-            "memory": memory,
-            "timelimit": timelimit,
-            "labels": sorted(labels),
-        }
-        rows[wish] = row | {"digest": digest_wish(row)}
-    find = sa.select(requirement.c.digest, requirement.c.id).where(
-        requirement.c.digest.in_([row["digest"] for row in rows.values()])
-    )
-    known = {row.digest: row.id for row in connection.execute(find)}
-    fresh = [row for row in rows.values() if row["digest"] not in known]
-    if fresh:
-        insert_missing(connection, requirement, fresh)
-        known = {row.digest: row.id for row in connection.execute(find)}
-    return {wish: known[row["digest"]] for wish, row in rows.items()}
+def _describe_wish(key: _Wish) -> dict[str, Any]:
+    owner, jobtype, resources, timelimit, places = key
+    site, labels = narrow("", resources.labels, places)
+    return {
+        "owner": owner,
+        "jobtype": jobtype,
+        "site": site,
+        "cpus": resources.cpus,
+        "memory": resources.memory,
+        "timelimit": timelimit,
+        "labels": labels,
+    }
 
 
 def _insert_outputs(ledger: Ledger, jobs: Sequence[NewJob], ids: Sequence[int], known: KnownIds) -> None:

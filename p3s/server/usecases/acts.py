@@ -133,6 +133,8 @@ def delete_dag(core: Core, row: Any, by: str, *, whole: bool) -> None:
         ids = sa.select(dag.c.id).where(mine if whole else dag.c.id == row.id)
         ledger.connection.execute(sa.update(workflow).where(workflow.c.dag_id.in_(ids)).values(dag_id=None))
         ledger.connection.execute(sa.delete(dag).where(dag.c.id.in_(ids)))
+        # Its row's number is never used again.
+        ledger.note("dag", f"dag-{row.id}", "delete", cause=f"{row.name}, by {by}")
 
     core.change(by, action)
 

@@ -99,6 +99,7 @@ def _adopt_some(ledger: Ledger, workflow_id: int, names: Sequence[str], heritage
             [target.id],
             Signal.REGISTER,
             place=known.place,
+            site=known.site,
             size=known.size,
             checksum=known.checksum,
             digest=known.digest,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from p3s.errors import BadInput, Problem
 from p3s.server.migrations import apply_migrations, find_pending
 from p3s.server.models import metadata
+from p3s.server.transitions.series import PLACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,8 +108,9 @@ def _fill(connection: sa.Connection, path: Path, newest: str) -> dict[str, int]:
     _insert(connection, name, batch)
     if ended != counts:
         raise BadInput([Problem("is cut off or damaged; use another backup", file=str(path))])
-    # Numbers of transactions mean nothing in another database.
+    # Numbers of transactions mean nothing in another database, nor does how far its log was added up.
     connection.execute(sa.update(metadata.tables["event"]).values(tx=0))
+    connection.execute(sa.delete(metadata.tables["meta"]).where(metadata.tables["meta"].c.key == PLACE))
     # The processes that served the other database are not those of this one.
     connection.execute(sa.delete(metadata.tables["process"]))
     if connection.dialect.name == "postgresql":

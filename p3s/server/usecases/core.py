@@ -111,26 +111,27 @@ class Core:
 
     def find_fits(self, offer: Offer) -> dict[int, tuple[int, int]]:
         """Return the requirements that an offer meets, with the cpus and bytes that each of their jobs takes."""
-        # Most claims offer what some claim before offered; what was added since is looked at alone.
+        # Most claims offer what some claim before offered; what was added since is looked at alone. Requirements become
+        # known in the order of commits, which need not be that of their ids.
         if len(self._fits) > OFFERS:
             self._fits.clear()
         seen, fits = self._fits.get(offer, (0, {}))
-        newest = max(self._requirements, default=0)
-        if newest > seen:
+        if len(self._requirements) > seen:
+            known = list(self._requirements.items())
             fresh = {
-                ident: (wish.cpus, wish.memory)
-                for ident, wish in list(self._requirements.items())
-                if ident > seen and not find_mismatches(wish, offer)
+                ident: (wish.cpus, wish.memory) for ident, wish in known[seen:] if not find_mismatches(wish, offer)
             }
             fits = fits | fresh
-            self._fits[offer] = newest, fits
+            self._fits[offer] = len(known), fits
         return fits
 
-    def read_requirements(self) -> None:
-        """Read what is new. Rows never change."""
+    def read_requirements(self, wanted: Iterable[int] = ()) -> None:
+        """Read what is new, and of what is older at least those wanted. Rows never change."""
         newest = max(self._requirements, default=0)
+        missing = sorted(set(wanted) - self._requirements.keys())
+        news = sa.or_(requirement.c.id > newest, requirement.c.id.in_(missing))
         with self.db.read() as connection:
-            rows = connection.execute(sa.select(requirement).where(requirement.c.id > newest)).all()
+            rows = connection.execute(sa.select(requirement).where(news).order_by(requirement.c.id)).all()
         for row in rows:
             self._requirements[row.id] = Requirement(
                 owner=row.owner,
@@ -139,6 +140,7 @@ class Core:
                 memory=row.memory,
                 timelimit=row.timelimit,
                 labels=tuple(row.labels),
+                site=row.site,
             )
 
     def read_pause(self) -> None:
@@ -171,7 +173,7 @@ class Core:
     def wake(self, released: Mapping[int, int]) -> None:
         """Ring held claims for jobs that became claimable; `released` counts them by requirement."""
         if not released.keys() <= self._requirements.keys():
-            self.read_requirements()
+            self.read_requirements(released)
         self.hub.wake(released, self._requirements)
 
     def _transact(self, cause: str, action: Callable[[Ledger], Result]) -> tuple[Result, Ledger]:

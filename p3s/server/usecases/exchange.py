@@ -223,6 +223,7 @@ _TOUCH = Prepared(
         pilot.c.claim,
         pilot.c.acked,
         pilot.c.host,
+        pilot.c.site,
         pilot.c.labels,
         pilot.c.accepts,
         pilot.c.reason,
@@ -282,6 +283,7 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
         cpus=claim.cpus,
         memory=claim.memory,
         lifetime=body.lifetime,
+        site=row.site,
     )
     seen.offer = offer
     fits = core.find_fits(offer)

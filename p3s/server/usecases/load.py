@@ -7,11 +7,11 @@ import posixpath
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import sqlalchemy as sa
 
 from p3s.engine.expand import expand_standalone
-from p3s.engine.graph import build_graph
+from p3s.engine.matching import ANYWHERE
+from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import BadInput, Conflict, Problem
@@ -21,6 +21,7 @@ from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.datatypes import read_extensions
 from p3s.server.queries.runtimes import read_expected
 from p3s.server.transitions.externals import Facts, admit_externals
+from p3s.server.transitions.publications import take_names
 from p3s.server.transitions.spread import settle_workflows
 from p3s.server.transitions.store import (
     KnownIds,
@@ -72,7 +73,7 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     source = _read_source(core, body, owner)
     with core.db.read() as connection:
         expected = read_expected(connection, owner)
-    plan = expand_text(source, body, expected, core.settings.max_jobs)
+    plan, order = expand_text(source, body, expected, core.settings.max_jobs)
     heritage = check_adoption(core, body.adopt, plan, owner) if body.adopt else None
 
     def store(ledger: Ledger) -> int | None:
@@ -87,7 +88,7 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
         assert quicker is not None
         return quicker
     try:
-        _store_plan(core, ident, owner, plan, body.site)
+        _store_plan(core, ident, owner, plan, order, body.site)
     except Conflict:
         # What was refused on the way leaves nothing behind.
         core.change(owner, lambda ledger: drop_load(ledger, ident))
@@ -329,9 +330,14 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
     }
 
 
-def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: str) -> None:
-    graph = build_graph(plan)
-    order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
+def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, order: Sequence[str], site: str) -> None:
+    for names in split_batches(_list_published(plan), STEP):
+
+        def take(ledger: Ledger, names: Sequence[str] = names) -> None:
+            touch_load(ledger, ident)
+            take_names(ledger, ident, site, names)
+
+        core.change(owner, take)
     externals: dict[str, int] = {}
     for places in split_batches(sorted(_list_externals(plan).items()), STEP):
 
@@ -340,7 +346,7 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
             return admit_externals(ledger, site, dict(places))
 
         externals |= core.change(owner, admit)
-    known = KnownIds(plan.datasets, externals, {}, {})
+    known = KnownIds(plan.datasets, externals, {}, {}, _find_sites(plan, site))
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
 
@@ -349,6 +355,17 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: st
             store_jobs(ledger, jobs, known)
 
         core.change(owner, store)
+
+
+def _find_sites(plan: WorkflowPlan, site: str) -> dict[str, str]:
+    """Return what binds the consumers of external data: URLs, and the site of paths unless it binds nobody."""
+    places = {entry.key: entry.place for entry in plan.datasets.values() if entry.place is not None}
+    found = {key: name_site(place, site) or place for key, place in places.items()}
+    return {key: where for key, where in found.items() if where not in ANYWHERE}
+
+
+def _list_published(plan: WorkflowPlan) -> list[str]:
+    return sorted({place for entry in plan.jobs.values() if not entry.skipped for place in entry.publish.values()})
 
 
 def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
@@ -383,6 +400,8 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
     ids = insert_workflows(ledger, rows)
     # Outputs of different jobs may have one name, so those that have outputs are written one by one.
     for entry, plan in fresh:
+        if published := _list_published(plan):
+            take_names(ledger, ids[entry.uuid], "default", published)
         if plan.datasets:
             store_jobs(ledger, _list_new(entry, plan, ids, owner, dues), KnownIds(plan.datasets, {}, {}, {}))
     plain = [new for entry, plan in fresh if not plan.datasets for new in _list_new(entry, plan, ids, owner, dues)]

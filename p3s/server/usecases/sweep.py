@@ -22,6 +22,7 @@ from p3s.server.transitions.leases import (
     wake_sleepers,
 )
 from p3s.server.transitions.pauses import pause_some, resume_some
+from p3s.server.transitions.series import add_up
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.transitions.store import delete_abandoned, find_unstarted, start_some
 from p3s.server.usecases.marks import Mark
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.usecases.core import Core
 
-__all__ = ["Sweeper", "sweep"]
+__all__ = ["Sweeper", "add_events", "sweep"]
 
 log = logging.getLogger(__name__)
 
 #: Steps of one kind in one sweep; the rest waits for the next.
 STEPS = 20
+#: Seconds between two additions of the event log.
+ADDITIONS = 5.0
 #: A load that has written nothing for so long was abandoned: its server died.
 ABANDONED = 60.0
 
@@ -95,6 +98,16 @@ def sweep(core: Core, *, leases: bool) -> None:
     _repeat(core, "sweeper", lambda ledger: delete_abandoned(ledger, ABANDONED))
 
 
+def add_events(core: Core) -> None:
+    """Add the event log up for plots, unless another process sweeps."""
+
+    def action(ledger: Ledger) -> None:
+        if core.db.try_to_lead(ledger.connection):
+            add_up(ledger)
+
+    core.change("sweeper", action)
+
+
 def _repeat(core: Core, cause: str, step: Callable[[Ledger], bool | None]) -> None:
     def action(ledger: Ledger) -> bool:
         return bool(core.db.try_to_lead(ledger.connection) and step(ledger))
@@ -121,6 +134,7 @@ class Sweeper(threading.Thread):
         """Sweep each `ServerSettings.sweep` seconds."""
         pause = self._core.settings.sweep
         awake_since = last = time.monotonic()
+        added = 0.0
         while not self._over.wait(pause):
             now = time.monotonic()
             # A stall (a stopped process, a sleeping laptop) silenced the pilots too: they get a full lease again.
@@ -130,6 +144,9 @@ class Sweeper(threading.Thread):
             try:
                 sweep(self._core, leases=now - awake_since > self._core.settings.lease)
                 self._core.observe("sweep", time.monotonic() - now)
+                if now - added > ADDITIONS:
+                    add_events(self._core)
+                    added = now
                 self._mark.keep()
                 self._core.counts.refresh()
                 keep_uses(self._core)

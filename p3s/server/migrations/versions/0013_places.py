@@ -15,5 +15,5 @@ def upgrade() -> None:
     # Where several sites had a dataset of one URL, the oldest is found from now on.
     op.execute(
         "UPDATE dataset SET site = '' WHERE id IN (SELECT MIN(id) FROM dataset "
-        "WHERE workflow_id IS NULL AND place LIKE '%://%' GROUP BY place)"
+        "WHERE workflow_id IS NULL AND place LIKE '%://%' GROUP BY place, version)"
     )

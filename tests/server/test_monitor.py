@@ -1,0 +1,292 @@
+"""The monitor's pages: what they show, export and do, for whom, and in how many statements."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+import sqlalchemy as sa
+
+from p3s.server.auth import NEEDS, Role
+from p3s.server.models import dataset, job, workflow
+from p3s.settings import Home
+from tests.support.api import UUID, Api
+
+#: Statements that one page may take, with who asks.
+STATEMENTS = 30
+
+LISTS = (
+    "/",
+    "/workflows",
+    "/jobs",
+    "/pilots",
+    "/hosts",
+    "/sites",
+    "/jobtypes",
+    "/datasets",
+    "/datatypes",
+    "/files",
+    "/dags",
+    "/services",
+    "/events",
+    "/results",
+)
+
+
+@pytest.fixture
+def api(tmp_path, address):
+    made = Api(address, Home(tmp_path / "home"))
+    yield made
+    made.db.close()
+
+
+def get(api, path, role=Role.VIEWER, status=200):
+    answer = api.app.test_client().get(path, headers={"Authorization": f"Bearer {api.tokens[role]}"})
+    assert answer.status_code == status, answer.get_data(as_text=True)
+    return answer
+
+
+def post(api, path, role=Role.SUBMITTER, status=303, **fields):
+    headers = {"Authorization": f"Bearer {api.tokens[role]}"}
+    answer = api.app.test_client().post(path, data=fields, headers=headers)
+    assert answer.status_code == status, answer.get_data(as_text=True)
+    return answer
+
+
+def find_state(api, noun, ident):
+    return api.call("GET", f"/{noun}/{ident}").get_json()["state"]
+
+
+def list_pages(api):
+    """Return the address of every page: the lists, and one object of each kind."""
+    api.load()
+    api.register(9)
+    api.call("POST", "/datasets", body={"place": "/data/raw.csv"})
+    found = api.call("GET", "/datasets?limit=5").get_json()["items"][0]["uuid"]
+    things = (f"/workflows/{UUID % 1}", f"/jobs/{UUID % 1}/a", f"/pilots/{UUID % 9}", f"/datasets/{found}")
+    return (*LISTS, *things, "/dags/small", "/search?q=small", "/search?q=run=4610", "/search?q=/data/raw.csv")
+
+
+def test_every_page_is_shown_and_exported(api):
+    """Each page is HTML with one heading and its tables; each table comes as CSV and JSON with equal rows."""
+    for path in list_pages(api):
+        text = get(api, path).get_data(as_text=True)
+        assert text.count("<h1") == 1, path
+        assert text.count('id="live"') == 1, path
+        for name in re.findall(r'<table id="table-([a-z]+)"', text):
+            mark = "&" if "?" in path else "?"
+            rows = get(api, f"{path}{mark}format=json&table={name}").get_json()["items"]
+            lines = get(api, f"{path}{mark}format=csv&table={name}").get_data(as_text=True)
+            assert len(list(csv.DictReader(io.StringIO(lines)))) == len(rows), (path, name)
+
+
+def test_no_page_takes_more_statements_with_more_rows(api):
+    """A page takes the same bounded number of statements with 1 and with 30 workflows."""
+    pages = list_pages(api)
+    counts: dict[str, list[int]] = {}
+    taken: list[str] = []
+    sa.event.listen(api.db.engine, "before_cursor_execute", lambda *args: taken.append(args[2]))
+    for number in (1, 30):
+        for extra in range(2, number + 1):
+            api.load(extra)
+        for path in pages:
+            taken.clear()
+            get(api, path)
+            counts.setdefault(path, []).append(len([one for one in taken if not one.startswith("BEGIN")]))
+    assert all(before == after for before, after in counts.values()), counts
+    assert max(number for both in counts.values() for number in both) <= STATEMENTS, counts
+
+
+def test_a_page_that_says_the_same_is_not_sent_again(api):
+    """The mark of an answer is answered 304 until something changes."""
+    api.load()
+    client, headers = api.app.test_client(), {"Authorization": f"Bearer {api.tokens[Role.VIEWER]}"}
+    mark = client.get("/workflows", headers=headers).headers["ETag"]
+    again = client.get("/workflows", headers=headers | {"If-None-Match": mark})
+    assert (again.status_code, again.data) == (304, b"")
+    api.load(2)
+    assert client.get("/workflows", headers=headers | {"If-None-Match": mark}).status_code == 200
+
+
+def test_lists_are_filtered_and_paged(api):
+    """Filters narrow a list, a cursor leads through all of it, and what is no filter's value is refused in words."""
+    for number in range(1, 8):
+        api.load(number)
+    api.call("POST", f"/workflows/{UUID % 3}/cancel", body={})
+    rows = get(api, "/workflows?state=cancelled&format=json").get_json()["items"]
+    assert [row["uuid"] for row in rows] == [UUID % 3]
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = get(api, f"/workflows?format=json&limit=3&cursor={cursor}").get_json()
+        seen += [row["uuid"] for row in page["items"]]
+        cursor = page["next"]
+    assert seen == [UUID % number for number in range(7, 0, -1)]
+    assert "is no number" in get(api, "/jobs?cursor=x", status=400).get_data(as_text=True)
+    assert "is not one of" in get(api, "/datasets?state=blue", status=400).get_data(as_text=True)
+    assert "is no format" in get(api, "/jobs?format=xml", status=400).get_data(as_text=True)
+
+
+def test_forms_are_shown_to_those_who_may(api):
+    """A viewer sees no form but the search; the owner and an admin see what may be done, another submitter does not."""
+    api.load()
+    page = f"/workflows/{UUID % 1}"
+    assert "/cancel" not in get(api, page).get_data(as_text=True)
+    assert f"{page}/cancel" in get(api, page, Role.SUBMITTER).get_data(as_text=True)
+    assert f"{page}/cancel" in get(api, page, Role.ADMIN).get_data(as_text=True)
+    other = {"Authorization": f"Bearer {api.make_token(Role.SUBMITTER, 'other')}"}
+    client = api.app.test_client()
+    assert f"{page}/cancel" not in client.get(page, headers=other).get_data(as_text=True)
+    assert client.post(f"{page}/cancel", headers=other).status_code == 403
+    assert client.post("/workflows/bulk", data={"act": "cancel", "id": UUID % 1}, headers=other).status_code == 403
+    assert find_state(api, "workflows", UUID % 1) == "running"
+
+
+def test_workflows_and_jobs_are_changed_from_their_pages(api):
+    """Pause, resume, cancel, retry, adjust, hold, release and delete do what the API does."""
+    api.load()
+    at, one = f"/workflows/{UUID % 1}", f"/jobs/{UUID % 1}/a"
+    for act, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled"), ("retry", "running")):
+        assert post(api, f"{at}/{act}").headers["Location"] == at
+        assert find_state(api, "workflows", UUID % 1) == state
+    post(api, f"{one}/adjust", priority="7", timelimit="2m")
+    view = api.call("GET", f"/jobs/{UUID % 1}/a").get_json()
+    assert (view["priority"], view["timelimit"]) == (7, 120.0)
+    for act, hold in (("hold", True), ("release", False)):
+        post(api, f"{one}/{act}")
+        assert api.call("GET", f"/jobs/{UUID % 1}/a").get_json()["hold"] is hold
+    post(api, f"{one}/cancel")
+    post(api, f"{one}/retry")
+    post(api, f"{at}/cancel")
+    assert post(api, f"{at}/delete").headers["Location"] == "/workflows"
+    get(api, at, status=404)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"priority": "high"}, "high"),
+        ({"timelimit": "soon"}, "soon"),
+        ({"timelimit": "0"}, "greater"),
+        ({}, "say what to change"),
+    ],
+)
+def test_a_bad_form_changes_nothing(api, fields, words):
+    """What cannot be read is answered with a page that says so."""
+    api.load()
+    assert words in post(api, f"/jobs/{UUID % 1}/a/adjust", status=400, **fields).get_data(as_text=True)
+    assert api.call("GET", f"/jobs/{UUID % 1}/a").get_json()["priority"] == 0
+
+
+def test_many_workflows_at_once(api):
+    """What was ticked is cancelled and retried; an unknown act or nothing ticked is refused."""
+    for number in (1, 2, 3):
+        api.load(number)
+    answer = post(api, "/workflows/bulk", act="cancel", id=[UUID % 1, UUID % 2], back="/workflows?owner=submitter")
+    assert answer.headers["Location"] == "/workflows?owner=submitter"
+    assert [find_state(api, "workflows", UUID % number) for number in (1, 2, 3)] == [
+        "cancelled",
+        "cancelled",
+        "running",
+    ]
+    post(api, "/workflows/bulk", act="retry", id=UUID % 1)
+    assert find_state(api, "workflows", UUID % 1) == "running"
+    post(api, "/workflows/bulk", act="burn", id=UUID % 1, status=400)
+    post(api, "/workflows/bulk", act="cancel", status=400)
+
+
+@pytest.mark.parametrize(
+    "back", ["//elsewhere.example/", "https://elsewhere.example/", "/\\elsewhere.example", "javascript:1"]
+)
+def test_no_form_leads_elsewhere(api, back):
+    """A form that names another host leads to a page of this one."""
+    api.load()
+    assert post(api, f"/workflows/{UUID % 1}/pause", back=back).headers["Location"] == f"/workflows/{UUID % 1}"
+
+
+def test_admins_rule_pilots_hosts_jobtypes_and_the_server(api):
+    """Drain, ban, allow, limit, pause and resume work from the pages of an admin only."""
+    api.register(9)
+    post(api, f"/pilots/{UUID % 9}/drain", status=403)
+    post(api, f"/pilots/{UUID % 9}/drain", Role.ADMIN)
+    assert api.call("GET", f"/pilots/{UUID % 9}").get_json()["status"] == "DRAIN"
+    post(api, "/hosts/h/ban", Role.ADMIN, reason="it burns")
+    assert "it burns" in get(api, "/hosts").get_data(as_text=True)
+    post(api, "/hosts/h/allow", Role.ADMIN)
+    post(api, "/jobtypes/track/limit", Role.ADMIN, cap="0")
+    assert "track is suspended" in get(api, "/").get_data(as_text=True)
+    post(api, "/jobtypes/track/limit", Role.ADMIN, cap="x", status=400)
+    post(api, "/jobtypes/track/limit", Role.ADMIN, cap="")
+    post(api, "/server/pause", Role.ADMIN)
+    assert "gives out no jobs" in get(api, "/").get_data(as_text=True)
+    post(api, "/server/resume", Role.ADMIN)
+
+
+def test_a_search_finds_ids_names_params_and_files(api):
+    """The beginning of an id, a name, a param whatever its zeros, and a path lead to what they mean."""
+    text = "name: small\nparams: {run: {type: str, required: true}}\njobs: {reduce: {run: 'true'}}\n"
+    api.load(text=text, params={"run": "004610"})
+    api.call("POST", "/datasets", body={"place": "/data/raw.csv"})
+    for query, noun in (
+        ("11111111", "workflow"),
+        ("smal", "workflow"),
+        ("run=4610", "workflow"),
+        ("run=004610", "workflow"),
+        ("redu", "job"),
+        ("/data/raw.csv", "dataset"),
+        (f"{UUID % 1}/reduce", "job"),
+    ):
+        rows = get(api, f"/search?format=json&q={query}").get_json()["items"]
+        assert noun in {row["noun"] for row in rows}, query
+    assert get(api, "/search?format=json&q=run=4611").get_json()["items"] == []
+    get(api, "/search?q=", status=400)
+
+
+def test_a_result_is_shown_without_any_power(api):
+    """HTML of a payload is answered under a policy that runs nothing; what the server does not keep is not found."""
+    api.load()
+    digest, content = "3b5d", b"<script>alert(1)</script>"
+
+    def make(connection):
+        from p3s.server.models import blob
+
+        connection.execute(sa.insert(blob).values(digest=digest, size=9, data=content, created=0.0))
+        row = connection.execute(sa.select(workflow.c.id, job.c.id.label("job")).join(job).limit(1)).one()
+        values = {"uuid": UUID % 77, "workflow_id": row.id, "producer_id": row.job, "key": "report", "name": "report"}
+        values |= {"state": "available", "place": "/d/report.html", "result": True, "digest": digest, "created": 0.0}
+        connection.execute(sa.insert(dataset).values(values))
+
+    api.db.write(make)
+    answer = get(api, f"/results/{UUID % 77}/content")
+    assert answer.data == content
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert "sandbox" in get(api, "/results").get_data(as_text=True)
+    assert "report" in get(api, f"/workflows/{UUID % 1}").get_data(as_text=True)
+    get(api, f"/results/{UUID % 78}/content", status=404)
+
+
+def test_counts_are_the_truth(api):
+    """What the sweeper counted is what the tables hold, by state and by type."""
+    for number in (1, 2, 3):
+        api.load(number)
+    api.call("POST", f"/workflows/{UUID % 2}/cancel", body={})
+    counts = api.core.counts.count()
+    with api.db.read() as connection:
+        for noun, table in (("jobs", job), ("workflows", workflow)):
+            rows = connection.execute(sa.select(table.c.state)).all()
+            states = [row.state for row in rows]
+            assert counts.nouns[noun] == {state: states.count(state) for state in sorted(set(states))}
+    assert sum(sum(states.values()) for states in counts.jobtypes.values()) == sum(counts.nouns["jobs"].values())
+    # As soon as counting is dear, what was counted last is given.
+    api.core.counts._cost = 1.0
+    api.load(4)
+    assert api.core.counts.read() is counts
+    assert api.core.counts.count().nouns["workflows"]["running"] == 3
+
+
+def test_no_page_is_open_to_all():
+    """Every route of the monitor but the door itself needs a role."""
+    opened = {name for name, roles in NEEDS.items() if name.startswith("monitor.") and Role.ANYONE in roles}
+    assert opened == {"monitor.login", "monitor.logout"}
