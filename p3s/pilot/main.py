@@ -79,7 +79,7 @@ def run_pilot(options: PilotOptions, *, left_open: AbstractSet[str] = frozenset(
             try:
                 options = _ask_site(options, left_open)
             except P3sError as error:
-                log.error("cannot learn of site %s: %s", options.site, error)  # noqa: TRY400 - as below
+                log.error("not registered: cannot learn of site %s: %s", options.site, error)  # noqa: TRY400 - as below
                 return _SITE_EXITS[name_trouble(error)]
         try:
             check_options(options)

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -287,8 +288,9 @@ def test_up_stays_until_it_is_told(desk: Desk) -> None:
     url = desk.await_url()
     assert url == f"http://127.0.0.1:{desk.port}"
     desk.await_pilots(2)
-    with urllib.request.urlopen(f"{url}/", timeout=10) as answer:
-        assert "token" in answer.read().decode().lower()
+    with pytest.raises(urllib.error.HTTPError, match="401") as asked:
+        urllib.request.urlopen(f"{url}/", timeout=10)
+    assert "token" in asked.value.read().decode().lower()
     done = desk.run_p3s("workflow", "load", desk.write("quick.yaml", QUICK), "--watch")
     assert done.returncode == 0, done.stderr
     assert "said" in done.stdout

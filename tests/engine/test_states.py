@@ -13,7 +13,8 @@ from p3s.engine.states import ATTEMPT, DATASET, JOB, PILOT, WORKFLOW, Signal, co
 TABLES: dict[str, tuple[Any, set[str], set[str]]] = {
     "job": (JOB, {"held", "waiting"}, {"finished", "failed", "cancelled", "skipped"}),
     "attempt": (ATTEMPT, {"dispatched"}, {"succeeded", "failed", "lost", "handed-back", "stopped"}),
-    "dataset": (DATASET, {"expected"}, {"deleted"}),
+    # Whoever registers deleted data brings it back.
+    "dataset": (DATASET, {"expected"}, set()),
     "workflow": (WORKFLOW, {"loading"}, {"finished", "failed", "cancelled"}),
     "pilot": (PILOT, {"active"}, {"stopped", "timeout"}),
 }
