@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.targets import find_target
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -95,9 +97,11 @@ def make_tables(results: Iterable[Result]) -> str:
     for (case, unit), rows in by_case.items():
         is_rate = unit.endswith("/s")
         rows.sort(key=lambda row: -row.median if is_rate else row.median)
+        target = find_target(case, unit)
         lines = [
             f"### {case} ({unit})",
             "",
+            *([target, ""] if target else []),
             "| system | median | min | max | n | repeats |",
             "|---|---|---|---|---|---|",
         ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
-import threading
 import time
+import urllib.request
 import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from benchmarks.cases import make_jobs
-from benchmarks.systems import load, open_system
+from benchmarks.crowd import open_crowd
+from benchmarks.systems import load, open_system, read_jobs
 from p3s.client import Client
 from p3s.engine.spec import StandaloneSpec
 from p3s.engine.states import JobState
@@ -24,14 +27,15 @@ from p3s.server.models import job
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.load import create_jobs
 from p3s.settings import Home, ServerSettings
-from p3s.wire import AttemptReport, Claim, CreateJobsBody, ExchangeBody, RegisterBody, StandaloneJob
+from p3s.wire import CreateJobsBody, StandaloneJob
 from tests.support.pilots import ScriptedPilot
+from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p3s.wire import ExchangeReply
     from tests.support.databases import Postgres
+    from tests.support.servers import System
 
 __all__ = ["measure_claims", "measure_finishing", "measure_idle", "measure_load", "measure_submission"]
 
@@ -144,87 +148,80 @@ def measure_load(postgres: Postgres | None, number: int) -> tuple[float, float]:
         return seconds, max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
-class _Pilot:
-    """A pilot without payloads that speaks real HTTP."""
-
-    def __init__(self, url: str, token: str, slots: int = 1) -> None:
-        self._client, self._slots = Client(url, token), slots
-        self.uuid, self._number = str(uuid.uuid4()), 0
-        body = RegisterBody(uuid=self.uuid, host="bench", pid=1, version="0", slots=slots, cpus=slots)
-        self._secret = self._client.register_pilot(body).secret
-        self.done = 0
-
-    def ask(self, reply: ExchangeReply | None = None, wait: float = 0.0) -> ExchangeReply:
-        """Report what the last answer brought as done, and ask for more."""
-        jobs = reply.jobs if reply is not None else []
-        reports = [
-            AttemptReport(attempt=order.attempt, token=order.token, kind="succeeded", exit_code=0, wall=0.01)
-            for order in jobs
-        ]
-        self._number += 1
-        claim = Claim(number=self._number, want=self._slots, cpus=self._slots)
-        body = ExchangeBody(ack=self._number - 1, claim=claim, reports=reports, wait=wait)
-        answer = self._client.exchange(self.uuid, self._secret, body)
-        self.done += sum(verdict.verdict == "accepted" for verdict in answer.verdicts)
-        return answer
-
-
 def measure_finishing(postgres: Postgres | None, pilots: int, number: int) -> float:
     """Return accepted results per second of pilots that finish each job at once."""
-    with open_system(postgres) as system:
+    with open_system(postgres) as system, open_crowd(system.url, _read_token(system), pilots) as crowd:
         for _ in range(number // 1000):
             system.client.create_jobs(make_jobs(1000))
-        token = (system.home / "admin.token").read_text("utf-8").strip()
-        crew = [_Pilot(system.url, token) for _ in range(pilots)]
-
-        def work(pilot: _Pilot) -> None:
-            reply = pilot.ask()
-            while reply.jobs:
-                reply = pilot.ask(reply)
-
-        threads = [threading.Thread(target=work, args=(pilot,)) for pilot in crew]
         begin = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        crowd.work()
         seconds = time.perf_counter() - begin
-        done = sum(pilot.done for pilot in crew)
-        finished = system.client.ask_status().jobs.get(JobState.FINISHED, 0)
-        assert done == finished == number, f"{done} accepted, {finished} finished of {number}"
+        jobs = read_jobs(system.client)
+        assert crowd.done == len(jobs) == number, f"{crowd.done} accepted, {len(jobs)} finished of {number}"
         return number / seconds
 
 
-def measure_idle(postgres: Postgres | None, pilots: int, number: int) -> tuple[list[float], list[float]]:
-    """Return ms of other requests, and of wake-ups of one pilot, beside pilots held in long polls."""
-    with open_system(postgres) as system:
-        token = (system.home / "admin.token").read_text("utf-8").strip()
-        crew = [_Pilot(system.url, token) for _ in range(pilots)]
-        woken: list[float] = []
-        over = threading.Event()
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What was seen beside idle pilots: ms of other requests and of wake-ups, and the server's share of a core."""
 
-        def wait(pilot: _Pilot) -> None:
-            reply = None
-            while not over.is_set():
-                reply = pilot.ask(reply, wait=30.0)
-                if reply.jobs:
-                    woken.append(time.perf_counter())
+    asked: list[float]
+    wakes: list[float]
+    share: float
 
-        threads = [threading.Thread(target=wait, args=(pilot,), daemon=True) for pilot in crew]
-        for thread in threads:
-            thread.start()
-        time.sleep(2 + pilots / 100)
-        client, asked, wakes = system.client, [], []
+
+def measure_idle(postgres: Postgres | None, pilots: int, number: int) -> Idle:
+    """Return what other requests and wake-ups of one pilot take beside pilots held in long polls."""
+    with open_system(postgres) as system, open_crowd(system.url, _read_token(system), pilots) as crowd:
+        client = system.client
+        crowd.wait()
+        wait_until(lambda: count_held(system) >= pilots, 120, f"{pilots} held calls")
+        assert system.server is not None
+        before = read_cpu(system.server.pid)
+        time.sleep(5)
+        share = (read_cpu(system.server.pid) - before) / 5
+        asked = []
         for _ in range(number):
             begin = time.perf_counter()
             client.ask_who()
             asked.append((time.perf_counter() - begin) * 1000)
+        wakes = []
         for count in range(1, number // 10 + 1):
             begin = time.perf_counter()
             client.create_jobs(make_jobs(1))
-            while len(woken) < count:
-                time.sleep(0.0005)
-            wakes.append((woken[-1] - begin) * 1000)
-            time.sleep(0.05)
-        over.set()
-        return asked, wakes
+            wait_until(lambda count=count: len(crowd.woken) >= count, 10, "the wake-up")
+            wakes.append((crowd.woken[count - 1] - begin) * 1000)
+        crowd.check()
+        wait_until(lambda: crowd.done == len(wakes), 10, "the last result")
+        assert len(read_jobs(client)) == len(wakes)
+        return Idle(asked, wakes, share)
+
+
+def count_held(system: System) -> int:
+    """Return how many long polls the server holds, by its own count."""
+    request = urllib.request.Request(
+        f"{system.url}/metrics", headers={"Authorization": f"Bearer {_read_token(system)}"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("p3s_held_calls "):
+                return int(float(line.split()[1]))
+    raise AssertionError("the server's metrics do not tell how many calls it holds")
+
+
+def read_cpu(session: int) -> float:
+    """Return the seconds of CPU time that the processes of a session have used."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            # It ended since it was listed.
+            continue
+        if int(fields[3]) == session:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _read_token(system: System) -> str:
+    return (system.home / "admin.token").read_text("utf-8").strip()

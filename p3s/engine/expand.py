@@ -189,7 +189,11 @@ def expand_standalone(
     >>> expand_standalone(StandaloneSpec(name="hello", run="echo hello"), ()).jobs["hello"].run
     'echo hello'
     """
-    faults = check_standalone(spec) + check_strays(spec.model_dump(by_alias=True))
+    faults = check_standalone(spec)
+    # Most jobs have neither; the whole as one text tells that at once.
+    text = spec.model_dump_json(by_alias=True)
+    if "${{" in text or "\\u0000" in text:
+        faults += check_strays(spec.model_dump(by_alias=True))
     faults += _check_bundle(spec, bundle)
     raise_faults(faults, spec._source)  # noqa: SLF001
     builder = MemberBuilder(spec, (), spec, {}, {}, extensions or {})

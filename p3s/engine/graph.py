@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from p3s.engine.plan import WorkflowPlan
 
-__all__ = ["Node", "build_graph", "find_critical_path", "find_generations", "schedule_plan"]
+__all__ = ["Node", "build_graph", "find_critical_path", "find_generations", "schedule_plan", "sort_jobs"]
 
 #: ``("job", name)`` or ``("dataset", key)``.
 Node = tuple[str, str]
@@ -123,6 +123,30 @@ def schedule_plan(plan: WorkflowPlan, expected: Mapping[str, float]) -> Workflow
         }
     longest = max((job.rank for job in jobs.values()), default=0.0)
     return replace(plan, jobs=jobs, critical_path=longest)
+
+
+def sort_jobs(plan: WorkflowPlan) -> list[str]:
+    r"""Return the names of the jobs in topological order: each after all that it waits for.
+
+    Parameters
+    ----------
+    plan : WorkflowPlan
+        A plan without cycles.
+
+    Returns
+    -------
+    list of str
+        The names.
+
+    Examples
+    --------
+    >>> from p3s.engine.expand import expand_dag
+    >>> from p3s.engine.load import load_dag
+    >>> text = "name: x\njobs: {b: {needs: a, run: z}, a: {run: x}}"
+    >>> sort_jobs(expand_dag(load_dag(text, "x.yaml"), {}, {}, bundle=()))
+    ['a', 'b']
+    """
+    return [name for kind, name in _sort_graph(build_graph(plan)) if kind == "job"]
 
 
 def find_generations(plan: WorkflowPlan) -> list[list[str]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["InsertRows", "Prepared", "among", "param"]
+__all__ = ["InsertRows", "Prepared", "among", "param", "wrap_error"]
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -213,11 +213,12 @@ def _execute(connection: sa.Connection, text: str, values: Any, *, many: bool = 
             cursor.execute(text, values)
     except Exception as error:
         cursor.close()
-        raise _wrap(connection, text, values, error) from error
+        raise wrap_error(connection, text, values, error) from error
     return cursor
 
 
-def _wrap(connection: sa.Connection, text: str, values: Any, error: Exception) -> BaseException:
+def wrap_error(connection: sa.Connection, text: str, values: Any, error: Exception) -> BaseException:
+    """Return what SQLAlchemy would raise for an error of the driver."""
     dialect = connection.dialect
     base = dialect.loaded_dbapi.Error
     if not isinstance(error, base):

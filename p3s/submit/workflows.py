@@ -77,9 +77,7 @@ def prepare_load(
         With all problems, each with its place.
     """
     text, name, base = read_dag_file(path)
-    if is_standalone(text, name):
-        message = "is a standalone job, no workflow; use `p3s job create standalone`"
-        raise BadInput([Problem(message, file=name)])
+    # A standalone job is refused there; to ask first would read a large text twice.
     spec = load_beside_files(text, name, base)
     overrides = changes.convert(spec) if changes else {}
     bundle = read_bundle(spec, base)

@@ -7,9 +7,11 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
+from p3s.engine.spec import StandaloneSpec
 from p3s.errors import BadInput, Conflict, NotFound
-from p3s.server.models import bundle_file, dag, job, workflow
+from p3s.server.models import bundle_file, dag, event, job, workflow
 from p3s.server.queries.find import find_row
+from p3s.server.transitions.store import find_unstarted, start_some
 from p3s.server.usecases.acts import delete_dag, delete_workflow
 from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
 from p3s.wire import BundleFile, CreateJobsBody, LoadBody, StandaloneJob
@@ -218,3 +220,38 @@ def test_run_times_are_remembered(core):
         expected = read_expected(connection, "ann")
     assert set(expected["small"]) == {"a", "b"}
     make_job(core)
+
+
+def test_replicas_and_others_mixed(core):
+    """Jobs in one request, equal or not, each with its own description, are claimable at once with one event each."""
+    specs = [{"run": "true"}, {"run": "true"}, {"run": "false", "env": {"X": "1"}}, {"run": "true", "name": "other"}]
+    entries = [StandaloneJob(uuid=str(uuid.uuid4()), spec=StandaloneSpec.model_validate(spec)) for spec in specs]
+    create_jobs(core, CreateJobsBody(jobs=entries), "ann")
+    orders = {order.job: order for order in ScriptedPilot(core, slots=4).claim(4)}
+    assert [orders[entry.uuid].run for entry in entries] == ["true", "true", "false", "true"]
+    assert [orders[entry.uuid].env for entry in entries] == [{}, {}, {"X": "1"}, {}]
+    with core.db.read() as connection:
+        born = connection.execute(
+            sa.select(event.c.noun, event.c.signal, event.c.after)
+            .where(event.c.uuid == entries[0].uuid, event.c.signal != "claim")
+            .order_by(event.c.id)
+        ).all()
+    assert [tuple(row) for row in born] == [("workflow", "start", "running"), ("job", "release", "defined")]
+
+
+def test_only_running_workflows_with_held_jobs_are_unstarted(core):
+    """An interrupted start is found among held workflows and those that have started."""
+    held = load_text(core, SMALL, hold=True)
+    load_text(core, SMALL)
+    broken = load_text(core, SMALL, hold=True)
+    with core.db.read() as connection:
+        assert not find_unstarted(connection)
+    change = sa.update(workflow).where(workflow.c.uuid == broken.uuid).values(state="running", started=1.0)
+    core.db.write(lambda connection: connection.execute(change))
+    with core.db.read() as connection:
+        found = find_unstarted(connection)
+        assert list(found) == [find_row(connection, "workflow", broken.uuid).id]
+    while core.change("test", lambda ledger: start_some(ledger, found[0])):
+        pass
+    assert read_states(core, broken.uuid) == {"a": "defined", "b": "waiting"}
+    assert set(read_states(core, held.uuid).values()) == {"held"}

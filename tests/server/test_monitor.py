@@ -117,6 +117,10 @@ def test_lists_are_filtered_and_paged(api):
     api.call("POST", f"/workflows/{UUID % 3}/cancel", body={})
     rows = get(api, "/workflows?state=cancelled&format=json").get_json()["items"]
     assert [row["uuid"] for row in rows] == [UUID % 3]
+    with api.db.engine.begin() as connection:
+        connection.execute(sa.update(workflow).where(workflow.c.uuid == UUID % 5).values(late=True))
+    rows = get(api, "/workflows?late=yes&format=json").get_json()["items"]
+    assert [row["uuid"] for row in rows] == [UUID % 5]
     seen, cursor = [], ""
     while cursor is not None:
         page = get(api, f"/workflows?format=json&limit=3&cursor={cursor}").get_json()

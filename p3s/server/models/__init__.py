@@ -1,7 +1,7 @@
 """The tables. Times are seconds since 1970-01-01 UTC by the server's clock; states are text of `engine.states`."""
 
 from p3s.server.models.base import metadata
-from p3s.server.models.data import arrival, datatype, erasure, publication, service
+from p3s.server.models.data import arrival, datatype, publication, service
 from p3s.server.models.limits import jobtype
 from p3s.server.models.runs import attempt, attempt_log, host, pilot, process
 from p3s.server.models.series import minute
@@ -20,7 +20,6 @@ __all__ = [
     "dag",
     "dataset",
     "datatype",
-    "erasure",
     "event",
     "host",
     "job",

@@ -67,21 +67,3 @@ publication = make_table(
     sa.UniqueConstraint("site", "place"),
     sa.Index("ix_publication_workflow_id", "workflow_id"),
 )
-
-#: Files that a pilot is to delete: `given` is when a pilot (its uuid) was told last, `done` when one said that the file
-#: has gone, `message` why one could not.
-erasure = make_table(
-    "erasure",
-    make_ref("dataset_id", "dataset", primary_key=True),
-    sa.Column("site", sa.String(100), nullable=False),
-    sa.Column("place", sa.Text, nullable=False),
-    sa.Column("pilot", Ident),
-    sa.Column("given", Clock),
-    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("done", Clock),
-    sa.Column("message", sa.Text, nullable=False, server_default=""),
-    sa.Column("created", Clock, nullable=False),
-)
-sa.Index(
-    "ix_erasure_open", erasure.c.given, sqlite_where=erasure.c.done.is_(None), postgresql_where=erasure.c.done.is_(None)
-)

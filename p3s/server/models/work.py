@@ -122,6 +122,10 @@ sa.Index(
     "ix_job_paused", job.c.workflow_id, sqlite_where=job.c.paused.is_(True), postgresql_where=job.c.paused.is_(True)
 )
 
+# Jobs that were not started yet: what a start goes through.
+_HELD = job.c.state == "held"
+sa.Index("ix_job_held", job.c.workflow_id, job.c.id, sqlite_where=_HELD, postgresql_where=_HELD)
+
 #: The wide and cold half of a job: what a pilot needs to run it.
 job_spec = make_table(
     "job_spec",

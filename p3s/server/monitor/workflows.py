@@ -48,6 +48,7 @@ _FILTERS = (
     Filter("state", "State", tuple(WorkflowState)),
     Filter("owner", "Owner"),
     Filter("name", "Name"),
+    Filter("late", "Past its deadline", ("yes",)),
 )
 
 
@@ -97,6 +98,7 @@ def make_workflows(
         name=given.get("name"),
         limit=limit,
         cursor=cursor,
+        late=given.get("late") == "yes",
     )
     rows = [item.model_dump() | {"progress": _measure(item), "mine": may_change(item.owner)} for item in found.items]
     empty = "None yet: `p3s workflow load FILE` starts one."

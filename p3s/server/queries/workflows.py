@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.states import DatasetState
+from p3s.engine.states import DatasetState, WorkflowState
 from p3s.server.models import dag, dataset, job, job_input, job_need, workflow
 from p3s.wire import ResultList, ResultView, WorkflowList, WorkflowView
 
@@ -30,12 +30,15 @@ def list_workflows(
     name: str | None,
     limit: int,
     cursor: str | None,
+    late: bool = False,
 ) -> WorkflowList:
-    """Return a page of workflows, newest first."""
+    """Return a page of workflows, newest first; `late` leaves only those that run past their deadline."""
     statement = _select().order_by(workflow.c.id.desc()).limit(limit + 1)
     for column, value in ((workflow.c.state, state), (workflow.c.owner, owner), (workflow.c.name, name)):
         if value:
             statement = statement.where(column == value)
+    if late:
+        statement = statement.where(workflow.c.late, workflow.c.state == WorkflowState.RUNNING)
     if cursor:
         statement = statement.where(workflow.c.id < int(cursor))
     rows = connection.execute(statement).all()

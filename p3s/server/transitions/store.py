@@ -1,13 +1,15 @@
 """Who writes a new workflow: its jobs, datasets and edges, in batches, then its start.
 
-Jobs are written in topological order, so that an edge's parent is always there. They are born ``held``; nothing
-of a workflow that is still ``loading`` can be claimed.
+Jobs are written in topological order, so that an edge's parent is always there. Those of a DAG are born ``held``;
+nothing of a workflow that is still ``loading`` can be claimed. A standalone job is whole within one transaction, so
+it is born in the state in which that transaction leaves it.
 """
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -17,15 +19,17 @@ from p3s.engine.places import is_url
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import Conflict
+from p3s.server.bulk import BulkInsert, encode_json, reserve_ids
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import dataset, job, job_input, job_need, job_spec, workflow
+from p3s.server.prepared import Prepared, param
 from p3s.server.transitions.spread import end_jobs, release_jobs
 from p3s.server.transitions.wishes import digest_wish, find_requirements
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from p3s.engine.plan import DatasetPlan, JobPlan
+    from p3s.engine.plan import DatasetPlan, JobPlan, Resources, Retry
     from p3s.server.transitions.ledger import Ledger
 
 __all__ = [
@@ -34,6 +38,7 @@ __all__ = [
     "delete_abandoned",
     "describe_job",
     "drop_load",
+    "find_unstarted",
     "insert_workflows",
     "start_some",
     "store_jobs",
@@ -44,33 +49,115 @@ __all__ = [
 STEP = 500
 
 
+#: What a job asks of a pilot: owner, jobtype, resources, time limit, and where its data is.
+_Wish = tuple[str, str, "Resources", float, tuple[str, ...]]
+
+_WORKFLOW_NAMES = [
+    "id",
+    "uuid",
+    "owner",
+    "name",
+    "dag_id",
+    "bundle_id",
+    "key",
+    "state",
+    "params",
+    "site",
+    "created",
+    "touched",
+    "arrived",
+    "started",
+    "allowance",
+    "on_deadline",
+    "deadline",
+    "critical_path",
+    "jobs",
+    "remaining",
+    "failures",
+    "overrides",
+]
+_WORKFLOWS = BulkInsert(workflow, _WORKFLOW_NAMES)
+_JOBS = BulkInsert(
+    job,
+    [
+        "id",
+        "uuid",
+        "workflow_id",
+        "requirement_id",
+        "name",
+        "family",
+        "owner",
+        "jobtype",
+        "state",
+        "reason",
+        "priority",
+        "timelimit",
+        "missing",
+        "due",
+        "rank",
+        "tolerated",
+        "noop",
+        "created",
+        "released",
+    ],
+)
+_SPECS = BulkInsert(job_spec, ("job_id", "body"))
+_OUTPUTS = BulkInsert(
+    dataset,
+    ["id", "uuid", "workflow_id", "producer_id", "key", "name", "state", "datatype", "comment", "result", "created"],
+)
+_INPUTS = BulkInsert(job_input, ("job_id", "dataset_id", "name", "key", "partial"))
+_NEEDS = BulkInsert(job_need, ("job_id", "parent_id", "done"))
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be written, and the workflow it belongs to."""
+    """A job to be written.
+
+    Attributes
+    ----------
+    workflow_id : int
+        Where it belongs to.
+    owner : str
+        Whose it is.
+    plan : JobPlan
+        What it is.
+    uuid : str
+        Its id.
+    due : float or None
+        When a standalone job is due that may be claimed at once; None for a job that is born ``held``.
+    """
 
     workflow_id: int
     owner: str
     plan: JobPlan
     uuid: str
+    due: float | None = None
 
 
 def insert_workflows(ledger: Ledger, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """Insert workflows in state ``loading`` and return their ids by uuid."""
-    values = [
-        row
-        | {
-            "state": WorkflowState.LOADING,
-            "created": ledger.now,
-            "touched": ledger.now,
-            "failures": 0,
-            "remaining": row["jobs"],
-        }
-        for row in rows
-    ]
-    found = ledger.connection.execute(sa.insert(workflow).returning(workflow.c.uuid, workflow.c.id), values).all()
-    for row in values:
-        ledger.note("workflow", row["uuid"], "load", after=WorkflowState.LOADING)
-    return {row.uuid: row.id for row in found}
+    """Insert workflows and return their ids by uuid.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    rows : sequence of dict
+        Columns; those that are the same for all new workflows are added. ``signal`` says what brings a workflow into
+        its state.
+    """
+    ids = reserve_ids(ledger.connection, workflow, len(rows))
+    now = ledger.now
+    values = []
+    for ident, row in zip(ids, rows, strict=True):
+        whole = row | {"id": ident, "created": now, "touched": now, "failures": 0, "remaining": row["jobs"]}
+        whole["state"] = row["state"].value
+        whole["params"] = encode_json(row["params"])
+        whole["overrides"] = encode_json(row["overrides"])
+        values.append(tuple(whole[name] for name in _WORKFLOW_NAMES))
+        ledger.note("workflow", row["uuid"], row["signal"], after=row["state"])
+    _WORKFLOWS.run(ledger.connection, values)
+    return {row["uuid"]: ident for ident, row in zip(ids, rows, strict=True)}
 
 
 def touch_load(ledger: Ledger, workflow_id: int) -> None:
@@ -124,18 +211,13 @@ def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds) -> None:
         Ids of what was stored before; this batch's are added.
     """
     done = _read_done(ledger.connection, jobs, known)
-    wishes = [_wish(new, known) for new in jobs]
-    wanted = find_requirements(ledger.connection, wishes)
-    inserted = ledger.connection.execute(
-        sa.insert(job).returning(job.c.id, job.c.uuid),
-        [_job_row(ledger, new, wanted[digest_wish(wish)], known, done) for new, wish in zip(jobs, wishes, strict=True)],
-    ).all()
-    ids = {row.uuid: row.id for row in inserted}
-    for new in jobs:
-        known.jobs[new.workflow_id, new.plan.name] = ids[new.uuid]
-    ledger.connection.execute(
-        sa.insert(job_spec), [{"job_id": ids[new.uuid], "body": describe_job(new.plan)} for new in jobs]
-    )
+    wishes = _find_wishes(ledger.connection, jobs, known)
+    ids = reserve_ids(ledger.connection, job, len(jobs))
+    rows = [_job_row(ledger, new, ident, wish, known, done) for ident, new, wish in zip(ids, jobs, wishes, strict=True)]
+    _JOBS.run(ledger.connection, rows)
+    for ident, new in zip(ids, jobs, strict=True):
+        known.jobs[new.workflow_id, new.plan.name] = ident
+    _SPECS.run(ledger.connection, _spec_rows(ids, jobs))
     _insert_outputs(ledger, jobs, ids, known)
     _insert_edges(ledger, jobs, ids, known)
 
@@ -161,12 +243,16 @@ class KnownIds:
     #: By key of an external dataset: its URL, or the site whose pilots can read it.
     sites: Mapping[str, str] = field(default_factory=dict)
 
+    def find_external(self, key: str) -> int | None:
+        """Return the id of an external dataset; None if a job makes it."""
+        plan = self.datasets[key]
+        return self.externals[plan.place] if plan.producer is None and plan.place is not None else None
+
     def find_dataset(self, workflow_id: int, key: str) -> int:
         """Return the id of a dataset that is stored already."""
-        plan = self.datasets.get(key)
-        if plan is not None and plan.place is not None and plan.producer is None:
-            return self.externals[plan.place]
-        return self.made[workflow_id, key]
+        # Most datasets are made by jobs.
+        found = self.made.get((workflow_id, key))
+        return self.externals[self.datasets[key].place or ""] if found is None else found
 
 
 def _read_done(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownIds) -> set[int]:
@@ -174,13 +260,10 @@ def _read_done(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownId
 
     Their rows stay locked to the commit, so that a registration comes before this look or after the edges.
     """
-    wanted: set[int] = set()
-    for new in jobs:
-        for entry in new.plan.inputs:
-            for key in entry.keys:
-                plan = known.datasets.get(key)
-                if plan is not None and plan.producer is None and plan.place is not None:
-                    wanted.add(known.externals[plan.place])
+    if not known.externals:
+        return set()
+    keys = (key for new in jobs for entry in new.plan.inputs for key in entry.keys)
+    wanted = {found for key in keys if (found := known.find_external(key)) is not None}
     done: set[int] = set()
     for batch in split_batches(sorted(wanted)):
         rows = connection.execute(
@@ -197,52 +280,69 @@ def _read_done(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownId
     return done
 
 
-def _job_row(ledger: Ledger, new: NewJob, wish: int, known: KnownIds, done: set[int]) -> dict[str, Any]:
+def _job_row(ledger: Ledger, new: NewJob, ident: int, wish: int, known: KnownIds, done: set[int]) -> tuple[Any, ...]:
     plan = new.plan
-    edges = [known_key for entry in plan.inputs for known_key in entry.keys]
-    arrived = 0
-    for key in edges:
-        source = known.datasets.get(key)
-        if source is not None and source.producer is None and source.place is not None:
-            arrived += known.externals[source.place] in done
-    return {
-        "uuid": new.uuid,
-        "workflow_id": new.workflow_id,
-        "requirement_id": wish,
-        "name": plan.name,
-        "family": plan.family,
-        "owner": new.owner,
-        "jobtype": plan.jobtype,
-        "state": JobState.HELD,
-        "reason": Reason.IF if plan.skipped else None,
-        "priority": plan.priority,
-        "timelimit": plan.timelimit,
-        "missing": len(plan.needs) + len(edges) - arrived,
-        "due": 0.0,
-        "rank": plan.rank,
-        "tolerated": plan.tolerated,
-        "noop": plan.noop,
-        "created": ledger.now,
-    }
+    missing = len(plan.needs)
+    for entry in plan.inputs:
+        missing += len(entry.keys)
+        if done:
+            missing -= sum(known.find_external(key) in done for key in entry.keys)
+    state, released = JobState.HELD, None
+    if new.due is not None:
+        # Nothing that it waits for can be missing: a standalone job has no predecessors.
+        state, released = JobState.DEFINED, ledger.now
+        ledger.note("job", new.uuid, Signal.RELEASE, after=state)
+        ledger.released[wish] += 1
+    # In the order of `_JOBS`.
+    return (
+        ident,
+        new.uuid,
+        new.workflow_id,
+        wish,
+        plan.name,
+        plan.family,
+        new.owner,
+        plan.jobtype,
+        state.value,
+        Reason.IF.value if plan.skipped else None,
+        plan.priority,
+        plan.timelimit,
+        missing,
+        new.due or 0.0,
+        plan.rank,
+        plan.tolerated,
+        plan.noop,
+        ledger.now,
+        released,
+    )
+
+
+def _spec_rows(ids: Sequence[int], jobs: Sequence[NewJob]) -> Iterator[tuple[int, str]]:
+    """Yield the cold halves; replicas share one plan, which is written out once."""
+    last, text = None, ""
+    for ident, new in zip(ids, jobs, strict=True):
+        if new.plan is not last:
+            last, text = new.plan, encode_json(describe_job(new.plan))
+        yield ident, text
 
 
 def describe_job(plan: JobPlan) -> dict[str, Any]:
     """Return the cold half of a job; defaults are left out, most jobs have most of them."""
-    body = {
+    body: dict[str, Any] = {
         "run": plan.run,
         "payload": plan.payload,
         "shell": plan.shell,
         "args": plan.args,
         "env": plan.env,
         "axes": plan.axes,
-        "retry": asdict(plan.retry),
+        "retry": _describe_retry(plan.retry),
         "cpus": plan.resources.cpus,
         "memory": plan.resources.memory,
         "labels": plan.resources.labels,
         "inputs": [
             {"name": entry.name, "collection": entry.collection, "partial": entry.partial} for entry in plan.inputs
         ],
-        "outputs": [asdict(output) for output in plan.outputs],
+        "outputs": [{"name": output.name, "key": output.key, "path": output.path} for output in plan.outputs],
         "publish": plan.publish,
         "exclusive": plan.exclusive,
         "verify": plan.verify,
@@ -250,102 +350,127 @@ def describe_job(plan: JobPlan) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value}
 
 
-def _wish(new: NewJob, known: KnownIds) -> dict[str, Any]:
-    """Return what a job asks of a pilot; what is known of its data now is part of that."""
+@lru_cache(100)
+def _describe_retry(retry: Retry) -> dict[str, Any]:
+    return asdict(retry)
+
+
+def _find_wishes(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownIds) -> list[int]:
+    """Return for each job the id of what it asks of a pilot; what nobody asked for before is inserted."""
+    keys = [_wish(new, known) for new in jobs]
+    # Most jobs of a batch ask for the same.
+    wishes = {key: _describe_wish(key) for key in set(keys)}
+    digests = {key: digest_wish(wish) for key, wish in wishes.items()}
+    ids = find_requirements(connection, wishes.values())
+    return [ids[digests[key]] for key in keys]
+
+
+def _wish(new: NewJob, known: KnownIds) -> _Wish:
+    """Return what a job asks of a pilot, as a key; what is known of its data now is part of that."""
     plan = new.plan
-    places = [known.sites[key] for entry in plan.inputs for key in entry.keys if key in known.sites]
-    site, labels = narrow("", plan.resources.labels, [*places, *filter(is_url, plan.publish.values())])
+    places = tuple(known.sites[key] for entry in plan.inputs for key in entry.keys if key in known.sites)
+    urls = tuple(filter(is_url, plan.publish.values()))
+    return new.owner, plan.jobtype, plan.resources, plan.timelimit, places + urls
+
+
+def _describe_wish(key: _Wish) -> dict[str, Any]:
+    owner, jobtype, resources, timelimit, places = key
+    site, labels = narrow("", resources.labels, places)
     return {
-        "owner": new.owner,
-        "jobtype": plan.jobtype,
+        "owner": owner,
+        "jobtype": jobtype,
         "site": site,
-        "cpus": plan.resources.cpus,
-        "memory": plan.resources.memory,
-        "timelimit": plan.timelimit,
+        "cpus": resources.cpus,
+        "memory": resources.memory,
+        "timelimit": timelimit,
         "labels": labels,
     }
 
 
-def _insert_outputs(ledger: Ledger, jobs: Sequence[NewJob], ids: Mapping[str, int], known: KnownIds) -> None:
-    rows = [
-        {
-            "uuid": str(uuid.uuid4()),
-            "workflow_id": new.workflow_id,
-            "producer_id": ids[new.uuid],
-            "key": output.key,
-            "name": output.name,
-            "state": DatasetState.EXPECTED,
-            "datatype": known.datasets[output.key].datatype,
-            "comment": known.datasets[output.key].comment,
-            "result": known.datasets[output.key].result,
-            "created": ledger.now,
-        }
-        for new in jobs
-        for output in new.plan.outputs
-    ]
-    if rows:
-        statement = sa.insert(dataset).returning(dataset.c.id, dataset.c.workflow_id, dataset.c.key)
-        for row in ledger.connection.execute(statement, rows):
-            known.made[row.workflow_id, row.key] = row.id
+def _insert_outputs(ledger: Ledger, jobs: Sequence[NewJob], ids: Sequence[int], known: KnownIds) -> None:
+    made = [(ident, new, output.key) for ident, new in zip(ids, jobs, strict=True) for output in new.plan.outputs]
+    if not made:
+        return
+    rows = []
+    for number, (ident, new, key) in zip(reserve_ids(ledger.connection, dataset, len(made)), made, strict=True):
+        plan = known.datasets[key]
+        state = DatasetState.EXPECTED.value
+        known.made[new.workflow_id, key] = number
+        # In the order of `_OUTPUTS`.
+        rows.append(
+            (
+                number,
+                str(uuid.uuid4()),
+                new.workflow_id,
+                ident,
+                key,
+                plan.name,
+                state,
+                plan.datatype,
+                plan.comment,
+                plan.result,
+                ledger.now,
+            )
+        )
+    _OUTPUTS.run(ledger.connection, rows)
 
 
-def _insert_edges(ledger: Ledger, jobs: Sequence[NewJob], ids: Mapping[str, int], known: KnownIds) -> None:
+def _insert_edges(ledger: Ledger, jobs: Sequence[NewJob], ids: Sequence[int], known: KnownIds) -> None:
+    pairs = list(zip(ids, jobs, strict=True))
     inputs = [
-        {
-            "job_id": ids[new.uuid],
-            "dataset_id": known.find_dataset(new.workflow_id, key),
-            "name": entry.name,
-            "key": key,
-            "partial": entry.partial,
-        }
-        for new in jobs
+        (ident, known.find_dataset(new.workflow_id, key), entry.name, key, entry.partial)
+        for ident, new in pairs
         for entry in new.plan.inputs
         for key in entry.keys
     ]
     needs = [
-        {"job_id": ids[new.uuid], "parent_id": known.jobs[new.workflow_id, parent], "done": done}
-        for new in jobs
-        for parent, done in new.plan.needs
+        (ident, known.jobs[new.workflow_id, parent], done) for ident, new in pairs for parent, done in new.plan.needs
     ]
     if inputs:
-        ledger.connection.execute(sa.insert(job_input), inputs)
+        _INPUTS.run(ledger.connection, inputs)
     if needs:
-        ledger.connection.execute(sa.insert(job_need), needs)
+        _NEEDS.run(ledger.connection, needs)
 
 
-def start_some(ledger: Ledger, workflow_ids: Sequence[int] | None = None) -> bool:
-    """Let go up to `STEP` held jobs of running workflows, and return whether some may be left.
+_IS_HELD = job.c.state == sa.literal_column(f"'{JobState.HELD}'")
+_HELD = Prepared(
+    sa.select(job.c.id, job.c.reason)
+    .where(job.c.workflow_id == param("workflow", sa.BigInteger), _IS_HELD)
+    .order_by(job.c.id)
+    .limit(STEP)
+)
 
-    Parameters
-    ----------
-    ledger : Ledger
-        The open transaction.
-    workflow_ids : sequence of int, optional
-        Only of these; of all that were interrupted otherwise.
-    """
-    statement = (
-        sa.select(job.c.id, job.c.reason, workflow.c.started, workflow.c.critical_path, workflow.c.deadline)
-        .join(workflow, workflow.c.id == job.c.workflow_id)
-        .where(
-            job.c.state == JobState.HELD,
+
+def find_unstarted(connection: sa.Connection) -> Sequence[int]:
+    """Return the running workflows with held jobs: their start was interrupted."""
+    # From one workflow with held jobs to the next one by the index, however many jobs each has.
+    held = sa.select(sa.func.min(job.c.workflow_id).label("id")).where(_IS_HELD).cte("held", recursive=True)
+    after = sa.select(sa.func.min(job.c.workflow_id)).where(_IS_HELD, job.c.workflow_id > held.c.id)
+    held = held.union_all(sa.select(after.scalar_subquery()).where(held.c.id.is_not(None)))
+    return connection.scalars(
+        sa.select(workflow.c.id)
+        .join(held, held.c.id == workflow.c.id)
+        .where(workflow.c.state == WorkflowState.RUNNING, workflow.c.cancelled_by.is_(None))
+    ).all()
+
+
+def start_some(ledger: Ledger, workflow_id: int) -> bool:
+    """Let go up to `STEP` held jobs of a running workflow, and return whether some may be left."""
+    parent = ledger.connection.execute(
+        sa.select(workflow.c.started, workflow.c.critical_path, workflow.c.deadline).where(
+            workflow.c.id == workflow_id,
             workflow.c.state == WorkflowState.RUNNING,
             workflow.c.cancelled_by.is_(None),
         )
-        .order_by(job.c.id)
-        .limit(STEP)
-    )
-    if workflow_ids is not None:
-        statement = statement.where(job.c.workflow_id.in_(workflow_ids))
-    rows = ledger.connection.execute(statement).all()
+    ).one_or_none()
+    if parent is None:
+        return False
+    rows = _HELD.run(ledger.connection, workflow=workflow_id)
+    going = [row.id for row in rows if row.reason != Reason.IF]
     refused = [row.id for row in rows if row.reason == Reason.IF]
-    going = [row for row in rows if row.reason != Reason.IF]
-    dues: dict[float, list[int]] = {}
-    for row in going:
-        allowance = None if row.deadline is None else row.deadline - row.started
-        dues.setdefault(compute_due(row.started, row.critical_path, allowance), []).append(row.id)
-    for due, ids in dues.items():
-        moved = ledger.move("job", ids, Signal.START, due=due)
-        release_jobs(ledger, moved)
+    allowance = None if parent.deadline is None else parent.deadline - parent.started
+    due = compute_due(parent.started, parent.critical_path, allowance)
+    release_jobs(ledger, ledger.move("job", going, Signal.START, due=due))
     if refused:
         end_jobs(ledger, ledger.move("job", refused, Signal.SKIP, ended=ledger.now, cause="its `if` said no"))
     return len(rows) == STEP

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from p3s.engine.expand import expand_dag
-from p3s.engine.graph import schedule_plan
+from p3s.engine.graph import schedule_plan, sort_jobs
 from p3s.engine.load import load_dag
 from p3s.engine.overrides import override_dag
 
@@ -42,8 +42,8 @@ class Source:
 
 def expand_text(
     source: Source, body: LoadBody, expected: Mapping[str, Mapping[str, float]], max_jobs: int
-) -> WorkflowPlan:
-    """Return the ranked plan.
+) -> tuple[WorkflowPlan, list[str]]:
+    """Return the ranked plan, and its jobs' names in topological order.
 
     Parameters
     ----------
@@ -76,7 +76,8 @@ def _expand(
     externals: dict[str, list[ExternalMember]],
     expected: Mapping[str, Mapping[str, float]],
     max_jobs: int,
-) -> WorkflowPlan:
+) -> tuple[WorkflowPlan, list[str]]:
     spec = override_dag(load_dag(source.text, source.file), overrides)
     plan = expand_dag(spec, params, externals, bundle=source.files, max_jobs=max_jobs, extensions=source.extensions)
-    return schedule_plan(plan, expected.get(plan.name, {}))
+    plan = schedule_plan(plan, expected.get(plan.name, {}))
+    return plan, sort_jobs(plan)

@@ -7,14 +7,13 @@ import posixpath
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import sqlalchemy as sa
 
 from p3s.engine.expand import expand_standalone
-from p3s.engine.graph import build_graph
 from p3s.engine.matching import ANYWHERE
 from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
+from p3s.engine.times import compute_due
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, workflow
@@ -74,7 +73,7 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     source = _read_source(core, body, owner)
     with core.db.read() as connection:
         expected = read_expected(connection, owner)
-    plan = expand_text(source, body, expected, core.settings.max_jobs)
+    plan, order = expand_text(source, body, expected, core.settings.max_jobs)
     heritage = check_adoption(core, body.adopt, plan, owner) if body.adopt else None
 
     def store(ledger: Ledger) -> int | None:
@@ -89,7 +88,7 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
         assert quicker is not None
         return quicker
     try:
-        _store_plan(core, ident, owner, plan, body.site)
+        _store_plan(core, ident, owner, plan, order, body.site)
     except Conflict:
         # What was refused on the way leaves nothing behind.
         core.change(owner, lambda ledger: drop_load(ledger, ident))
@@ -98,7 +97,7 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     again: dict[str, str] = {}
     if body.adopt is not None and heritage is not None:
         adopted, again = adopt_jobs(core, ident, plan, heritage, body.adopt.below, owner)
-    _finish_load(core, [ident], owner, hold=body.hold)
+    _finish_load(core, ident, owner, hold=body.hold)
     loaded = _find_loaded(core, body, owner)
     assert loaded is not None
     return loaded.model_copy(update={"created": True, "adopted": adopted, "again": again})
@@ -110,11 +109,17 @@ def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply
     with core.db.read() as connection:
         extensions = read_extensions(connection)
     problems: list[Problem] = []
+    last: StandaloneJob | None = None
     for position, entry in enumerate(body.jobs):
+        if last is not None and entry.spec == last.spec and entry.bundle == last.bundle:
+            # Replicas follow each other: they share one plan.
+            plans.append((entry, plans[-1][1]))
+            continue
         try:
             _check_bundle(entry.bundle, core.settings.max_bundle)
             files = [item.path for item in entry.bundle]
             plans.append((entry, expand_standalone(entry.spec, files, extensions=extensions)))
+            last = entry
         except BadInput as error:
             problems += [
                 Problem(problem.message, where=f"jobs[{position}].{problem.where}".rstrip("."))
@@ -142,7 +147,7 @@ def start_workflow(core: Core, ident: int, by: str) -> None:
             raise Conflict(f"the workflow is {state}, and only a held one can be started")
 
     core.change(by, action)
-    _start_jobs(core, [ident], by)
+    _start_jobs(core, ident, by)
 
 
 def _begin(ledger: Ledger) -> dict[str, Any]:
@@ -311,7 +316,11 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
         "bundle_id": None,
         "key": None,
         "overrides": None,
+        "state": WorkflowState.LOADING,
+        "signal": "load",
         "arrived": None,
+        "started": None,
+        "deadline": None,
         "params": plan.params,
         "site": site,
         "allowance": plan.deadline,
@@ -321,9 +330,7 @@ def _workflow_row(plan: WorkflowPlan, ident: str, owner: str, site: str) -> dict
     }
 
 
-def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, site: str) -> None:
-    graph = build_graph(plan)
-    order = [name for noun, name in nx.topological_sort(graph) if noun == "job"]
+def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, order: Sequence[str], site: str) -> None:
     for names in split_batches(_list_published(plan), STEP):
 
         def take(ledger: Ledger, names: Sequence[str] = names) -> None:
@@ -378,50 +385,50 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
     if not fresh:
         return
     rows = []
+    dues: dict[str, float | None] = {}
     for entry, plan in fresh:
-        row = _workflow_row(plan, entry.uuid, owner, "default")
-        rows.append(row | {"bundle_id": _store_bundle(ledger, entry.bundle)})
+        row = _workflow_row(plan, entry.uuid, owner, "default") | {"bundle_id": _store_bundle(ledger, entry.bundle)}
+        if entry.hold or entry.spec.hold:
+            row |= {"state": WorkflowState.HELD, "signal": Signal.LOADED}
+            dues[entry.uuid] = None
+        else:
+            deadline = None if plan.deadline is None else ledger.now + plan.deadline
+            started = {"started": ledger.now, "deadline": deadline}
+            row |= {"state": WorkflowState.RUNNING, "signal": Signal.START} | started
+            dues[entry.uuid] = compute_due(ledger.now, plan.critical_path, plan.deadline)
+        rows.append(row)
     ids = insert_workflows(ledger, rows)
+    # Outputs of different jobs may have one name, so those that have outputs are written one by one.
     for entry, plan in fresh:
-        take_names(ledger, ids[entry.uuid], "default", _list_published(plan))
-        externals = admit_externals(ledger, "default", _list_externals(plan))
+        if published := _list_published(plan):
+            take_names(ledger, ids[entry.uuid], "default", published)
         if plan.datasets:
-            store_jobs(
-                ledger,
-                [NewJob(ids[entry.uuid], owner, only, entry.uuid) for only in plan.jobs.values()],
-                KnownIds(plan.datasets, externals, {}, {}),
-            )
-    plain = [
-        NewJob(ids[entry.uuid], owner, only, entry.uuid)
-        for entry, plan in fresh
-        if not plan.datasets
-        for only in plan.jobs.values()
-    ]
+            store_jobs(ledger, _list_new(entry, plan, ids, owner, dues), KnownIds(plan.datasets, {}, {}, {}))
+    plain = [new for entry, plan in fresh if not plan.datasets for new in _list_new(entry, plan, ids, owner, dues)]
     if plain:
         store_jobs(ledger, plain, KnownIds({}, {}, {}, {}))
-    going = [ids[entry.uuid] for entry, _ in fresh if not (entry.hold or entry.spec.hold)]
-    held = [ids[entry.uuid] for entry, _ in fresh if entry.hold or entry.spec.hold]
-    if held:
-        ledger.move("workflow", held, Signal.LOADED)
-    if going:
-        ledger.move("workflow", going, Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
-        start_some(ledger, going)
 
 
-def _finish_load(core: Core, ids: list[int], by: str, *, hold: bool) -> None:
+def _list_new(
+    entry: StandaloneJob, plan: WorkflowPlan, ids: dict[str, int], owner: str, dues: dict[str, float | None]
+) -> list[NewJob]:
+    return [NewJob(ids[entry.uuid], owner, only, entry.uuid, dues[entry.uuid]) for only in plan.jobs.values()]
+
+
+def _finish_load(core: Core, ident: int, by: str, *, hold: bool) -> None:
     def action(ledger: Ledger) -> None:
         if hold:
-            ledger.move("workflow", ids, Signal.LOADED)
+            ledger.move("workflow", [ident], Signal.LOADED)
         else:
-            ledger.move("workflow", ids, Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
+            ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
             # Nothing is left to run where all was taken over.
-            settle_workflows(ledger, ids)
+            settle_workflows(ledger, [ident])
 
     core.change(by, action)
     if not hold:
-        _start_jobs(core, ids, by)
+        _start_jobs(core, ident, by)
 
 
-def _start_jobs(core: Core, ids: list[int], by: str) -> None:
-    while core.change(by, lambda ledger: start_some(ledger, ids)):
+def _start_jobs(core: Core, ident: int, by: str) -> None:
+    while core.change(by, lambda ledger: start_some(ledger, ident)):
         pass

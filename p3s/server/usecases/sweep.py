@@ -24,7 +24,7 @@ from p3s.server.transitions.leases import (
 from p3s.server.transitions.pauses import pause_some, resume_some
 from p3s.server.transitions.series import add_up
 from p3s.server.transitions.spread import continue_ripples
-from p3s.server.transitions.store import delete_abandoned, start_some
+from p3s.server.transitions.store import delete_abandoned, find_unstarted, start_some
 from p3s.server.usecases.marks import Mark
 from p3s.server.usecases.tokens import cut_ended, keep_uses, poke_cut_pilots
 
@@ -84,6 +84,7 @@ def sweep(core: Core, *, leases: bool) -> None:
                 workflow.c.state.in_((WorkflowState.RUNNING, WorkflowState.PAUSED, WorkflowState.HELD)),
             )
         ).all()
+        starting = find_unstarted(connection)
     if rippling:
         _repeat(core, "release in batches", continue_ripples)
     for row in cancelling:
@@ -92,7 +93,8 @@ def sweep(core: Core, *, leases: bool) -> None:
         _repeat(core, "resume in batches", partial(resume_some, workflow_id=ident))
     for ident in pausing:
         _repeat(core, "pause in batches", partial(pause_some, workflow_id=ident))
-    _repeat(core, "start in batches", start_some)
+    for ident in starting:
+        _repeat(core, "start in batches", partial(start_some, workflow_id=ident))
     _repeat(core, "sweeper", lambda ledger: delete_abandoned(ledger, ABANDONED))
 
 

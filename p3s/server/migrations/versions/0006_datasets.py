@@ -14,7 +14,6 @@ depends_on = None
 def upgrade() -> None:
     """Apply."""
     big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-    ident = sa.String(length=36, collation="C").with_variant(sa.String(length=36), "sqlite")
     op.create_index("ix_workflow_owner_name_id", "workflow", ["owner", "name", "id"])
     op.add_column("dataset", sa.Column("version", sa.Integer(), server_default="1", nullable=False))
     op.add_column("dataset", sa.Column("message", sa.Text(), server_default="", nullable=False))
@@ -53,19 +52,3 @@ def upgrade() -> None:
         sa.UniqueConstraint("site", "place", name=op.f("uq_publication_site_place")),
     )
     op.create_index("ix_publication_workflow_id", "publication", ["workflow_id"])
-    op.create_table(
-        "erasure",
-        sa.Column("dataset_id", big, nullable=False),
-        sa.Column("site", sa.String(length=100), nullable=False),
-        sa.Column("place", sa.Text(), nullable=False),
-        sa.Column("pilot", ident, nullable=True),
-        sa.Column("given", sa.Double(), nullable=True),
-        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("done", sa.Double(), nullable=True),
-        sa.Column("message", sa.Text(), server_default="", nullable=False),
-        sa.Column("created", sa.Double(), nullable=False),
-        sa.ForeignKeyConstraint(["dataset_id"], ["dataset.id"], name=op.f("fk_erasure_dataset_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("dataset_id", name=op.f("pk_erasure")),
-    )
-    undone = sa.text("done IS NULL")
-    op.create_index("ix_erasure_open", "erasure", ["given"], sqlite_where=undone, postgresql_where=undone)
