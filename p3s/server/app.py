@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apiflask import APIFlask
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
+log = logging.getLogger(__name__)
+
+#: Written when the scripts of others that pages use are all there.
+ASSETS = Path(__file__).parent / "static" / "built" / "stamp"
 #: Seconds for which a login to the monitor lasts.
 SESSION = 12 * 3600
 
@@ -82,6 +88,8 @@ def create_app(db: Database, settings: ServerSettings, buckets: Buckets | None =
     app.register_error_handler(Exception, _answer_surprise)
     app.spec_processor(partial(complete_document, app))
     _check_needs(app)
+    if not ASSETS.exists():
+        log.warning("the monitor has no live pages and no drawings: assets are missing; `make assets` fetches them")
     return app
 
 
