@@ -77,5 +77,5 @@ class BulkInsert:
         target = f"{quote(self._table.name)} ({columns})"
         if dialect.name == "sqlite":
             marks = ", ".join("?" * len(self._names))
-            return f"INSERT INTO {target} VALUES ({marks})"  # noqa: S608 - names of our own
+            return f"INSERT INTO {target} VALUES ({marks})"  # noqa: S608  # nosec B608 - names of our own
         return f"COPY {target} FROM STDIN"
