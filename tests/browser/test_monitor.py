@@ -109,6 +109,25 @@ def test_a_workflow_from_waiting_to_finished(browser, farm, tmp_path):
     assert wrong == wrong_there == []
 
 
+def test_a_list_is_filtered_and_exported(browser, farm):
+    """A filter stands in the address, and what is exported is what is shown."""
+    text = 'name: mixed\njobs:\n  sweet: {run: "true"}\n  sour: {run: "false"}\n'
+    call(farm, "workflow", "load", str(farm.write("mixed.yaml", text)), "--watch", "-q", check=1)
+    page, wrong = open_page(browser, farm)
+    page.goto(f"{farm.url}/jobs")
+    page.select_option("select[name=state]", "failed")
+    page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**state=failed*")
+    expect(page.locator("tbody")).to_contain_text("sour")
+    expect(page.locator("tbody")).not_to_contain_text("sweet")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    exported = Path(download.value.path()).read_text()
+    assert "sour" in exported
+    assert "sweet" not in exported
+    assert wrong == []
+
+
 def test_a_lost_server_greys_the_page(browser, tmp_path):
     """A page says that its server is lost, and how old it is; once the server is back the page is as before."""
     system = System(tmp_path)
@@ -148,6 +167,10 @@ def test_pages_are_accessible(browser, farm, width, theme):
         "services",
         "jobtypes",
         "files",
+        "hosts",
+        "sites",
+        "datatypes",
+        "search?q=one",
     )
     for name in names:
         page.goto(f"{farm.url}/{name}")
