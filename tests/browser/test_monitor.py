@@ -128,6 +128,31 @@ def test_a_list_is_filtered_and_exported(browser, farm):
     assert wrong == []
 
 
+NUMBERS = """\
+name: numbers
+params: {run: {type: str, required: true}}
+results: [sum]
+jobs:
+  count: {outputs: {sum: sum.json}, run: 'echo "{\\"hits\\": $run}" > "$sum"'}
+"""
+
+
+def test_numbers_of_results_are_plotted(browser, farm):
+    """The page of a DAG's results plots a number of its JSON results against a param."""
+    file = str(farm.write("numbers.yaml", NUMBERS))
+    for run in ("3", "5"):
+        call(farm, "workflow", "load", file, "-p", f"run={run}", "--watch", "-q", check=0)
+    page, wrong = open_page(browser, farm)
+    page.goto(f"{farm.url}/results?dag=numbers")
+    page.fill("input[name=number]", "hits")
+    page.fill("input[name=x]", "run")
+    page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**number=hits*")
+    expect(page.locator("#plot-results canvas")).to_be_visible()
+    expect(page.locator("#plot-results")).to_contain_text("hits against run")
+    assert wrong == []
+
+
 def test_a_lost_server_greys_the_page(browser, tmp_path):
     """A page says that its server is lost, and how old it is; once the server is back the page is as before."""
     system = System(tmp_path)

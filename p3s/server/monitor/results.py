@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Response
 
@@ -60,9 +61,15 @@ def results() -> Page:
             limit=read_limit(),
             cursor=read_cursor(),
         )
-    filters = (Filter("dag", "DAG"), Filter("key", "Result"), Filter("param", "Param", hint="run=4610"))
+    filters = (
+        Filter("dag", "DAG"),
+        Filter("key", "Result"),
+        Filter("param", "Param", hint="run=4610"),
+        Filter("number", "Number to plot"),
+        Filter("x", "Plot against", hint="time, or a param"),
+    )
     table = Table("results", "Results", _COLUMNS, rows, "None yet: `results:` of a DAG names them.", more, filters)
-    return Page("results.html", "Results", (table,), {"shown": show_results(rows[:SHOWN])})
+    return Page("results.html", "Results", (table,), {"shown": show_results(rows[:SHOWN]), "plot": _address_plot()})
 
 
 @blueprint.get("/results/<ident>/content")
@@ -91,6 +98,13 @@ def show_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for row in rows
         if (end := _find_end(row["place"])) is not None
     ]
+
+
+def _address_plot() -> str | None:
+    """Return where the numbers to plot are; None without a DAG, because numbers of several mean nothing together."""
+    asked = {"dag": read_text("dag"), "key": read_text("number"), "x": read_text("x")}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return f"/results/series.json?{urlencode(given)}" if "dag" in given else None
 
 
 def _find_end(place: str) -> str:
