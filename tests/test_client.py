@@ -200,3 +200,13 @@ def test_light_import() -> None:
     code = "import p3s, sys; p3s.Client; print([m for m in ('networkx', 'sqlalchemy', 'flask') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout == "[]\n"
+
+
+def test_every_route_has_a_method():
+    """What the API can do, the client can do: each route has a method of its name, or of the name given here."""
+    from p3s.server.auth import NEEDS
+
+    others = {"status": "ask_status", "who": "ask_who", "why": "explain", "why_place": "explain_place"}
+    routes = [name.removeprefix("api.") for name in NEEDS if name.startswith("api.")]
+    assert len(routes) > 50
+    assert [name for name in routes if not callable(getattr(Client, others.get(name, name), None))] == []
