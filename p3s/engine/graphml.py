@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,10 @@ def _parse(text: str, file: str) -> nx.MultiDiGraph[str]:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise BadInput([Problem("has a document type, which GraphML does not need; take it out", file=file)])
     try:
-        parsed: Any = nx.parse_graphml(text.lstrip("\ufeff \t\r\n"), force_multigraph=True)
+        with warnings.catch_warnings():
+            # A key without a type is text, which NetworkX finds worth a warning.
+            warnings.simplefilter("ignore")
+            parsed: Any = nx.parse_graphml(text.lstrip("\ufeff \t\r\n"), force_multigraph=True)
     except ParseError as error:
         line, column = error.position
         message = f"is no XML here ({str(error).partition(':')[0]})"

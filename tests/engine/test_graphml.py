@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from typing import Any
 
 import networkx as nx
@@ -257,3 +259,42 @@ def test_there_and_back_is_the_same(data):
         again = read(text, "x.yaml")
         assert dump_spec(again) == dump_spec(spec)
         assert nx.utils.graphs_equal(make_plan_graph(again), make_plan_graph(spec))
+
+
+#: Pieces that break XML, or what p3s makes of it.
+PIECES = (
+    "<",
+    ">",
+    "&",
+    "&a;",
+    "]]>",
+    "<!DOCTYPE x>",
+    "<?x?>",
+    "\0",
+    "</node>",
+    "</data>",
+    '"',
+    "{",
+    "9" * 400,
+    "<graph>",
+    "\u202e",
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_mutated_graphs_are_refused_or_read(seed):
+    """Good files with pieces added, taken out and moved are read or are bad input, never a failure."""
+    dice = random.Random(seed)
+    text = FILTER
+    for _ in range(dice.randint(1, 4)):
+        place, end = sorted((dice.randrange(len(text)), dice.randrange(len(text))))
+        match dice.randrange(3):
+            case 0:
+                text = text[:place] + dice.choice(PIECES) + text[place:]
+            case 1:
+                text = text[:place] + text[min(end, place + 20) :]
+            case _:
+                text = text[:place] + text[end : end + 15] + text[place:]
+    with contextlib.suppress(BadInput):
+        expand_dag(load_graphml(text, "x.graphml"), {}, {}, bundle={})
