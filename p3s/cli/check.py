@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from p3s.cli.common import add_example, parse_pairs
-from p3s.cli.output import clean_text, print_json, tell
+from p3s.cli.output import print_json
+from p3s.cli.problems import show_problems
 from p3s.engine.spec import make_schema
 from p3s.submit import check_file
 
@@ -35,20 +35,7 @@ def validate(files: tuple[Path, ...], params: tuple[str, ...], *, as_json: bool,
     """
     values = parse_pairs(params, "-p")
     found = {str(file): check_file(file, values) for file in files}
-    if as_json:
-        print_json(
-            [
-                {"file": file, "valid": not problems, "problems": [asdict(problem) for problem in problems]}
-                for file, problems in found.items()
-            ]
-        )
-    else:
-        for file, problems in found.items():
-            for problem in problems:
-                tell(clean_text(str(problem)))
-            if not problems and not quiet:
-                tell(f"{file}: no problems")
-    return 64 if any(found.values()) else 0
+    return show_problems(found, as_json=as_json, quiet=quiet)
 
 
 @add_example("p3s workflow schema > p3s.schema.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,12 @@ from p3s.cli.output import (
     format_since,
     format_size,
     print_items,
-    print_json,
     print_line,
     shorten_id,
     tell,
 )
+from p3s.cli.problems import find_problems, show_problems
 from p3s.engine.fates import Fate
-from p3s.errors import BadInput, Problem
 from p3s.supervise import exit_with_parent
 
 if TYPE_CHECKING:
@@ -124,27 +122,7 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> int:
     """
     from p3s.inject.rules import load_rules  # noqa: PLC0415 - as above
 
-    found: dict[str, list[Problem]] = {}
-    for file in files:
-        try:
-            load_rules(file)
-            found[str(file)] = []
-        except BadInput as error:
-            found[str(file)] = list(error.problems)
-    if as_json:
-        print_json(
-            [
-                {"file": file, "valid": not problems, "problems": [asdict(problem) for problem in problems]}
-                for file, problems in found.items()
-            ]
-        )
-    else:
-        for name, problems in found.items():
-            for problem in problems:
-                tell(clean_text(str(problem)))
-            if not problems:
-                tell(f"{name}: no problems")
-    return 64 if any(found.values()) else 0
+    return show_problems(find_problems(files, load_rules), as_json=as_json)
 
 
 @add_example("p3s inject list", "p3s inject list --fate failed")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from p3s.cli.common import add_example
 from p3s.cli.output import clean_text, print_json, tell
+from p3s.cli.problems import find_problems, show_problems
 from p3s.errors import BadInput, Problem
 
 __all__ = ["check", "test"]
@@ -26,27 +26,7 @@ def check(files: tuple[Path, ...], *, as_json: bool) -> int:
     """
     from p3s.notify.rules import load_notify  # noqa: PLC0415 - it brings the YAML reader
 
-    found: dict[str, list[Problem]] = {}
-    for file in files:
-        try:
-            load_notify(file)
-            found[str(file)] = []
-        except BadInput as error:
-            found[str(file)] = list(error.problems)
-    if as_json:
-        print_json(
-            [
-                {"file": file, "valid": not problems, "problems": [asdict(problem) for problem in problems]}
-                for file, problems in found.items()
-            ]
-        )
-    else:
-        for name, problems in found.items():
-            for problem in problems:
-                tell(clean_text(str(problem)))
-            if not problems:
-                tell(f"{name}: no problems")
-    return 64 if any(found.values()) else 0
+    return show_problems(find_problems(files, load_notify), as_json=as_json)
 
 
 @add_example("p3s notify test notify.yaml", "p3s notify test notify.yaml --channel mail")

@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.programs import need_program
+from tests.support.programs import lack, need_program
 from tests.support.servers import end_process, find_port, wait_until
 
 _CONFIG = """\
@@ -123,7 +121,7 @@ class XRootDServer:
     def start(self) -> None:
         unshare = need_program("unshare", "util-linux")
         if os.geteuid() != 0 or subprocess.run([unshare, "--net", "true"], check=False, capture_output=True).returncode:
-            pytest.skip("the XRootD server needs a network of its own, which only root may make")
+            lack("the XRootD server needs a network of its own, which only root may make")
         server, ip = need_program("xrootd", "xrootd-server"), need_program("ip", "iproute2")
         self.folder.chmod(0o755)
         self.data.mkdir(parents=True)
