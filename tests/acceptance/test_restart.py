@@ -56,8 +56,7 @@ def test_everything_finishes_and_nothing_runs_twice(
 ) -> None:
     """The server dies twice while payloads run; pilots go on, deliver later, and each payload has run once."""
     system = both_systems
-    for name in ("one", "two"):
-        system.start_pilot("--slots", "2", "--cpus", "2", name=name)
+    pilots = {name: system.start_pilot("--slots", "2", "--cpus", "2", name=name) for name in ("one", "two")}
     uuid = load(system, WORK.format(env=journal.env))
     for stage in ("first", "second"):
         journal.wait_for(f"begin {stage}-1", 40)
@@ -78,7 +77,8 @@ def test_everything_finishes_and_nothing_runs_twice(
     (total,) = system.client.list_results(uuid).items
     assert total.digest is not None
     assert system.client.fetch_blob(total.digest) == b"1+2+3+4+5+6+7+8+9+10\n"
-    assert all(process.poll() is None for process in system.processes[1:3])
+    ended = {name: pilot.poll() for name, pilot in pilots.items() if pilot.poll() is not None}
+    assert ended == {}, [system.read_log(name) for name in ended]
 
 
 def test_restart_keeps_tokens_and_what_was_acknowledged(both_systems: System) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,10 +23,19 @@ P3S = (sys.executable, "-m", "p3s.cli.main")
 
 
 def find_port() -> int:
-    """Return a free port of the loopback address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Return a free port of the loopback address that nobody takes while its server is away.
+
+    The system gives the ports above 32768 to connections. A pilot that calls such a port, when its server is down, may
+    be given the very port that it calls and then answer itself; or another connection may hold it when the server comes
+    back. Each of the processes that run tests has ports of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 12_000 + worker % 10 * 2_000
+    for port in random.sample(range(first, first + 2_000), 2_000):
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no free port from {first} to {first + 2_000}")
 
 
 def wait_until(condition: Any, seconds: float = 30.0, what: str = "the condition") -> Any:
