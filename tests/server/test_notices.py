@@ -53,6 +53,24 @@ def finish_one(core, kind):
     pilot.report(order, kind, **({"reason": "exit-code"} if kind == "failed" else {}))
 
 
+def test_what_a_removed_channel_owes_is_written_down(core):
+    """A channel that is gone with unsent notices leaves an event that tells them, once, and owes them no more."""
+    tell(core)
+    uuids = [run_one(core, "failed") for _ in range(4)]
+    (letter,) = take_letters(core, PACE, settled=True, keep=False)
+    settle_letter(core, letter, "four", "the webhook answered 500")
+    gone = Pace(gather=0.0, every=0.0, wants={"other": frozenset({Kind.PILOTS})})
+    for _ in range(2):
+        assert take_letters(core, gone, settled=True, keep=True) == []
+    with core.db.read() as connection:
+        rows = connection.execute(sa.select(event).where(event.c.noun == "notice", event.c.signal == "dropped")).all()
+        assert notices.read_book(connection).outlets.keys() == {"other"}
+    (row,) = rows
+    assert (row.uuid, [uuid[:8] in row.cause for uuid in uuids]) == ("desk", [True, True, True, False])
+    assert "4 unsent notices" in row.cause
+    assert row.cause.endswith("; and 1 more")
+
+
 def find_row(core, uuid):
     with core.db.read() as connection:
         return connection.execute(sa.select(workflow).where(workflow.c.uuid == uuid)).one()
