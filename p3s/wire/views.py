@@ -11,7 +11,7 @@ from p3s.wire.pilots import Accepts
 
 
 class WorkflowView(Reply):
-    """A workflow; `counts` has the number of its jobs in each state."""
+    """A workflow; `counts` has the number of its jobs in each state, `archived` is since when it is in the archive."""
 
     uuid: str
     name: str
@@ -29,6 +29,7 @@ class WorkflowView(Reply):
     ended: float | None = None
     deadline: float | None = None
     message: str = ""
+    archived: float | None = None
 
 
 class AttemptView(Reply):

@@ -1,5 +1,6 @@
 """The tables. Times are seconds since 1970-01-01 UTC by the server's clock; states are text of `engine.states`."""
 
+from p3s.server.models.archive import archive, archive_blob, archive_job, archive_part
 from p3s.server.models.base import metadata
 from p3s.server.models.data import arrival, datatype, publication, service
 from p3s.server.models.limits import jobtype
@@ -10,6 +11,10 @@ from p3s.server.models.stored import blob, blob_number, bundle, bundle_file, dag
 from p3s.server.models.work import dataset, job, job_input, job_need, job_spec, requirement, ripple, workflow
 
 __all__ = [
+    "archive",
+    "archive_blob",
+    "archive_job",
+    "archive_part",
     "arrival",
     "attempt",
     "attempt_log",

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
 
 #: Instances. `remaining` counts jobs not yet final, `failures` the failed ones that are not tolerated; `touched` is
-#: when a load last wrote something; `arrived` is when the data came that its deadline counts from.
+#: when a load last wrote something; `arrived` is when the data came that its deadline counts from; `archived` marks one
+#: that is being moved into the archive and changes no more.
 workflow = make_table(
     "workflow",
     make_id(),
@@ -36,6 +37,7 @@ workflow = make_table(
     sa.Column("cancelled_by", sa.String(100)),
     sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("overrides", sa.JSON),
+    sa.Column("archived", Clock),
     sa.UniqueConstraint("owner", "key"),
     sa.Index("ix_workflow_state_id", "state", "id"),
     sa.Index("ix_workflow_owner_name_id", "owner", "name", "id"),
@@ -48,6 +50,10 @@ sa.Index("ix_workflow_deadline", workflow.c.deadline, sqlite_where=_TIMELY, post
 # Those whose deadline passed.
 _LATE = sa.and_(workflow.c.state == "running", workflow.c.late.is_(True))
 sa.Index("ix_workflow_late", workflow.c.deadline, sqlite_where=_LATE, postgresql_where=_LATE)
+
+# Those that have ended, the longest ago first: what a purge goes through.
+_ENDED = workflow.c.ended.is_not(None)
+sa.Index("ix_workflow_ended", workflow.c.ended, sqlite_where=_ENDED, postgresql_where=_ENDED)
 
 #: What jobs ask of a pilot, once per distinct wish; rows never change. Matching looks at these, not at jobs.
 requirement = make_table(
@@ -170,6 +176,10 @@ sa.Index(
     sqlite_where=dataset.c.workflow_id.is_(None),
     postgresql_where=dataset.c.workflow_id.is_(None),
 )
+
+# Who has a content.
+_KEPT = dataset.c.digest.is_not(None)
+sa.Index("ix_dataset_digest", dataset.c.digest, sqlite_where=_KEPT, postgresql_where=_KEPT)
 
 # What `results` names, newest last.
 sa.Index(

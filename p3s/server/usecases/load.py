@@ -16,7 +16,7 @@ from p3s.engine.states import Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing, lock_rows, split_batches
-from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, workflow
+from p3s.server.models import archive, archive_job, blob, bundle, bundle_file, dag, dataset, job, workflow
 from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.datatypes import read_extensions
 from p3s.server.queries.runtimes import read_expected
@@ -171,14 +171,15 @@ def _find_loaded(core: Core, body: LoadBody, owner: str) -> LoadReply | None:
             .limit(1)
         ).one_or_none()
         if row is None:
-            return None
+            row = _find_archived(connection, body, owner)
+            if row is None:
+                return None
         if row.owner != owner:
             raise Conflict(f"workflow {body.uuid} belongs to {row.owner}; make a new uuid")
         if row.state == WorkflowState.LOADING:
             raise Conflict(f"workflow {row.uuid} is being loaded at this moment; ask for it in a few seconds")
-        datasets = connection.scalar(
-            sa.select(sa.func.count()).select_from(dataset).where(dataset.c.workflow_id == row.id)
-        )
+        made = sa.select(sa.func.count()).select_from(dataset).where(dataset.c.workflow_id == row.id)
+        datasets = row.datasets if "datasets" in row._fields else connection.scalar(made)
         return LoadReply(
             uuid=row.uuid,
             name=row.name,
@@ -189,6 +190,16 @@ def _find_loaded(core: Core, body: LoadBody, owner: str) -> LoadReply | None:
             datasets=datasets or 0,
             created=False,
         )
+
+
+def _find_archived(connection: sa.Connection, body: LoadBody, owner: str) -> Any:
+    """Return the row in the archive of a workflow with this uuid or key: it counts as loaded for ever."""
+    mine = archive.c.uuid == body.uuid
+    if body.key is not None:
+        mine = sa.or_(mine, sa.and_(archive.c.owner == owner, archive.c.key == body.key))
+    return connection.execute(
+        sa.select(archive).where(mine).order_by((archive.c.uuid == body.uuid).desc()).limit(1)
+    ).one_or_none()
 
 
 def _read_source(core: Core, body: LoadBody, owner: str) -> Source:
@@ -296,7 +307,7 @@ def _insert_one(
             sa.and_(workflow.c.owner == owner, workflow.c.key == body.key, workflow.c.key.is_not(None)),
         )
     )
-    if ledger.connection.scalar(taken) is not None:
+    if ledger.connection.scalar(taken) is not None or _find_archived(ledger.connection, body, owner) is not None:
         return None
     arrived = None if body.age is None else ledger.now - body.age
     row = (
@@ -380,7 +391,11 @@ def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
 
 def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str) -> None:
     uuids = [entry.uuid for entry, _ in batch]
-    known = set(ledger.connection.scalars(sa.select(job.c.uuid).where(job.c.uuid.in_(uuids))))
+    known = {
+        uuid
+        for table in (job, archive_job)
+        for uuid in ledger.connection.scalars(sa.select(table.c.uuid).where(table.c.uuid.in_(uuids)))
+    }
     fresh = [(entry, plan) for entry, plan in batch if entry.uuid not in known]
     if not fresh:
         return
