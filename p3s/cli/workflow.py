@@ -108,6 +108,7 @@ def show(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
             ("dag", f"{found.dag} version {found.version}" if found.dag else ""),
             ("params", " ".join(f"{name}={value}" for name, value in found.params.items())),
             ("overrides", " ".join(f"{path}={value}" for path, value in found.overrides.items())),
+            *((f"data {name}", f"from {source}") for name, source in found.sources.items()),
             ("jobs", format_counts(found.counts)),
             ("created", f"{format_since(found.created)} ago"),
             ("ended", f"{format_since(found.ended)} ago" if found.ended else ""),

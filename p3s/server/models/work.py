@@ -41,6 +41,7 @@ workflow = make_table(
     sa.UniqueConstraint("owner", "key"),
     sa.Index("ix_workflow_state_id", "state", "id"),
     sa.Index("ix_workflow_owner_name_id", "owner", "name", "id"),
+    sa.Index("ix_workflow_owner_name_started", "owner", "name", "started"),
 )
 
 # Workflows whose deadline may still pass: the sweeper's list.
@@ -140,7 +141,8 @@ job_spec = make_table(
 )
 
 #: Units of data. External ones have no workflow and are one per site and path, or one per URL, which has no site; and
-#: one per version: new content is a new version. `message` says who or what ended one.
+#: one per version: new content is a new version. Those that another DAG makes are rows of whoever reads them, without
+#: a producer, and follow the dataset that `origin` names. `message` says who or what ended one.
 dataset = make_table(
     "dataset",
     make_id(),
@@ -187,6 +189,32 @@ sa.Index(
     dataset.c.id,
     sqlite_where=dataset.c.result.is_(True),
     postgresql_where=dataset.c.result.is_(True),
+)
+
+#: Where a workflow's external dataset comes from that another DAG makes: which one, what must match, and, once it is
+#: bound, the dataset behind it. `workflow` says whose that was and outlives it. `waiting`: its reader was started, and
+#: no workflow that matches has been yet.
+origin = make_table(
+    "origin",
+    make_ref("dataset_id", "dataset", primary_key=True),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("dag", sa.String(200), nullable=False),
+    sa.Column("key", sa.String(300), nullable=False),
+    sa.Column("match", sa.JSON, nullable=False),
+    sa.Column("waiting", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("source_id", BigId, sa.ForeignKey("dataset.id", ondelete="SET NULL")),
+    sa.Column("workflow", Ident),
+    sa.Column("bound", Clock),
+    sa.Index("ix_origin_source_id", "source_id"),
+)
+_UNBOUND = origin.c.waiting.is_(True)
+sa.Index(
+    "ix_origin_waiting",
+    origin.c.owner,
+    origin.c.dag,
+    origin.c.dataset_id,
+    sqlite_where=_UNBOUND,
+    postgresql_where=_UNBOUND,
 )
 
 #: Edges from a dataset to a job. `partial`: final is enough, however it ended.

@@ -15,11 +15,13 @@ from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import BadInput, Conflict, Problem
-from p3s.server.db import insert_missing, lock_rows, split_batches
+from p3s.server.db import insert_missing, lock_name, split_batches
 from p3s.server.models import archive, archive_job, blob, bundle, bundle_file, dag, dataset, job, workflow
 from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.datatypes import read_extensions
+from p3s.server.queries.origins import check_origins
 from p3s.server.queries.runtimes import read_expected
+from p3s.server.transitions.bindings import admit_origins, meet_workflows
 from p3s.server.transitions.externals import Facts, admit_externals
 from p3s.server.transitions.publications import take_names
 from p3s.server.transitions.spread import settle_workflows
@@ -74,6 +76,8 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     with core.db.read() as connection:
         expected = read_expected(connection, owner)
     plan, order = expand_text(source, body, expected, core.settings.max_jobs)
+    with core.db.read() as connection:
+        check_origins(connection, owner, plan, source.text, source.file)
     heritage = check_adoption(core, body.adopt, plan, owner) if body.adopt else None
 
     def store(ledger: Ledger) -> int | None:
@@ -145,6 +149,7 @@ def start_workflow(core: Core, ident: int, by: str) -> None:
         if not ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.HELD, **_begin(ledger)):
             state = ledger.connection.scalar(sa.select(workflow.c.state).where(workflow.c.id == ident))
             raise Conflict(f"the workflow is {state}, and only a held one can be started")
+        meet_workflows(ledger, ident)
 
     core.change(by, action)
     _start_jobs(core, ident, by)
@@ -276,11 +281,10 @@ def _store_dag(ledger: Ledger, owner: str, name: str, text: str, body: LoadBody,
     """Find or make the version of a DAG with this text and these files."""
     files = ledger.connection.scalar(sa.select(bundle.c.digest).where(bundle.c.id == bundle_id))
     digest = hashlib.sha256(f"{text}\0{files or ''}".encode()).hexdigest()
-    # The newest version's row is locked, so that two loads do not make one version number.
+    # Its name is held, so that two loads make neither one version number nor one version twice.
+    lock_name(ledger.connection, f"dag {owner}/{name}")
     mine = sa.and_(dag.c.owner == owner, dag.c.name == name)
-    newest = ledger.connection.execute(
-        lock_rows(sa.select(dag.c.version).where(mine).order_by(dag.c.version.desc()).limit(1))
-    ).scalar()
+    newest = ledger.connection.scalar(sa.select(sa.func.max(dag.c.version)).where(mine))
     found = ledger.connection.scalar(sa.select(dag.c.id).where(mine, dag.c.digest == digest))
     if found is None:
         values = {
@@ -357,7 +361,9 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, order: S
             return admit_externals(ledger, site, dict(places))
 
         externals |= core.change(owner, admit)
-    known = KnownIds(plan.datasets, externals, {}, {}, _find_sites(plan, site))
+    elsewhere = [entry for entry in plan.datasets.values() if entry.origin is not None]
+    read = core.change(owner, lambda ledger: admit_origins(ledger, ident, owner, elsewhere)) if elsewhere else {}
+    known = KnownIds(plan.datasets, externals, {}, read, _find_sites(plan, site))
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
 
@@ -436,6 +442,7 @@ def _finish_load(core: Core, ident: int, by: str, *, hold: bool) -> None:
             ledger.move("workflow", [ident], Signal.LOADED)
         else:
             ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
+            meet_workflows(ledger, ident)
             # Nothing is left to run where all was taken over.
             settle_workflows(ledger, [ident])
 
