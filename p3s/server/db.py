@@ -19,7 +19,16 @@ from p3s.errors import BadInput, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Database", "Overtaken", "cut_minutes", "insert_missing", "lock_rows", "normalise_address", "split_batches"]
+__all__ = [
+    "Database",
+    "Overtaken",
+    "cut_minutes",
+    "insert_missing",
+    "insert_new",
+    "lock_rows",
+    "normalise_address",
+    "split_batches",
+]
 
 Result = TypeVar("Result")
 
@@ -174,8 +183,20 @@ def lock_rows(statement: sa.Select[Any], *, skip_locked: bool = False, share: bo
 
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows that no unique constraint stops; another process may insert the same at the same moment."""
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(build(table).on_conflict_do_nothing(), rows)
+    connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+    """Insert a row if no unique constraint stops it, and return whether it was inserted.
+
+    Where another transaction has inserted the same, this one waits until it ends.
+    """
+    statement = _insert(connection, table).on_conflict_do_nothing().values(row).returning(*table.primary_key)
+    return connection.execute(statement).first() is not None
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+    return (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 def split_batches(items: Sequence[Result], size: int = 500) -> Iterator[Sequence[Result]]:
