@@ -17,6 +17,7 @@ from p3s.server.models import job, jobtype, meta, requirement
 from p3s.server.queries.runtimes import record_runtimes
 from p3s.server.transitions.ledger import Ledger
 from p3s.server.transitions.limits import give_back
+from p3s.server.transitions.repeats import CURRENT, note_key
 from p3s.server.transitions.reports import ReportRules
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.usecases.counts import Counter
@@ -177,8 +178,12 @@ class Core:
         self.hub.wake(released, self._requirements)
 
     def _transact(self, cause: str, action: Callable[[Ledger], Result]) -> tuple[Result, Ledger]:
+        keyed = CURRENT.get()
+
         def run(connection: sa.Connection) -> tuple[Result, Ledger]:
             ledger = Ledger(connection, read_clock(), cause)
+            if keyed is not None:
+                note_key(ledger, keyed)
             result = action(ledger)
             record_runtimes(connection, ledger.ended)
             if ledger.uncounted:
@@ -187,10 +192,13 @@ class Core:
             return result, ledger
 
         try:
-            return self.db.write(run)
+            done = self.db.write(run)
         except Unavailable as error:
             self.trouble = read_clock(), str(error)
             raise
+        if keyed is not None:
+            keyed.noted = True
+        return done
 
     def _follow(self, ledger: Ledger) -> None:
         if ledger.released:
