@@ -11,6 +11,7 @@ from p3s.client.holds import HoldCalls
 from p3s.client.many import ManyCalls
 from p3s.client.sites import SiteCalls
 from p3s.client.tokens import TokenCalls
+from p3s.client.upkeep import UpkeepCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +32,7 @@ class _Page(Protocol[Item]):
     def next(self) -> str | None: ...
 
 
-class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls):
+class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls):
     """Speaks with one p3s server in the name of one token.
 
     Every method raises a leaf of `p3s.errors`: what the server refused, `Unreachable` if no answer came,
@@ -83,11 +84,12 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls):
         state: str | None = None,
         owner: str | None = None,
         name: str | None = None,
+        archived: bool = False,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> wire.WorkflowList:
-        """Return a page of workflows, newest first."""
-        query = {"state": state, "owner": owner, "name": name, "limit": limit, "cursor": cursor}
+        """Return a page of workflows, newest first; or of those in the archive."""
+        query = {"state": state, "owner": owner, "name": name, "archived": archived, "limit": limit, "cursor": cursor}
         return self._get("workflows", wire.WorkflowList, query)
 
     def iterate_workflows(

@@ -20,7 +20,16 @@ from p3s.server.prepared import wrap_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Database", "Overtaken", "cut_minutes", "insert_missing", "lock_rows", "normalise_address", "split_batches"]
+__all__ = [
+    "Database",
+    "Overtaken",
+    "cut_minutes",
+    "insert_missing",
+    "lock_name",
+    "lock_rows",
+    "normalise_address",
+    "split_batches",
+]
 
 Result = TypeVar("Result")
 
@@ -171,6 +180,14 @@ def cut_minutes(connection: sa.Connection, clock: sa.ColumnElement[float]) -> sa
 def lock_rows(statement: sa.Select[Any], *, skip_locked: bool = False, share: bool = False) -> sa.Select[Any]:
     """Return `statement` locking the rows it reads; on SQLite the transaction holds the only write lock anyway."""
     return statement.with_for_update(skip_locked=skip_locked, read=share)
+
+
+def lock_name(connection: sa.Connection, name: str, *, share: bool = False) -> None:
+    """Hold a name to the end of the transaction: alone, or with others that share it. Rows need not exist for it."""
+    if connection.dialect.name == "postgresql":
+        take = sa.func.pg_advisory_xact_lock_shared if share else sa.func.pg_advisory_xact_lock
+        # Two numbers are another space than the one that `SWEEPER_LOCK` is in.
+        connection.execute(sa.select(take(SWEEPER_LOCK, sa.func.hashtext(name))))
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

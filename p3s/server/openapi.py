@@ -14,7 +14,7 @@ __all__ = ["QUERIES", "complete_document"]
 
 #: Query parameters by route.
 QUERIES: dict[str, tuple[str, ...]] = {
-    "api.list_workflows": ("state", "owner", "name", "limit", "cursor"),
+    "api.list_workflows": ("state", "owner", "name", "archived", "limit", "cursor"),
     "api.list_jobs": ("workflow", "state", "jobtype", "owner", "name", "uuid", "older", "limit", "cursor"),
     "api.list_datasets": ("workflow", "state", "type", "place", "limit", "cursor"),
     "api.list_pilots": ("state", "live", "limit", "cursor"),

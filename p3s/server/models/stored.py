@@ -52,6 +52,7 @@ bundle_file = make_table(
     sa.Column("path", sa.String(1024), primary_key=True),
     sa.Column("digest", sa.String(64), sa.ForeignKey("blob.digest"), nullable=False),
     sa.Column("executable", sa.Boolean, nullable=False),
+    sa.Index("ix_bundle_file_digest", "digest"),
 )
 
 #: Templates: changed text or files make a new version.
