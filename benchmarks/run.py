@@ -37,6 +37,7 @@ class Suite:
 
     def __init__(self, postgres: Postgres, *, quick: bool) -> None:
         self._databases: dict[str, Postgres | None] = {"p3s sqlite": None, "p3s postgresql": postgres}
+        self._postgres = postgres
         self._repeats = 1 if quick else 3
         self._quick = quick
 
@@ -63,7 +64,7 @@ class Suite:
             for name, database in self._databases.items():
                 values.setdefault(name, []).append(measure(database))
             for peer in there:
-                value = peers.measure_peer(peer, case, number)
+                value = peers.measure_peer(peer, case, number, self._postgres.make_empty())
                 if value is not None:
                     values.setdefault(peer, []).append(value)
             if case in SIZES:

@@ -10,6 +10,7 @@
     │   ├── NoToken         the request carries no valid token
     │   ├── NotAllowed      the token's role or owner does not admit this
     │   └── Conflict        the object's state does not admit this
+    │       └── Archived    the object is in the archive: it can be shown, and changes no more
     ├── Unavailable         the server cannot act now; try again later
     │   └── TooMany         this caller asks too often
     ├── Unreachable         no answer came from the server
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ambiguous",
+    "Archived",
     "BadInput",
     "BadReply",
     "Conflict",
@@ -156,6 +158,24 @@ class Conflict(Refused):
     """The object's state does not admit this."""
 
     kind = "conflict"
+
+
+class Archived(Conflict):
+    """The object is in the archive; who only looks is shown what is kept there.
+
+    Parameters
+    ----------
+    noun : str
+        ``workflow`` or ``job``.
+    uuid : str
+        Of the object.
+    row : int
+        The row of its workflow in the archive.
+    """
+
+    def __init__(self, noun: str, uuid: str, row: int) -> None:
+        self.noun, self.uuid, self.row = noun, uuid, row
+        super().__init__(f"{noun} {uuid} is in the archive; `p3s {noun} show` shows it, and it changes no more")
 
 
 class Unavailable(P3sError):

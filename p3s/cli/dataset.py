@@ -238,6 +238,8 @@ def show(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
                 ("version", str(found.version)),
                 ("state", found.state),
                 ("why", found.why),
+                ("made by DAG", found.origin),
+                ("came from", found.source),
                 ("place", found.place or ""),
                 ("site", found.site),
                 ("size", format_size(found.size)),

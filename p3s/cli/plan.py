@@ -63,7 +63,9 @@ def _print_plan(found: WorkflowPlan, generations: list[list[str]], path: list[st
     for number, names in enumerate(generations, 1):
         click.echo(clean_text(f"generation {number}  {' '.join(names)}"))
     for dataset in found.datasets.values():
-        if dataset.producer is None:
+        if dataset.origin is not None:
+            click.echo(clean_text(f"external {dataset.key}  from {dataset.origin} (the workflow started last)"))
+        elif dataset.producer is None:
             there = "available" if dataset.available else "not there yet"
             click.echo(clean_text(f"external {dataset.key}  {dataset.place} ({there}, {format_size(dataset.size)})"))
     for job in found.jobs.values():

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "login": ("p3s.cli.login:login", "Check a token and keep it for later commands."),
     "status": ("p3s.cli.status:status", "Show what the server has, by state."),
     "why": ("p3s.cli.status:why", "Say in one sentence why a thing is where it is."),
+    "purge": ("p3s.cli.purge:purge", "Archive finished work, and delete what is old."),
     "completion": ("p3s.cli.completion:completion", "Print the script that completes commands in a shell."),
     "workflow load": ("p3s.cli.load:load", "Validate a file, store its DAG and start a workflow."),
     "workflow validate": ("p3s.cli.check:validate", "Show every problem of workflow files."),

@@ -58,6 +58,7 @@ COLUMNS: Columns = {
 @add_state_option(WorkflowState)
 @click.option("--owner", help="Only those of this owner.")
 @click.option("--name", help="Only those of this name.")
+@click.option("--archived", is_flag=True, help="Those in the archive, archived last first.")
 @add_list_options
 def list_workflows(
     url: str | None,
@@ -66,13 +67,16 @@ def list_workflows(
     name: str | None,
     limit: int,
     *,
+    archived: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """List workflows, newest first."""
     client = connect(url)
     found = collect_pages(
-        lambda size, cursor: client.list_workflows(state=state, owner=owner, name=name, limit=size, cursor=cursor),
+        lambda size, cursor: client.list_workflows(
+            state=state, owner=owner, name=name, archived=archived, limit=size, cursor=cursor
+        ),
         limit,
     )
     print_items(found, COLUMNS, noun="workflows", as_json=as_json, quiet=quiet)
@@ -104,9 +108,11 @@ def show(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
             ("dag", f"{found.dag} version {found.version}" if found.dag else ""),
             ("params", " ".join(f"{name}={value}" for name, value in found.params.items())),
             ("overrides", " ".join(f"{path}={value}" for path, value in found.overrides.items())),
+            *((f"data {name}", f"from {source}") for name, source in found.sources.items()),
             ("jobs", format_counts(found.counts)),
             ("created", f"{format_since(found.created)} ago"),
             ("ended", f"{format_since(found.ended)} ago" if found.ended else ""),
+            ("archived", f"{format_since(found.archived)} ago" if found.archived else ""),
         ]
     )
     click.echo()

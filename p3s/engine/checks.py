@@ -15,7 +15,7 @@ from p3s.engine.families import (
     expand_matrix,
     list_axes,
 )
-from p3s.engine.names import check_label, check_name, check_variable, quote_name
+from p3s.engine.names import check_label, check_name, check_variable, quote_name, split_origin
 from p3s.engine.params import check_params
 from p3s.engine.problems import Fault
 from p3s.engine.spec import EachSpec
@@ -144,6 +144,25 @@ def _check_datasets(spec: DagSpec) -> list[Fault]:
             faults.append(Fault((*path, "type"), f"datatype {quote_name(dataset.type)} {wrong}"))
         for text in (dataset.path, dataset.glob, *(dataset.paths or ())):
             faults += [Fault(path, message) for message in check_template(text or "", spec.params, ())]
+        if dataset.origin is not None:
+            faults += _check_origin(spec, path, dataset.origin, dataset.match)
+    return faults
+
+
+def _check_origin(spec: DagSpec, path: Path, text: str, match: dict[str, str]) -> list[Fault]:
+    faults = []
+    owner, dag, key = split_origin(text)
+    if check_name(dag) or check_name(key) or "/" in owner or text.startswith("/"):
+        message = f"{quote_name(text)} names no dataset of another DAG; write DAG/DATASET or OWNER/DAG/DATASET"
+        faults.append(Fault((*path, "from"), message))
+    elif dag == spec.name and not owner:
+        message = f"{quote_name(text)} is this DAG itself, which would wait for its own end; name another DAG"
+        faults.append(Fault((*path, "from"), message))
+    for param, template in match.items():
+        if check_variable(param):
+            message = f"match names a parameter {quote_name(param)} of {quote_name(dag)}, which is no variable name"
+            faults.append(Fault((*path, "match", param), message, at_key=True))
+        faults += [Fault((*path, "match", param), message) for message in check_template(template, spec.params, ())]
     return faults
 
 
@@ -159,7 +178,7 @@ def _check_each(spec: DagSpec, name: str) -> list[Fault]:
         if dataset is None:
             message = f"`each` names no dataset {quote_name(values.each)} declared in `datasets`"
             faults.append(Fault(place, message, word=values.each, candidates=tuple(spec.datasets)))
-        elif dataset.path is not None:
+        elif dataset.is_single:
             faults.append(Fault(place, f"dataset '{values.each}' is one file; `each` needs `glob:` or `paths:` there"))
     return faults
 

@@ -9,9 +9,18 @@ from p3s.engine.checks import find_producers, make_no_match
 from p3s.engine.expressions import ExpressionError, render_template
 from p3s.engine.families import Group, Member, count_members, expand_matrix, list_axes, make_suffix, name_each
 from p3s.engine.members import MemberBuilder
-from p3s.engine.names import MAX_NAME, check_checksum, check_name, check_place, quote_name, sanitise_value, take_stem
+from p3s.engine.names import (
+    MAX_NAME,
+    check_checksum,
+    check_name,
+    check_place,
+    quote_name,
+    sanitise_value,
+    split_origin,
+    take_stem,
+)
 from p3s.engine.places import check_location, is_url, normalise_place
-from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, OutputPlan
+from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, Origin, OutputPlan
 from p3s.engine.problems import Fault
 from p3s.engine.spec import EachSpec
 from p3s.engine.yamltext import MAX_PROBLEMS
@@ -75,6 +84,9 @@ def request_externals(spec: DagSpec, texts: Mapping[str, str]) -> tuple[list[Ext
     faults: list[Fault] = []
     verified = {name for job in spec.jobs.values() if job.verify for name in job.inputs}
     for name, dataset in spec.datasets.items():
+        if dataset.origin is not None:
+            # It lies where another workflow puts it.
+            continue
         paths: list[str] = []
         for text in _list_paths(dataset):
             try:
@@ -131,14 +143,35 @@ class Expansion:
         """Add the files that the client found."""
         requests, faults = request_externals(self.spec, self.texts)
         self.faults += faults
+        wanted = {request.name for request in requests}
         self.faults += [
-            Fault(("datasets",), f"no external dataset {quote_name(name)}; it was given files")
+            Fault(("datasets",), f"no external dataset {quote_name(name)} with a place; it was given files")
             for name in externals
-            if name not in self.spec.datasets
+            if name not in wanted
         ]
         walked = {axis.each for job in self.spec.jobs.values() for axis in _list_walks(job.matrix)}
         for request in requests:
             self._add_external(request, externals.get(request.name, ()), walked=request.name in walked)
+        for name, dataset in self.spec.datasets.items():
+            if dataset.origin is not None:
+                self._add_origin(name, dataset, dataset.origin)
+
+    def _add_origin(self, name: str, dataset: DatasetSpec, text: str) -> None:
+        match = {}
+        for param, template in dataset.match.items():
+            try:
+                match[param] = render_template(template, self.texts, {})
+            except ExpressionError as error:
+                self.faults.append(Fault(("datasets", name, "match", param), str(error)))
+        owner, dag, key = split_origin(text)
+        self.groups[name] = Group(name, (), [Member(name, {})])
+        self.datasets[name] = DatasetPlan(
+            key=name,
+            name=name,
+            datatype=dataset.type,
+            comment=dataset.comment,
+            origin=Origin(owner, dag, key, match),
+        )
 
     def _add_external(self, request: ExternalRequest, files: Sequence[SeenFile], *, walked: bool) -> None:
         name, place = request.name, ("datasets", request.name)

@@ -93,6 +93,9 @@ def write_dot(spec: DagSpec) -> str:
     for node, data in graph.nodes(data=True):
         shape = "ellipse" if node.startswith("_") else "diamond" if data.get("jobtype") == "noop" else "box"
         label = node.removeprefix(_EXTERNAL) if node != _END else "end"
+        external = spec.datasets.get(label) if node.startswith(_EXTERNAL) else None
+        if external is not None and external.origin is not None:
+            label += f"\nfrom {external.origin}"
         lines.append(f"  {_quote(node)} [shape={shape}, label={_quote(label)}];")
     for source, target, data in graph.edges(data=True):
         label = f" [label={_quote(data['datatag'])}]" if "datatag" in data else " [style=dashed]"
@@ -107,7 +110,7 @@ def _list_edges(spec: DagSpec) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for variable in job.inputs:
             readers.setdefault(variable, []).append(name)
     for variable, external in spec.datasets.items():
-        places = [external.path or external.glob or ""] if external.paths is None else external.paths
+        places = external.paths or [external.path or external.glob or external.origin or ""]
         head, _, tail = places[0].rpartition("/")
         data = {
             "name": tail,

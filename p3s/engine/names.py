@@ -25,6 +25,7 @@ __all__ = [
     "normalise_path",
     "quote_name",
     "sanitise_value",
+    "split_origin",
     "take_basename",
     "take_stem",
 ]
@@ -354,6 +355,24 @@ def sanitise_value(value: str) -> str:
     'run_5_a'
     """
     return _UNFIT.sub("_", value) or "_"
+
+
+def split_origin(text: str) -> tuple[str, str, str]:
+    """Return owner, DAG and dataset of what another DAG makes; the owner is empty where none is named.
+
+    Parameters
+    ----------
+    text : str
+        ``DAG/DATASET`` or ``OWNER/DAG/DATASET``.
+
+    Examples
+    --------
+    >>> split_origin("pedestal/ped"), split_origin("ana/pedestal/ped"), split_origin("pedestal")
+    (('', 'pedestal', 'ped'), ('ana', 'pedestal', 'ped'), ('', '', 'pedestal'))
+    """
+    head, _, key = text.rpartition("/")
+    owner, _, dag = head.rpartition("/")
+    return owner, dag, key
 
 
 def take_basename(path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["DatasetPlan", "InputPlan", "JobPlan", "OutputPlan", "Resources", "Retry", "WorkflowPlan"]
+__all__ = ["DatasetPlan", "InputPlan", "JobPlan", "Origin", "OutputPlan", "Resources", "Retry", "WorkflowPlan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,31 @@ class JobPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an external dataset comes from that another DAG makes.
+
+    Attributes
+    ----------
+    owner : str
+        Whose DAG; empty for the owner of the workflow that reads it.
+    dag, key : str
+        The DAG, and its dataset.
+    match : dict
+        Values that parameters of the workflow that makes it must have.
+    """
+
+    owner: str
+    dag: str
+    key: str
+    match: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return it as people write it, with what must match."""
+        matches = "".join(f", {name}={value}" for name, value in self.match.items())
+        return f"{self.owner}/{self.dag}/{self.key}{matches}".removeprefix("/")
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetPlan:
     """One unit of data in a workflow.
 
@@ -158,6 +183,8 @@ class DatasetPlan:
         Bytes, where known.
     checksum : str
         Of an external one whose content is to be verified.
+    origin : Origin or None
+        Of an external one that another DAG makes; it has no place until that is there.
     datatype : str
         A label, empty if none.
     comment : str
@@ -176,6 +203,7 @@ class DatasetPlan:
     result: bool = False
     comment: str = ""
     checksum: str = ""
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,27 +89,41 @@ class ParamSpec(Spec):
 
 
 class DatasetSpec(Spec):
-    """An external dataset: one path, a list of paths, or a pattern that the client expands."""
+    """An external dataset: one path, a list of paths, a pattern that the client expands, or another DAG's output.
+
+    Attributes
+    ----------
+    origin : str or None
+        ``from``: ``DAG/DATASET`` or ``OWNER/DAG/DATASET``.
+    match : dict
+        Parameters of the workflow that makes it, with the values that they must have there.
+    select : str
+        Which of the workflows that match: the one that was started last.
+    """
 
     path: Text | None = None
     paths: list[Text] | None = Field(default=None, min_length=1)
     glob: Text | None = None
+    origin: Text | None = Field(default=None, alias="from")
+    match: dict[str, Text] = {}
+    select: Literal["latest"] = "latest"
     type: Text = ""
     comment: Text = ""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_other_workflows(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.keys() & {"from", "match", "select"}:
-            refuse("outputs of other workflows cannot be named yet; give the file's `path:`")
-        return value
-
     @model_validator(mode="after")
     def _check(self) -> DatasetSpec:
-        given = [key for key in ("path", "paths", "glob") if getattr(self, key) is not None]
+        places = {"path": self.path, "paths": self.paths, "glob": self.glob, "from": self.origin}
+        given = [key for key, value in places.items() if value is not None]
         if len(given) != 1:
-            refuse(f"needs one of `path`, `paths` and `glob`{', has ' + ' and '.join(given) if given else ''}")
+            refuse(f"needs one of `path`, `paths`, `glob` and `from`{', has ' + ' and '.join(given) if given else ''}")
+        if self.origin is None and self.model_fields_set & {"match", "select"}:
+            refuse("has `match` or `select` without `from`, to which they belong")
         return self
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one unit of data rather than a collection."""
+        return self.path is not None or self.origin is not None
 
 
 class OutputSpec(Spec):

@@ -190,7 +190,7 @@ def check_strays(data: Any) -> list[Fault]:
     Examples
     --------
     >>> check_strays({"name": "${{ params.x }}"})[0].message
-    '${{ }} is not evaluated here; it is in paths, env, args, publish and if'
+    '${{ }} is not evaluated here; it is in paths, match, env, args, publish and if'
     """
     faults: list[Fault] = []
     pending: list[tuple[Path, Any]] = [((), data)]
@@ -205,13 +205,15 @@ def check_strays(data: Any) -> list[Fault]:
             if "\0" in value:
                 faults.append(Fault(path, "holds a NUL character"))
             if "${{" in value and not _takes_template(path):
-                faults.append(Fault(path, "${{ }} is not evaluated here; it is in paths, env, args, publish and if"))
+                faults.append(
+                    Fault(path, "${{ }} is not evaluated here; it is in paths, match, env, args, publish and if")
+                )
     return faults
 
 
 def _takes_template(path: Path) -> bool:
     if path[0] == "datasets":
-        return len(path) == 2 or path[2] in {"path", "paths", "glob"}
+        return len(path) == 2 or path[2] in {"path", "paths", "glob", "match"}
     # What is left is a path within a job, within the defaults, or within a standalone job.
     rest = path[2:] if path[0] == "jobs" else path[1:] if path[0] == "defaults" else path
     return rest[:1] == ("run",) or (bool(rest) and rest[0] in _TEMPLATE_KEYS and rest[-1] != "type")

@@ -105,6 +105,7 @@ NEEDS: dict[str, frozenset[Role]] = {
     "api.why": _READ,
     "api.pause_server": _ADMIN,
     "api.resume_server": _ADMIN,
+    "api.purge": _SUBMIT,
     "api.load_workflow": _SUBMIT,
     "api.list_workflows": _READ,
     "api.show_workflow": _READ,

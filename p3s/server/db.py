@@ -15,11 +15,22 @@ from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from p3s.errors import BadInput, Unavailable
+from p3s.server.prepared import wrap_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Database", "Overtaken", "cut_minutes", "insert_missing", "lock_rows", "normalise_address", "split_batches"]
+__all__ = [
+    "Database",
+    "Overtaken",
+    "cut_minutes",
+    "insert_missing",
+    "insert_new",
+    "lock_name",
+    "lock_rows",
+    "normalise_address",
+    "split_batches",
+]
 
 Result = TypeVar("Result")
 
@@ -172,10 +183,30 @@ def lock_rows(statement: sa.Select[Any], *, skip_locked: bool = False, share: bo
     return statement.with_for_update(skip_locked=skip_locked, read=share)
 
 
+def lock_name(connection: sa.Connection, name: str, *, share: bool = False) -> None:
+    """Hold a name to the end of the transaction: alone, or with others that share it. Rows need not exist for it."""
+    if connection.dialect.name == "postgresql":
+        take = sa.func.pg_advisory_xact_lock_shared if share else sa.func.pg_advisory_xact_lock
+        # Two numbers are another space than the one that `SWEEPER_LOCK` is in.
+        connection.execute(sa.select(take(SWEEPER_LOCK, sa.func.hashtext(name))))
+
+
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows that no unique constraint stops; another process may insert the same at the same moment."""
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(build(table).on_conflict_do_nothing(), rows)
+    connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+    """Insert a row if no unique constraint stops it, and return whether it was inserted.
+
+    Where another transaction has inserted the same, this one waits until it ends.
+    """
+    statement = _insert(connection, table).on_conflict_do_nothing().values(row).returning(*table.primary_key)
+    return connection.execute(statement).first() is not None
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+    return (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 def split_batches(items: Sequence[Result], size: int = 500) -> Iterator[Sequence[Result]]:
@@ -195,8 +226,14 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     write = connection.get_execution_options().get("p3s_write", False)
-    # A deferred transaction that reads and then writes fails at once when another wrote between.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    # A deferred transaction that reads and then writes fails at once when another wrote between. Asked of the driver
+    # itself: what SQLAlchemy does around a statement costs several times as much as this one.
+    text = "BEGIN IMMEDIATE" if write else "BEGIN"
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        driver.execute(text).close()
+    except Exception as error:
+        raise wrap_error(connection, text, None, error) from error
 
 
 def _note_use(_connection: object, record: Any) -> None:

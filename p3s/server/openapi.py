@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from p3s.server.api.frame import KEYED
+from p3s.server.api.keys import HEADER, PATTERN
 from p3s.server.auth import NEEDS, Role
 from p3s.wire import ErrorReply
 
@@ -14,7 +16,7 @@ __all__ = ["QUERIES", "complete_document"]
 
 #: Query parameters by route.
 QUERIES: dict[str, tuple[str, ...]] = {
-    "api.list_workflows": ("state", "owner", "name", "limit", "cursor"),
+    "api.list_workflows": ("state", "owner", "name", "archived", "limit", "cursor"),
     "api.list_jobs": ("workflow", "state", "jobtype", "owner", "name", "uuid", "older", "limit", "cursor"),
     "api.list_datasets": ("workflow", "state", "type", "place", "limit", "cursor"),
     "api.list_pilots": ("state", "live", "limit", "cursor"),
@@ -75,6 +77,10 @@ def _complete_operation(operation: dict[str, Any], endpoint: str) -> None:
     for name in QUERIES.get(endpoint, ()):
         kind = {"type": "integer", "minimum": 1 if name == "limit" else 0} if name in _NUMBERS else {"type": "string"}
         operation["parameters"].append({"in": "query", "name": name, "required": False, "schema": kind})
+    if endpoint in KEYED:
+        text = "A repeat with the same key and content is answered as the first was, and changes nothing."
+        key = {"in": "header", "name": HEADER, "required": False, "description": text}
+        operation["parameters"].append(key | {"schema": {"type": "string", "pattern": PATTERN}})
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
     answers = operation["responses"]

@@ -25,10 +25,11 @@ from p3s.server.limits import Buckets
 from p3s.server.logs import GunicornLogger, open_log
 from p3s.server.migrations import apply_migrations, find_pending
 from p3s.server.notifier import Notifier
+from p3s.server.purger import Purger
 from p3s.server.usecases.backup import backup_database, restore_database
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.sweep import Sweeper
-from p3s.settings import ServerSettings, is_loopback, read_counts, read_durations, read_log_settings
+from p3s.settings import ServerSettings, is_loopback, read_counts, read_durations, read_log_settings, read_policy
 
 if TYPE_CHECKING:
     from p3s.notify.rules import Notify
@@ -133,7 +134,7 @@ def serve(
     os.umask(0o077)
     home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     style, level = read_log_settings()
-    fields: dict[str, Any] = {**read_durations(), **read_counts(), **given}
+    fields: dict[str, Any] = {**read_durations(), **read_counts(), "purge": read_policy(), **given}
     fields["secure"] = certificate is not None or fields.get("proxies", 0) > 0
     settings = ServerSettings(database=database or f"sqlite:///{home.database}", home=home, **fields)
     tls = _check_certificate(certificate, key)
@@ -292,6 +293,8 @@ def _start_threads(notify: Notify | None, worker: Any) -> None:
     sweeper.start()
     if notify is not None:
         Notifier(core, notify).start()
+    if core.settings.purge:
+        Purger(core, core.settings.purge).start()
     threading.Thread(target=_release_waits, args=(worker, core), name="stop watch", daemon=True).start()
 
 

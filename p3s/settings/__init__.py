@@ -17,7 +17,7 @@ from p3s.settings.client import (
 from p3s.settings.contexts import Context, Contexts, find_config, read_contexts, use_context
 from p3s.settings.files import read_secret, write_private
 from p3s.settings.home import Home, find_database, find_home, make_local_environ, read_home_token, read_running
-from p3s.settings.server import ServerSettings, find_notify, read_counts, read_durations, read_log_settings
+from p3s.settings.server import ServerSettings, find_notify, read_counts, read_durations, read_log_settings, read_policy
 
 __all__ = [
     "DEFAULT_PORT",
@@ -42,6 +42,7 @@ __all__ = [
     "read_durations",
     "read_home_token",
     "read_log_settings",
+    "read_policy",
     "read_running",
     "read_secret",
     "store_login",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import PydanticCustomError
 
+from p3s.engine.purging import PurgeKind, parse_policy
 from p3s.engine.units import parse_duration
 from p3s.errors import BadInput
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from p3s.settings.home import Home
 
-__all__ = ["ServerSettings", "find_notify", "read_counts", "read_durations", "read_log_settings"]
+__all__ = ["ServerSettings", "find_notify", "read_counts", "read_durations", "read_log_settings", "read_policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class ServerSettings:
     submissions, logins : int
         Submissions a minute that each token may make, and logins a minute from each address; 0 for no limit.
         ``P3S_SUBMISSIONS`` and ``P3S_LOGINS``.
+    purge : mapping
+        How old what ended must be for the server to purge it daily, by kind; ``P3S_PURGE``.
     open_reading : bool
         Whether anyone may read without a token; ``--open-reading``.
     proxies : int
@@ -68,6 +71,7 @@ class ServerSettings:
     max_jobs: int = 200_000
     submissions: int = 6000
     logins: int = 30
+    purge: Mapping[PurgeKind, float] = field(default_factory=dict)
     open_reading: bool = False
     proxies: int = 0
     secure: bool = False
@@ -136,6 +140,25 @@ def read_counts(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
         if text is not None and not (text.isascii() and text.isdigit() and len(text) < 10):
             raise BadInput([f"P3S_{name.upper()} is '{text}'; give a number a minute, or 0 for no limit"])
     return {name: int(text) for name, text in given.items() if text is not None}
+
+
+def read_policy(environ: Mapping[str, str] = os.environ) -> dict[PurgeKind, float]:
+    """Return what the server purges daily: how many seconds old each kind must be, by ``P3S_PURGE``.
+
+    Raises
+    ------
+    BadInput
+        If the environment has no policy there.
+
+    Examples
+    --------
+    >>> read_policy({"P3S_PURGE": "jobs=7d"})
+    {<PurgeKind.JOBS: 'jobs'>: 604800.0}
+    """
+    try:
+        return parse_policy(environ.get("P3S_PURGE") or "")
+    except BadInput as error:
+        raise BadInput([f"P3S_PURGE: {problem}" for problem in error.problems]) from error
 
 
 def read_log_settings(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:

@@ -62,6 +62,7 @@ from p3s.wire.pilots import (
     StopOrder,
     Verdict,
 )
+from p3s.wire.purge import PurgeBody, PurgeCount, PurgeReply
 from p3s.wire.sites import SiteBody, SiteList, SiteView
 from p3s.wire.tokens import CreateTokenBody, NewTokenView, RotateTokenBody, TokenList, TokenView
 from p3s.wire.views import (
@@ -159,6 +160,9 @@ __all__ = [
     "PilotList",
     "PilotView",
     "ProblemView",
+    "PurgeBody",
+    "PurgeCount",
+    "PurgeReply",
     "RegisterBody",
     "RegisterDatasetBody",
     "RegisterReply",

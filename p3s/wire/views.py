@@ -11,7 +11,10 @@ from p3s.wire.pilots import Accepts
 
 
 class WorkflowView(Reply):
-    """A workflow; `counts` has the number of its jobs in each state."""
+    """A workflow; `counts` has the number of its jobs in each state, `archived` is since when it is in the archive.
+
+    `sources`, filled by `show` only, says of its data that other DAGs make where it comes from.
+    """
 
     uuid: str
     name: str
@@ -22,6 +25,7 @@ class WorkflowView(Reply):
     params: dict[str, str] = {}
     overrides: dict[str, Any] = {}
     counts: dict[str, int] = {}
+    sources: dict[str, str] = {}
     jobs: int = 0
     key: str | None = None
     created: float
@@ -29,6 +33,7 @@ class WorkflowView(Reply):
     ended: float | None = None
     deadline: float | None = None
     message: str = ""
+    archived: float | None = None
 
 
 class AttemptView(Reply):
@@ -91,7 +96,8 @@ class JobView(Reply):
 class DatasetView(Reply):
     """A dataset; external ones have no workflow and no producer.
 
-    `show` alone fills `why`, `consumers` (jobs that read it), `waiting` (those of them that have not ended, with their
+    `show` alone fills `origin` (which other DAG makes it) and `source` (the workflow, by uuid, and dataset that it came
+    from), `why`, `consumers` (jobs that read it), `waiting` (those of them that have not ended, with their
     states) and `attempts` (those of its producer).
     """
 
@@ -109,6 +115,8 @@ class DatasetView(Reply):
     version: int = 1
     comment: str = ""
     message: str = ""
+    origin: str = ""
+    source: str = ""
     why: str = ""
     consumers: list[str] = []
     waiting: list[str] = []

@@ -206,7 +206,7 @@ def test_yaml_of_the_guide_loads():
     blocks = re.findall(
         r"^```yaml\n(.*?)^```$", (DOCS / "guide/workflows.md").read_text(), flags=re.MULTILINE | re.DOTALL
     )
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for text in blocks:
         loaded = load_standalone(text, "guide") if is_standalone(text, "guide") else load_dag(text, "guide")
         assert loaded.name

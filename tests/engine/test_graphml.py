@@ -228,18 +228,21 @@ def dags(draw):
         )
         made += outputs
         jobs[name] = job
-    datasets = {}
+    datasets: dict[str, dict[str, Any]] = {}
     if draw(st.booleans()):
         datasets["raw"] = {"path": "/data/raw.csv", "type": "CSV"}
         for job in jobs.values():
             if draw(st.booleans()):
                 job["inputs"]["raw"] = "plain"
+    if draw(st.booleans()):
+        datasets["ped"] = {"from": "ana/pedestal/ped", "match": {"run": draw(TEXTS)}, "comment": draw(TEXTS)}
+        jobs[draw(st.sampled_from(sorted(jobs)))]["inputs"]["ped"] = "partial"
     return {"name": "dag", "datasets": datasets, "jobs": jobs}
 
 
 def make_plan_graph(spec):
     """Return the graph of all jobs and data."""
-    externals = {name: [File("/data/raw.csv")] for name in spec.datasets}
+    externals = {name: [File("/data/raw.csv")] for name in spec.datasets if name != "ped"}
     return build_graph(expand_dag(spec, {}, externals, bundle=()))
 
 

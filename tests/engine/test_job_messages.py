@@ -109,7 +109,7 @@ JOBS = {
     "expression elsewhere": (
         " a: {run: x, jobtype: '${{ params.x }}'}",
         [
-            "x.yaml:3:23: ${{ }} is not evaluated here; it is in paths, env, args, publish and if",
+            "x.yaml:3:23: ${{ }} is not evaluated here; it is in paths, match, env, args, publish and if",
             (
                 "x.yaml:3:23: jobtype '${{ params.x }}' is no label: "
                 "a letter or digit, then letters, digits and '_.:+-', at most 100"

@@ -128,7 +128,11 @@ def test_same_base_names() -> None:
         ("{path: d}", {}, "x.yaml:2:17: dataset 'raw' has 1 files, 0 were given"),
         ("{path: d}", {"raw": ["d"]}, "x.yaml:2:17: file 'd' of dataset 'raw' is neither an absolute path nor a URL"),
         ("{path: d}", {"raw": ["/a\nb"]}, "x.yaml:2:17: file '/a\\nb' of dataset 'raw' holds a control character"),
-        ("{path: d}", {"raw": ["/d"], "row": []}, "x.yaml:2:11: no external dataset 'row'; it was given files"),
+        (
+            "{path: d}",
+            {"raw": ["/d"], "row": []},
+            "x.yaml:2:11: no external dataset 'row' with a place; it was given files",
+        ),
     ],
 )
 def test_externals_are_checked(head: str, externals: dict[str, list[str]], message: str) -> None:

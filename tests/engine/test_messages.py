@@ -114,12 +114,12 @@ DOCUMENTS = {
     ),
     "dataset without a path": (
         "name: x\ndatasets: {q: {type: CSV}}\njobs: {a: {run: x}}",
-        ["x.yaml:2:15: needs one of `path`, `paths` and `glob`"],
+        ["x.yaml:2:15: needs one of `path`, `paths`, `glob` and `from`"],
     ),
     "dataset with two paths": (
         "name: x\ndatasets: {q: {path: a, glob: b}, r: {path: '${{ params.z }}'}}\njobs: {a: {run: x}}",
         [
-            "x.yaml:2:15: needs one of `path`, `paths` and `glob`, has path and glob",
+            "x.yaml:2:15: needs one of `path`, `paths`, `glob` and `from`, has path and glob",
             "x.yaml:2:38: params.z is not defined",
         ],
     ),
@@ -128,8 +128,26 @@ DOCUMENTS = {
         ["x.yaml:2:23: must not be empty"],
     ),
     "other workflow": (
-        "name: x\ndatasets: {q: {from: a/b}}\njobs: {a: {run: x, inputs: [q]}}",
-        ["x.yaml:2:15: outputs of other workflows cannot be named yet; give the file's `path:`"],
+        """\
+name: x
+datasets:
+  a: {from: b}
+  c: {from: x/y, select: oldest}
+  d: {from: x/y, path: z}
+  e: {path: z, match: {}}
+  f: {from: p/q, match: {1a: '${{ params.z }}'}, mach: 1}
+jobs: {a: {run: x, inputs: [c]}}
+""",
+        [
+            "x.yaml:3:13: 'b' names no dataset of another DAG; write DAG/DATASET or OWNER/DAG/DATASET",
+            "x.yaml:4:13: 'x/y' is this DAG itself, which would wait for its own end; name another DAG",
+            "x.yaml:4:26: 'oldest' is not one of latest; did you mean 'latest'?",
+            "x.yaml:5:6: needs one of `path`, `paths`, `glob` and `from`, has path and from",
+            "x.yaml:6:6: has `match` or `select` without `from`, to which they belong",
+            "x.yaml:7:26: match names a parameter '1a' of 'p', which is no variable name",
+            "x.yaml:7:30: params.z is not defined",
+            "x.yaml:7:50: unknown key 'mach'; did you mean 'match'?",
+        ],
     ),
     "bad dataset name and type": (
         "name: x\ndatasets: {q-r: {path: a, type: a b}}\njobs: {a: {run: x}}",

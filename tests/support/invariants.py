@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW
-from p3s.server.models import attempt, dataset, job, job_input, job_need, jobtype, workflow
+from p3s.server.models import attempt, dataset, job, job_input, job_need, jobtype, origin, ripple, workflow
+from p3s.server.transitions.bindings import find_newest
 
 if TYPE_CHECKING:
     from p3s.server.db import Database
@@ -21,6 +22,7 @@ def check_invariants(db: Database) -> None:
         _check_counters(connection)
         _check_accepted_places(connection)
         _check_caps(connection)
+        _check_origins(connection)
 
 
 def _check_caps(connection: sa.Connection) -> None:
@@ -32,6 +34,28 @@ def _check_caps(connection: sa.Connection) -> None:
         assert row.open == found, f"jobtype {row.name} counts {row.open} open attempts, there are {found}"
     closed = sa.select(attempt.c.uuid).where(attempt.c.counted.is_(True), sa.not_(opened))
     assert not connection.scalars(closed).all(), "an attempt that ended stands in a counter"
+
+
+def _check_origins(connection: sa.Connection) -> None:
+    """Data that another DAG makes is bound if a workflow that matches was started, and is what its source is."""
+    source = dataset.alias("source")
+    pending = sa.select(ripple.c.id).limit(1)
+    if connection.scalar(pending) is not None:
+        return
+    rows = connection.execute(
+        sa.select(origin, dataset.c.state, dataset.c.place, source.c.state.label("now"), source.c.place.label("where"))
+        .join(dataset, dataset.c.id == origin.c.dataset_id)
+        .outerjoin(source, source.c.id == origin.c.source_id)
+    ).all()
+    for row in rows:
+        if row.waiting:
+            found = find_newest(connection, row.owner, row.dag, row.match)
+            assert found is None, f"{row.key} waits for {row.dag}, and workflow {found.uuid} was started"
+            assert row.state in {"expected", "failed"}, f"{row.key} is {row.state} and comes from nowhere"
+        elif row.now is not None:
+            state = "failed" if row.now == "deleted" else row.now
+            assert row.state == state, f"{row.key} is {row.state}, its source {row.now}"
+            assert row.state != "available" or row.place == row.where, f"{row.key} is at {row.place}, not {row.where}"
 
 
 def _check_one_success(connection: sa.Connection) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 from flask import request
 
 from p3s.clock import read_clock
-from p3s.errors import BadInput, Problem
+from p3s.errors import Archived, BadInput, Problem
 from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.auth import require_owner
+from p3s.server.queries.archive import list_archived_jobs, read_archived_log, show_archived_job
 from p3s.server.queries.find import find_row
 from p3s.server.queries.jobs import find_attempt
 from p3s.server.queries.jobs import list_jobs as query_jobs
@@ -35,8 +36,11 @@ def list_jobs() -> JobList:
     """List jobs, newest first."""
     parent = read_text("workflow")
     with core().db.read() as connection:
-        ident = find_row(connection, "workflow", parent, owner=caller().name).id if parent else None
         filters = {name: read_text(name) for name in ("state", "jobtype", "owner", "name")}
+        try:
+            ident = find_row(connection, "workflow", parent, owner=caller().name).id if parent else None
+        except Archived as it:
+            return list_archived_jobs(connection, it, filters=filters, limit=read_limit(), cursor=read_cursor())
         age = _read_age()
         return query_jobs(
             connection,
@@ -65,8 +69,11 @@ def _read_age() -> float | None:
 @endpoint("GET", "/jobs/<path:ident>", gives=JobView)
 def show_job(ident: str) -> JobView:
     """Show a job with its description, attempts, data and events."""
-    row = _find(ident)
     with core().db.read() as connection:
+        try:
+            row = find_row(connection, "job", ident, owner=caller().name)
+        except Archived as it:
+            return show_archived_job(connection, it)
         return query_job(connection, row.id, read_clock())
 
 
@@ -86,7 +93,13 @@ def read_log(ident: str) -> LogView:
             numbers[name] = int(text) if text else None
     if problems:
         raise BadInput(problems)
-    row = _find(ident)
+    try:
+        row = _find(ident)
+    except Archived as it:
+        with core().db.read() as connection:
+            return read_archived_log(
+                connection, it, number=numbers["attempt"], stream=stream, offset=numbers["offset"] or 0
+            )
     with core().db.read() as connection:
         found = find_attempt(connection, row.id, numbers["attempt"], row.uuid[:8])
     if request.args.get("watch") == "1":

@@ -6,7 +6,9 @@ import time
 
 from p3s import __version__
 from p3s.clock import read_clock
+from p3s.errors import Archived
 from p3s.server.api.frame import caller, core, endpoint
+from p3s.server.queries.archive import explain_archived
 from p3s.server.queries.arrivals import count_services
 from p3s.server.queries.find import find_anything
 from p3s.server.queries.why import explain
@@ -46,7 +48,11 @@ def status() -> StatusReply:
 def why(thing: str) -> WhyReply:
     """Answer in one sentence why a thing is where it is."""
     with core().db.read() as connection:
-        noun, row = find_anything(connection, thing, owner=caller().name)
+        try:
+            noun, row = find_anything(connection, thing, owner=caller().name)
+        except Archived as it:
+            state, sentence = explain_archived(connection, it)
+            return WhyReply(noun=it.noun, uuid=it.uuid, state=state, sentence=sentence)
         sentence = explain(connection, noun, row, read_clock())
     return WhyReply(noun=noun, uuid=row.uuid, state=row.state, sentence=sentence)
 

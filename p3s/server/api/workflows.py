@@ -6,9 +6,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from p3s.errors import Archived
 from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.auth import require_owner
 from p3s.server.models import dataset, job, job_input
+from p3s.server.queries.archive import (
+    list_archived,
+    list_archived_results,
+    show_archived,
+    show_archived_graph,
+)
 from p3s.server.queries.datasets import view_datasets
 from p3s.server.queries.find import find_row
 from p3s.server.queries.jobs import list_workflow_jobs
@@ -51,9 +58,9 @@ def load_workflow(body: LoadBody) -> tuple[LoadReply, int]:
 
 @endpoint("GET", "/workflows", gives=WorkflowList)
 def list_workflows() -> WorkflowList:
-    """List workflows, newest first."""
+    """List workflows, newest first; or, with `archived=1`, those in the archive."""
     with core().db.read() as connection:
-        return query_workflows(
+        return (list_archived if read_text("archived") else query_workflows)(
             connection,
             state=read_text("state"),
             owner=read_text("owner"),
@@ -66,7 +73,11 @@ def list_workflows() -> WorkflowList:
 @endpoint("GET", "/workflows/<ident>", gives=WorkflowView)
 def show_workflow(ident: str) -> WorkflowView:
     """Show a workflow with its jobs counted by state."""
-    return _view(_find(ident).id)
+    try:
+        return _view(_find(ident).id)
+    except Archived as it:
+        with core().db.read() as connection:
+            return show_archived(connection, it)
 
 
 @endpoint("POST", "/workflows/<ident>/start", takes=EmptyBody, gives=WorkflowView)
@@ -114,15 +125,21 @@ def delete_workflow(ident: str) -> None:
 @endpoint("GET", "/workflows/<ident>/results", gives=ResultList)
 def list_results(ident: str) -> ResultList:
     """List the files that `results` names and that are there."""
-    row = _find(ident)
     with core().db.read() as connection:
-        return query_results(connection, row.id)
+        try:
+            return query_results(connection, find_row(connection, "workflow", ident, owner=caller().name).id)
+        except Archived as it:
+            return list_archived_results(connection, it)
 
 
 @endpoint("GET", "/workflows/<ident>/graph", gives=GraphView)
 def show_graph(ident: str) -> GraphView:
     """Return the nodes and edges of a workflow's graph."""
-    row = _find(ident)
+    try:
+        row = _find(ident)
+    except Archived as it:
+        with core().db.read() as connection:
+            return show_archived_graph(connection, it)
     read = sa.select(job_input.c.dataset_id).join(job, job.c.id == job_input.c.job_id)
     with core().db.read() as connection:
         nodes = sa.or_(dataset.c.workflow_id == row.id, dataset.c.id.in_(read.where(job.c.workflow_id == row.id)))

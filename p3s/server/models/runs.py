@@ -75,6 +75,7 @@ attempt = make_table(
     sa.Column("watched", Clock, nullable=False, server_default="0"),
     sa.Column("counted", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("job_id", "number"),
+    sa.Index("ix_attempt_pilot_id", "pilot_id"),
 )
 _OPEN = ("dispatched", "running", "stopping")
 sa.Index(

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
 
 #: Instances. `remaining` counts jobs not yet final, `failures` the failed ones that are not tolerated; `touched` is
-#: when a load last wrote something; `arrived` is when the data came that its deadline counts from.
+#: when a load last wrote something; `arrived` is when the data came that its deadline counts from; `archived` marks one
+#: that is being moved into the archive and changes no more.
 workflow = make_table(
     "workflow",
     make_id(),
@@ -36,9 +37,11 @@ workflow = make_table(
     sa.Column("cancelled_by", sa.String(100)),
     sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("overrides", sa.JSON),
+    sa.Column("archived", Clock),
     sa.UniqueConstraint("owner", "key"),
     sa.Index("ix_workflow_state_id", "state", "id"),
     sa.Index("ix_workflow_owner_name_id", "owner", "name", "id"),
+    sa.Index("ix_workflow_owner_name_started", "owner", "name", "started"),
 )
 
 # Workflows whose deadline may still pass: the sweeper's list.
@@ -48,6 +51,10 @@ sa.Index("ix_workflow_deadline", workflow.c.deadline, sqlite_where=_TIMELY, post
 # Those whose deadline passed.
 _LATE = sa.and_(workflow.c.state == "running", workflow.c.late.is_(True))
 sa.Index("ix_workflow_late", workflow.c.deadline, sqlite_where=_LATE, postgresql_where=_LATE)
+
+# Those that have ended, the longest ago first: what a purge goes through.
+_ENDED = workflow.c.ended.is_not(None)
+sa.Index("ix_workflow_ended", workflow.c.ended, sqlite_where=_ENDED, postgresql_where=_ENDED)
 
 #: What jobs ask of a pilot, once per distinct wish; rows never change. Matching looks at these, not at jobs.
 requirement = make_table(
@@ -134,7 +141,8 @@ job_spec = make_table(
 )
 
 #: Units of data. External ones have no workflow and are one per site and path, or one per URL, which has no site; and
-#: one per version: new content is a new version. `message` says who or what ended one.
+#: one per version: new content is a new version. Those that another DAG makes are rows of whoever reads them, without
+#: a producer, and follow the dataset that `origin` names. `message` says who or what ended one.
 dataset = make_table(
     "dataset",
     make_id(),
@@ -171,12 +179,42 @@ sa.Index(
     postgresql_where=dataset.c.workflow_id.is_(None),
 )
 
+# Who has a content.
+_KEPT = dataset.c.digest.is_not(None)
+sa.Index("ix_dataset_digest", dataset.c.digest, sqlite_where=_KEPT, postgresql_where=_KEPT)
+
 # What `results` names, newest last.
 sa.Index(
     "ix_dataset_result",
     dataset.c.id,
     sqlite_where=dataset.c.result.is_(True),
     postgresql_where=dataset.c.result.is_(True),
+)
+
+#: Where a workflow's external dataset comes from that another DAG makes: which one, what must match, and, once it is
+#: bound, the dataset behind it. `workflow` says whose that was and outlives it. `waiting`: its reader was started, and
+#: no workflow that matches has been yet.
+origin = make_table(
+    "origin",
+    make_ref("dataset_id", "dataset", primary_key=True),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("dag", sa.String(200), nullable=False),
+    sa.Column("key", sa.String(300), nullable=False),
+    sa.Column("match", sa.JSON, nullable=False),
+    sa.Column("waiting", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("source_id", BigId, sa.ForeignKey("dataset.id", ondelete="SET NULL")),
+    sa.Column("workflow", Ident),
+    sa.Column("bound", Clock),
+    sa.Index("ix_origin_source_id", "source_id"),
+)
+_UNBOUND = origin.c.waiting.is_(True)
+sa.Index(
+    "ix_origin_waiting",
+    origin.c.owner,
+    origin.c.dag,
+    origin.c.dataset_id,
+    sqlite_where=_UNBOUND,
+    postgresql_where=_UNBOUND,
 )
 
 #: Edges from a dataset to a job. `partial`: final is enough, however it ended.

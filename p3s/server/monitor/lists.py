@@ -200,6 +200,9 @@ def jobtypes() -> Page:
     return Page("jobtypes.html", "Jobtypes", (table,))
 
 
+_ORIGIN = (Column("origin", "DAG, dataset and what matches"), Column("source", "came from", link="/datasets/{source}"))
+
+
 @page("/datasets")
 def datasets() -> Page:
     """List datasets, newest first."""
@@ -220,9 +223,11 @@ def dataset(ident: str) -> Page:
         row = find_row(connection, "dataset", ident, owner=caller().name)
         it = show_dataset(connection, row.id).model_dump()
         why = explain_dataset(connection, row)
+    origin = (Table("origin", "Made by another DAG", _ORIGIN, [it]),) if it["origin"] else ()
     readers = [{"job": name, "workflow": name.partition("/")[0]} for name in it["consumers"]]
     tables = (
         Table("dataset", "Dataset", _DATASETS, [it]),
+        *origin,
         Table("readers", "Read by", (Column("job", "job", link="/search?q={job}"),), readers, "No job reads it."),
     )
     it["name"] = it["key"]

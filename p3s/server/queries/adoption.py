@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.states import DatasetState, JobState
-from p3s.server.models import bundle, dataset, job, job_input, job_spec
+from p3s.server.models import bundle, dataset, job, job_input, job_spec, origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_SOURCE = dataset.alias("source")
 
 __all__ = ["Heritage", "describe", "read_heritage", "read_places"]
 
@@ -24,7 +26,7 @@ class Heritage:
 
     Attributes
     ----------
-    uuid : str
+    uuid, workflow_id : str, int
         Of the workflow.
     jobs : dict of str to str
         A digest of each finished job's description.
@@ -33,6 +35,7 @@ class Heritage:
     """
 
     uuid: str
+    workflow_id: int
     jobs: dict[str, str]
     made: dict[str, Any]
 
@@ -46,12 +49,14 @@ def describe(body: Mapping[str, Any], params: Mapping[str, str], places: Mapping
 def read_places(connection: sa.Connection, workflow_id: int) -> dict[str, dict[str, str]]:
     """Return, by job and key, which data from outside the jobs of a workflow read: the uuid of that very version."""
     rows = connection.execute(
-        sa.select(job.c.name, job_input.c.key, dataset.c.uuid)
+        sa.select(job.c.name, job_input.c.key, sa.func.coalesce(_SOURCE.c.uuid, dataset.c.uuid).label("uuid"))
         .join(job, job.c.id == job_input.c.job_id)
         .join(dataset, dataset.c.id == job_input.c.dataset_id)
+        .outerjoin(origin, origin.c.dataset_id == dataset.c.id)
+        .outerjoin(_SOURCE, _SOURCE.c.id == origin.c.source_id)
         .where(
             job.c.workflow_id == workflow_id,
-            sa.or_(dataset.c.workflow_id.is_(None), dataset.c.workflow_id != workflow_id),
+            dataset.c.producer_id.is_(None),
         )
     )
     places: dict[str, dict[str, str]] = {}
@@ -70,10 +75,15 @@ def read_heritage(connection: sa.Connection, row: Any) -> Heritage:
         .where(job.c.workflow_id == row.id, job.c.state == JobState.FINISHED)
     )
     made = connection.execute(
-        sa.select(dataset).where(dataset.c.workflow_id == row.id, dataset.c.state == DatasetState.AVAILABLE)
+        sa.select(dataset).where(
+            dataset.c.workflow_id == row.id,
+            dataset.c.producer_id.is_not(None),
+            dataset.c.state == DatasetState.AVAILABLE,
+        )
     )
     return Heritage(
         uuid=row.uuid,
+        workflow_id=row.id,
         jobs={entry.name: describe(entry.body, row.params, places.get(entry.name, {}), files) for entry in finished},
         made={entry.key: entry for entry in made},
     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from p3s.engine.fates import Fate
 from p3s.errors import NotFound
 from p3s.server.db import split_batches
-from p3s.server.models import arrival, dataset, service, workflow
+from p3s.server.models import archive, arrival, dataset, service, workflow
 from p3s.wire import ArrivalList, ArrivalView, ServiceList, ServiceView
 
 if TYPE_CHECKING:
@@ -162,11 +162,12 @@ def _select() -> sa.Select[Any]:
         sa.select(
             arrival,
             service.c.name.label("service"),
-            workflow.c.state.label("workflow_state"),
-            workflow.c.name.label("workflow_name"),
+            sa.func.coalesce(workflow.c.state, archive.c.state).label("workflow_state"),
+            sa.func.coalesce(workflow.c.name, archive.c.name).label("workflow_name"),
         )
         .join(service, service.c.id == arrival.c.service_id)
         .outerjoin(workflow, workflow.c.uuid == arrival.c.workflow)
+        .outerjoin(archive, archive.c.uuid == arrival.c.workflow)
     )
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from p3s.engine.places import normalise_place
 from p3s.engine.states import FINAL_JOB
 from p3s.server.models import attempt, dataset, job, job_input, pilot, workflow
+from p3s.server.queries.origins import describe_origin, is_read
 from p3s.server.queries.why import explain_dataset
 from p3s.wire import AttemptView, DatasetList, DatasetView
 
@@ -55,13 +56,16 @@ def show_dataset(connection: sa.Connection, ident: int) -> DatasetView:
         sa.select(workflow.c.uuid, job.c.name, job.c.state)
         .join(job_input, job_input.c.job_id == job.c.id)
         .join(workflow, workflow.c.id == job.c.workflow_id)
-        .where(job_input.c.dataset_id == ident)
+        .where(is_read(ident))
         # Those that still need it first.
         .order_by(job.c.state.in_(sorted(FINAL_JOB)), job.c.id)
         .limit(CONSUMERS)
     ).all()
+    origin, source = describe_origin(connection, row)
     return _view(row).model_copy(
         update={
+            "origin": origin,
+            "source": source,
             "why": explain_dataset(connection, row),
             "consumers": [f"{one.uuid[:8]}/{one.name}" for one in readers],
             "waiting": [f"{one.uuid[:8]}/{one.name} ({one.state})" for one in readers if one.state not in FINAL_JOB],

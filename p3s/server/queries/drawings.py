@@ -197,7 +197,7 @@ def list_parents(connection: sa.Connection, ident: int) -> dict[int, list[int]]:
     reads = (
         sa.select(job_input.c.job_id, dataset.c.producer_id)
         .select_from(_join_inputs())
-        .where(job.c.workflow_id == ident, dataset.c.workflow_id == ident)
+        .where(job.c.workflow_id == ident, dataset.c.workflow_id == ident, dataset.c.producer_id.is_not(None))
     )
     parents: dict[int, list[int]] = {}
     for child, parent in connection.execute(sa.union_all(needs, reads)):
@@ -217,7 +217,7 @@ def _join_inputs() -> sa.Join:
 
 
 def _is_foreign(ident: int) -> sa.ColumnElement[bool]:
-    return sa.or_(dataset.c.workflow_id.is_(None), dataset.c.workflow_id != ident)
+    return sa.or_(dataset.c.producer_id.is_(None), dataset.c.workflow_id != ident)
 
 
 def _name_job(table: sa.FromClause, closed: list[str]) -> sa.ColumnElement[str]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from p3s.errors import Ambiguous, NotFound
+from p3s.errors import Ambiguous, Archived, NotFound
 from p3s.server.models import dataset, host, job, pilot, service, site, workflow
+from p3s.server.queries.archive import find_archived, refuse_archived
 from p3s.server.queries.pilots import LIVE
 
 __all__ = ["NOUNS", "find_anything", "find_row"]
@@ -42,6 +43,8 @@ def find_row(connection: sa.Connection, noun: str, ident: str, *, owner: str | N
         If there is none.
     Ambiguous
         If a prefix fits several.
+    Archived
+        If it is in the archive, or on its way there.
     """
     table = NOUNS[noun]
     if ident == "@last":
@@ -60,9 +63,11 @@ def find_row(connection: sa.Connection, noun: str, ident: str, *, owner: str | N
     statement = sa.select(table).where(table.c.uuid >= ident, table.c.uuid < ident + "g").limit(6)
     rows = connection.execute(statement).all()
     if not rows:
-        raise NotFound(noun, ident)
+        raise find_archived(connection, noun, ident) or NotFound(noun, ident)
     if len(rows) > 1:
         raise Ambiguous(noun, ident, [row.uuid[:_SHORT] for row in rows])
+    if noun == "workflow":
+        refuse_archived(connection, rows[0])
     return rows[0]
 
 
@@ -75,6 +80,8 @@ def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = 
         If nothing has this id.
     Ambiguous
         If it fits objects of one kind or of several.
+    Archived
+        If it is in the archive, or on its way there.
     """
     if "/" in thing:
         for noun in ("job", "dataset"):
@@ -86,11 +93,16 @@ def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = 
     if thing == "@last":
         thing = find_row(connection, "workflow", thing, owner=owner).uuid
     found: list[tuple[str, Any]] = []
+    archived: Archived | None = None
     for noun in NOUNS:
         try:
             found.append((noun, find_row(connection, noun, thing, owner=owner)))
         except NotFound:
             continue
+        except Archived as it:
+            archived = it
+    if archived is not None and not found:
+        raise archived
     # A standalone job shares its uuid with its workflow of one node; the job knows more.
     if [noun for noun, _ in found] == ["workflow", "job"] and found[0][1].uuid == found[1][1].uuid:
         return found[1]
@@ -119,7 +131,7 @@ def _find_named(connection: sa.Connection, thing: str) -> list[tuple[str, Any]]:
         "site": sa.union_all(
             sa.select(site.c.name.label("uuid"), sa.literal("defined").label("state")).where(site.c.name == name),
             sa.select(pilot.c.site, sa.literal("not defined")).where(pilot.c.site == name, pilot.c.state.in_(LIVE)),
-        ),
+        ).order_by("state"),
         "service": sa.select(service.c.name.label("uuid"), stopped).where(service.c.name == name),
     }
     found = [
@@ -132,7 +144,10 @@ def _find_named(connection: sa.Connection, thing: str) -> list[tuple[str, Any]]:
 
 def _find_member(connection: sa.Connection, noun: str, ident: str, owner: str | None) -> Any:
     head, _, name = ident.partition("/")
-    parent = find_row(connection, "workflow", head, owner=owner)
+    try:
+        parent = find_row(connection, "workflow", head, owner=owner)
+    except Archived as it:
+        raise find_archived(connection, noun, f"{it.uuid}/{name}") or NotFound(noun, ident) from it
     table = NOUNS[noun]
     column = job.c.name if noun == "job" else dataset.c.key
     row = connection.execute(sa.select(table).where(table.c.workflow_id == parent.id, column == name)).one_or_none()

@@ -26,6 +26,7 @@ from p3s.server.models import (
     workflow,
 )
 from p3s.server.queries.arrivals import find_service_state
+from p3s.server.queries.origins import describe_origin, explain_wait
 from p3s.server.queries.pilots import LIVE
 from p3s.server.queries.places import explain_conflict
 
@@ -106,13 +107,18 @@ def explain_dataset(connection: sa.Connection, row: Any) -> str:
     maker = connection.execute(sa.select(job.c.name, job.c.state).where(job.c.id == row.producer_id)).one_or_none()
     match DatasetState(row.state):
         case DatasetState.AVAILABLE:
-            return f"It is available at {row.place}."
+            source = describe_origin(connection, row)[1]
+            return f"It is available at {row.place}{f', from {source}' if source else ''}."
         case DatasetState.EXPECTED if maker is not None:
             return f"It is expected: job {maker.name}, which makes it, is {maker.state}."
+        case DatasetState.EXPECTED if any(wait := explain_wait(connection, row.id)):
+            return f"It is expected from {wait[0]}." if wait[0] else f"It is expected: {wait[1]}."
         case DatasetState.EXPECTED:
             return f"It is expected: nobody has registered {row.place}; `p3s dataset register {row.place}` does."
         case DatasetState.FAILED | DatasetState.DELETED if row.message:
-            again = "" if row.producer_id else f"; `p3s dataset register {row.place}` brings it back"
+            again = "" if row.producer_id or row.workflow_id else f"; `p3s dataset register {row.place}` brings it back"
+            if row.workflow_id and not row.producer_id:
+                again = "; retry that workflow, or start another, then retry this dataset's own"
             return f"It is {row.state}: it {row.message}{again}."
         case DatasetState.FAILED if maker is not None:
             return f"It will not come: job {maker.name}, which makes it, is {maker.state}."
@@ -205,24 +211,29 @@ def _explain_waiting(connection: sa.Connection, row: Any, now: float) -> str:
         .limit(NAMED + 1)
     ).all()
     data = connection.execute(
-        sa.select(job_input.c.key, dataset.c.place, job.c.name, job.c.state, workflow.c.uuid, workflow.c.id)
+        sa.select(job_input.c.key, dataset.c.id, dataset.c.place, job.c.name, job.c.state)
         .join(dataset, dataset.c.id == job_input.c.dataset_id)
         .outerjoin(job, job.c.id == dataset.c.producer_id)
-        .outerjoin(workflow, workflow.c.id == dataset.c.workflow_id)
         .where(job_input.c.job_id == row.id, dataset.c.state == DatasetState.EXPECTED)
         .order_by(job_input.c.id)
         .limit(NAMED + 1)
     ).all()
     causes = [f"job {parent.name} ({parent.state})" for parent in parents]
     causes += [
-        f"dataset {entry.key} from job {entry.name}"
-        f"{'' if entry.id == row.workflow_id else f' of workflow {entry.uuid[:8]}'} ({entry.state})"
+        f"dataset {entry.key} from job {entry.name} ({entry.state})"
         if entry.name
+        else _name_elsewhere(connection, entry)
+        if entry.place is None
         else f"dataset {entry.key}, which nobody has registered ({entry.place})"
         for entry in data
     ]
     more = f" and {row.missing - NAMED} more" if row.missing > NAMED and len(causes) > NAMED else ""
     return f"It waits for {_join(causes[:NAMED])}{more}."
+
+
+def _name_elsewhere(connection: sa.Connection, entry: Any) -> str:
+    maker, lack = explain_wait(connection, entry.id)
+    return f"dataset {entry.key} from {maker}" if maker else f"dataset {entry.key}, for which {lack}"
 
 
 def _explain_queue(connection: sa.Connection, row: Any) -> str:
@@ -340,7 +351,7 @@ def _explain_running(connection: sa.Connection, row: Any, now: float) -> str:
 def _explain_skipped(connection: sa.Connection, row: Any) -> str:
     if row.reason == Reason.IF:
         return "It was skipped: its `if` said no."
-    if row.reason == Reason.MISSING_INPUT:
+    if row.reason == Reason.MISSING_INPUT or (row.reason == Reason.UPSTREAM and row.message):
         return f"It was skipped: {row.message}."
     bad = [JobState.FAILED, JobState.CANCELLED, JobState.SKIPPED]
     by_need = sa.select(job_need.c.parent_id).where(job_need.c.job_id == row.id)

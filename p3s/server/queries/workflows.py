@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from p3s.engine.states import DatasetState, WorkflowState
 from p3s.server.models import dag, dataset, job, job_input, job_need, workflow
+from p3s.server.queries.origins import list_sources
 from p3s.wire import ResultList, ResultView, WorkflowList, WorkflowView
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ __all__ = ["list_edges", "list_results", "list_workflows", "view_workflow"]
 def view_workflow(connection: sa.Connection, ident: int) -> WorkflowView:
     """Return one workflow with its jobs counted by state."""
     row = connection.execute(_select().where(workflow.c.id == ident)).one()
-    return _view(row, _count_jobs(connection, [ident]))
+    view = _view(row, _count_jobs(connection, [ident]))
+    return view.model_copy(update={"sources": list_sources(connection, ident)})
 
 
 def list_workflows(

@@ -85,6 +85,7 @@ def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> int:
             break
     counted = {row.id: name for row in chosen if (name := wish.capped.get(row.requirement_id)) in room}
     _mint(ledger, pilot_id, wish.number, chosen, counted)
+    ledger.claimed += len(chosen)
     take_room(ledger, Counter(counted.values()))
     return len(chosen)
 
@@ -101,8 +102,12 @@ def _find_room(connection: sa.Connection, wish: Wish) -> dict[str, int]:
 
 
 @cache
-def _prepare_candidates(groups: int) -> Prepared:
-    """Return a look at the first few jobs of each of so many requirements, in the order of work."""
+def _prepare_candidates(groups: int, want: int) -> Prepared:
+    """Return a look at the first `want` jobs of each of so many requirements, in the order of work.
+
+    The limit is a part of the text: PostgreSQL plans a statement that it has seen often for any limit, and then reads
+    and sorts all that is queued instead of the first entries of the index.
+    """
     parts = []
     for place in range(groups):
         first = (
@@ -121,7 +126,7 @@ def _prepare_candidates(groups: int) -> Prepared:
                 sa.not_(among(job.c.id, "tried")),
             )
             .order_by(job.c.priority.desc(), job.c.due, job.c.rank.desc(), job.c.id)
-            .limit(param("want", sa.Integer))
+            .limit(sa.literal_column(str(want)))
         )
         parts.append(sa.select(first.subquery()))
     return Prepared(sa.union_all(*parts) if len(parts) > 1 else parts[0])
@@ -131,11 +136,13 @@ def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int], ro
     rows: list[Any] = []
     # What is at its cap is not looked at, however many jobs of it are queued.
     fits = [ident for ident in wish.fits if ident not in wish.capped or room.get(wish.capped[ident], 1)]
+    # Of limits and of lengths a few serve all, and each is compiled once: the next power of two.
+    limit = 1 << (wish.want - 1).bit_length()
     for group in split_batches(sorted(fits), GROUPS):
-        # A few lengths, filled up with a requirement that no job has, serve all: each is compiled once.
+        # Filled up with a requirement that no job has.
         size = 1 << (len(group) - 1).bit_length()
         idents = {f"group{place}": ident for place, ident in enumerate([*group, *[0] * (size - len(group))])}
-        rows += _prepare_candidates(size).run(connection, tried=tried, want=wish.want, **idents)
+        rows += _prepare_candidates(size, limit).run(connection, tried=tried, **idents)
     rows.sort(key=lambda row: (-row.priority, row.due, -row.rank, row.id))
     return rows
 

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from p3s.engine.states import FINAL_JOB, DatasetState, JobState, Signal, WorkflowState
 from p3s.errors import Conflict
 from p3s.server.db import lock_rows
-from p3s.server.models import dataset, job, job_input, workflow
-from p3s.server.transitions.spread import skip_jobs, spread_datasets
+from p3s.server.models import dataset, job, job_input, origin, workflow
+from p3s.server.queries.origins import is_read
+from p3s.server.transitions.spread import skip_jobs, spread_datasets, spread_sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +32,9 @@ def find_foreign_reader(connection: sa.Connection, workflows: Sequence[int]) -> 
     """Return a job of another workflow that has not ended and reads what these workflows make, if there is one."""
     return connection.execute(
         _select_consumers()
-        .join(dataset, dataset.c.id == job_input.c.dataset_id)
-        .where(dataset.c.workflow_id.in_(workflows), job.c.workflow_id != dataset.c.workflow_id)
+        .join(origin, origin.c.dataset_id == job_input.c.dataset_id)
+        .join(dataset, dataset.c.id == origin.c.source_id)
+        .where(dataset.c.workflow_id.in_(workflows))
         .limit(1)
     ).one_or_none()
 
@@ -56,7 +58,7 @@ def check_consumers(connection: sa.Connection, row: Any, *, force: bool, owner: 
     Conflict
         If jobs need it that may not be skipped.
     """
-    mine = _select_consumers().where(job_input.c.dataset_id == row.id)
+    mine = _select_consumers().where(is_read(row.id))
     running = connection.execute(mine.where(job.c.state.in_(_OUT)).limit(1)).one_or_none()
     if running is not None:
         raise Conflict(f"{_name(running)} is {running.state} and reads it; cancel that job first, or wait for its end")
@@ -106,7 +108,7 @@ def delete_dataset(ledger: Ledger, ident: int, message: str, *, failed: bool) ->
     row = ledger.connection.execute(lock_rows(sa.select(dataset).where(dataset.c.id == ident))).one_or_none()
     if row is None:
         return False
-    consumers = _select_consumers().where(job_input.c.dataset_id == ident)
+    consumers = _select_consumers().where(is_read(ident))
     needed = consumers.where(sa.or_(job_input.c.partial.is_(False), job.c.state.in_(_OUT)))
     if (late := ledger.connection.execute(needed.limit(1)).one_or_none()) is not None:
         raise Conflict(f"{_name(late)} needs it since a moment ago; look at it, then try again")
@@ -116,11 +118,12 @@ def delete_dataset(ledger: Ledger, ident: int, message: str, *, failed: bool) ->
     if moved and row.state == DatasetState.EXPECTED:
         # Those that bear with its end count it as done now; once it was available they had done so already.
         spread_datasets(ledger, moved)
+    spread_sources(ledger, moved)
     return bool(moved)
 
 
 def _strict(ident: int) -> sa.ColumnElement[bool]:
-    return sa.and_(job_input.c.dataset_id == ident, job_input.c.partial.is_(False))
+    return sa.and_(is_read(ident), job_input.c.partial.is_(False))
 
 
 def _was_made(connection: sa.Connection, row: Any) -> bool:

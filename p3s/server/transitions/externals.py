@@ -15,7 +15,7 @@ from p3s.engine.places import name_site
 from p3s.engine.states import DatasetState, Signal
 from p3s.server.db import Overtaken, insert_missing, split_batches
 from p3s.server.models import dataset
-from p3s.server.transitions.pauses import recount_below
+from p3s.server.transitions.recounts import recount_below
 from p3s.server.transitions.spread import spread_datasets
 
 if TYPE_CHECKING:

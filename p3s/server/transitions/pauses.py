@@ -22,15 +22,17 @@ from p3s.engine.states import (
 )
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import attempt, dataset, job, job_input, job_need, ripple, workflow
+from p3s.server.transitions.bindings import renew_bindings
 from p3s.server.transitions.publications import retake_names
-from p3s.server.transitions.spread import release_jobs, skip_jobs
+from p3s.server.transitions.recounts import recount_below
+from p3s.server.transitions.spread import release_jobs, skip_jobs, spread_sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["list_retriable", "pause_some", "recount_below", "resume_some", "retry_jobs"]
+__all__ = ["list_retriable", "pause_some", "resume_some", "retry_jobs"]
 
 STEP = 500
 
@@ -125,9 +127,11 @@ def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
     if not moved:
         return 0
     retake_names(ledger, workflow_id, moved)
+    renew_bindings(ledger, workflow_id)
     made = list(ledger.connection.scalars(sa.select(dataset.c.id).where(dataset.c.producer_id.in_(moved))))
     ledger.move("dataset", made, Signal.RETRY)
     recount_below(ledger, moved, made)
+    spread_sources(ledger, made)
     ledger.connection.execute(
         sa.update(workflow)
         .where(workflow.c.id == workflow_id)
@@ -139,26 +143,6 @@ def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
     )
     ledger.move("workflow", [workflow_id], Signal.RETRY, ended=None, message="")
     return len(moved)
-
-
-def recount_below(ledger: Ledger, parents: Sequence[int], made: Sequence[int]) -> None:
-    """Have the successors that nobody runs yet counted anew: what they bore with is not final any more."""
-    by_need = sa.select(job_need.c.job_id).where(job_need.c.parent_id.in_(parents))
-    by_data = sa.select(job_input.c.job_id).where(job_input.c.dataset_id.in_(made))
-    below = ledger.connection.scalars(
-        lock_rows(
-            sa.select(job.c.id)
-            .where(
-                sa.or_(job.c.id.in_(by_need), job.c.id.in_(by_data)),
-                job.c.state.in_((JobState.HELD, JobState.WAITING, JobState.DEFINED)),
-            )
-            .order_by(job.c.id)
-        )
-    ).all()
-    for batch in split_batches(below):
-        ledger.connection.execute(sa.update(job).where(job.c.id.in_(batch)).values(paused=True, released=None))
-    if below:
-        ledger.move("job", below, Signal.PAUSE)
 
 
 def resume_some(ledger: Ledger, workflow_id: int) -> bool:
@@ -206,7 +190,10 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
 
 def _count_failures(connection: sa.Connection, ids: Sequence[int]) -> int:
     # What was skipped for want of data from outside counts as well.
-    lacking = sa.and_(job.c.state == JobState.SKIPPED, job.c.reason == Reason.MISSING_INPUT)
+    outside = sa.or_(
+        job.c.reason == Reason.MISSING_INPUT, sa.and_(job.c.reason == Reason.UPSTREAM, job.c.message != "")
+    )
+    lacking = sa.and_(job.c.state == JobState.SKIPPED, outside)
     statement = sa.select(sa.func.count()).where(
         job.c.id.in_(ids), sa.or_(job.c.state == JobState.FAILED, lacking), job.c.tolerated.is_(False)
     )

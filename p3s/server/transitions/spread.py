@@ -2,7 +2,8 @@
 
 What ended lies in a worklist. Each edge that leaves it is crossed once: a predecessor that is done lowers its
 successor's count of missing ones, and the last one releases it; one that ended badly skips a successor that does
-not take partial input, and the skipped job ends in its turn. What a transaction has no room for becomes a
+not take partial input, and the skipped job ends in its turn; data of another workflow follows its source (see
+`p3s.server.transitions.origins`). What a transaction has no room for becomes a
 ``ripple`` row, and later transactions go on from there.
 """
 
@@ -17,8 +18,9 @@ import sqlalchemy as sa
 from p3s.engine.matching import ANYWHERE
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.server.db import lock_rows
-from p3s.server.models import dataset, job, job_input, job_need, ripple, workflow
+from p3s.server.models import dataset, job, job_input, job_need, origin, ripple, workflow
 from p3s.server.prepared import Prepared, among, param
+from p3s.server.transitions.origins import FOLLOWERS, WAITERS, bind_waiters, follow
 from p3s.server.transitions.wishes import narrow_jobs
 
 if TYPE_CHECKING:
@@ -26,7 +28,16 @@ if TYPE_CHECKING:
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["continue_ripples", "end_jobs", "release_jobs", "settle_workflows", "skip_jobs", "spread_datasets"]
+__all__ = [
+    "announce_workflow",
+    "continue_ripples",
+    "end_jobs",
+    "release_jobs",
+    "settle_workflows",
+    "skip_jobs",
+    "spread_datasets",
+    "spread_sources",
+]
 
 #: States of a job whose count of missing predecessors matters.
 _WAITING = (JobState.HELD, JobState.WAITING)
@@ -39,7 +50,7 @@ class _Wave:
     """The worklist of one transaction: (noun, source id, last edge crossed)."""
 
     todo: deque[tuple[str, int, int]] = field(default_factory=deque)
-    room: int = ROOM
+    room: int = field(default_factory=lambda: ROOM)
 
 
 def end_jobs(ledger: Ledger, ids: Sequence[int], *, failed: bool = False, tell_needs: bool = True) -> None:
@@ -58,13 +69,25 @@ def end_jobs(ledger: Ledger, ids: Sequence[int], *, failed: bool = False, tell_n
     """
     wave = _Wave()
     _end(ledger, wave, ids, failed=failed)
-    if tell_needs:
-        _run(ledger, wave)
+    if not tell_needs:
+        # What other workflows read is told all the same.
+        wave.todo = deque(entry for entry in wave.todo if entry[0] == "source")
+    _run(ledger, wave)
 
 
 def spread_datasets(ledger: Ledger, ids: Iterable[int]) -> None:
     """Tell the consumers of datasets that became available or failed."""
     _run(ledger, _Wave(deque(("dataset", ident, 0) for ident in ids)))
+
+
+def spread_sources(ledger: Ledger, ids: Iterable[int]) -> None:
+    """Let the data of other workflows follow these datasets."""
+    _run(ledger, _Wave(deque(("source", ident, 0) for ident in ids)))
+
+
+def announce_workflow(ledger: Ledger, ident: int) -> None:
+    """Bind what waits for a workflow of this name, which was started."""
+    _run(ledger, _Wave(deque([("workflow", ident, 0)])))
 
 
 def release_jobs(ledger: Ledger, ids: Sequence[int]) -> None:
@@ -88,7 +111,7 @@ def skip_jobs(ledger: Ledger, ids: Sequence[int], message: str | None = None) ->
     """
     wave = _Wave()
     if message is not None:
-        _skip_outside(ledger, wave, dict.fromkeys(ids, message))
+        _skip_outside(ledger, wave, dict.fromkeys(ids, (Reason.MISSING_INPUT, message)))
     elif ids:
         _skip(ledger, wave, ids)
     _run(ledger, wave)
@@ -115,7 +138,10 @@ def _run(ledger: Ledger, wave: _Wave) -> None:
             behind = [(noun, source, 0) for source in sources if source > last.source]
             wave.todo.extendleft([*reversed(behind), (noun, last.source, last.id)])
         wave.room -= max(len(sources), len(edges))
-        if edges:
+        if edges and noun in {"source", "workflow"}:
+            told = (follow if noun == "source" else bind_waiters)(ledger, edges)
+            wave.todo.extend(("dataset", ident, 0) for ident in told)
+        elif edges:
             _cross(ledger, wave, edges)
     if wave.todo:
         ledger.rippling = True
@@ -171,6 +197,8 @@ _EDGES = {
         ),
         sa.join(job_input, dataset, dataset.c.id == job_input.c.dataset_id),
     ),
+    "source": FOLLOWERS,
+    "workflow": WAITERS,
 }
 
 
@@ -192,20 +220,17 @@ def _cross(ledger: Ledger, wave: _Wave, edges: Sequence[Any]) -> None:
 def _skip(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
     outside = _explain_outside(ledger.connection, ids)
     inside = [ident for ident in ids if ident not in outside]
-    skipped = ledger.move(
-        "job", inside, Signal.SKIP, reason=Reason.UPSTREAM, ended=ledger.now, cause="a predecessor ended badly"
-    )
+    cause = "a predecessor ended badly"
+    skipped = ledger.move("job", inside, Signal.SKIP, cause=cause, reason=Reason.UPSTREAM, message="", ended=ledger.now)
     _end(ledger, wave, skipped, failed=False)
     _skip_outside(ledger, wave, outside)
 
 
-def _skip_outside(ledger: Ledger, wave: _Wave, messages: Mapping[int, str]) -> None:
+def _skip_outside(ledger: Ledger, wave: _Wave, causes: Mapping[int, tuple[Reason, str]]) -> None:
     """Skip jobs for want of data that their own workflow does not make: to it, each counts as a failure."""
-    for message in sorted(set(messages.values())):
-        ids = [ident for ident, said in messages.items() if said == message]
-        skipped = ledger.move(
-            "job", ids, Signal.SKIP, reason=Reason.MISSING_INPUT, message=message, ended=ledger.now, cause=message
-        )
+    for reason, message in sorted(set(causes.values())):
+        ids = [ident for ident, cause in causes.items() if cause == (reason, message)]
+        skipped = ledger.move("job", ids, Signal.SKIP, reason=reason, message=message, ended=ledger.now, cause=message)
         if skipped:
             mine = sa.select(job.c.workflow_id).where(job.c.id.in_(skipped), job.c.tolerated.is_(False))
             told = sa.update(workflow).where(workflow.c.id.in_(mine), workflow.c.message == "").values(message=message)
@@ -213,48 +238,34 @@ def _skip_outside(ledger: Ledger, wave: _Wave, messages: Mapping[int, str]) -> N
         _end(ledger, wave, skipped, failed=True)
 
 
-_MAKER, _SOURCE = job.alias("maker"), workflow.alias("source")
+_MAKER = job.alias("maker")
 _OUTSIDE = Prepared(
     sa.select(
-        job_input.c.job_id,
-        job_input.c.key,
-        dataset.c.message,
-        dataset.c.state,
-        _MAKER.c.name.label("maker"),
-        _MAKER.c.state.label("maker_state"),
-        _MAKER.c.reason.label("maker_reason"),
-        _SOURCE.c.uuid.label("source"),
-        _SOURCE.c.name.label("source_name"),
+        job_input.c.job_id, job_input.c.key, dataset.c.message, dataset.c.state, dataset.c.workflow_id, _MAKER.c.id
     )
     .join(dataset, dataset.c.id == job_input.c.dataset_id)
-    .join(job, job.c.id == job_input.c.job_id)
     .outerjoin(_MAKER, _MAKER.c.id == dataset.c.producer_id)
-    .outerjoin(_SOURCE, _SOURCE.c.id == dataset.c.workflow_id)
     .where(
         among(job_input.c.job_id, "ids"),
         job_input.c.partial.is_(False),
         dataset.c.state.in_([DatasetState.FAILED, DatasetState.DELETED]),
-        sa.or_(
-            dataset.c.workflow_id.is_(None),
-            dataset.c.workflow_id != job.c.workflow_id,
-            # What was made and deleted since is lost to its own workflow as well.
-            _MAKER.c.state == JobState.FINISHED,
-        ),
+        # What was made and deleted since is lost to its own workflow as well.
+        sa.or_(dataset.c.producer_id.is_(None), _MAKER.c.state == JobState.FINISHED),
     )
     .order_by(job_input.c.id.desc())
 )
 
 
-def _explain_outside(connection: sa.Connection, ids: Sequence[int]) -> dict[int, str]:
+def _explain_outside(connection: sa.Connection, ids: Sequence[int]) -> dict[int, tuple[Reason, str]]:
     """Return, of jobs that can never run, those that lack data which their own workflow does not make, and why."""
-    messages = {}
-    for row in _OUTSIDE.run(connection, ids=list(ids)):
-        why = row.message or f"is {row.state}"
-        if row.maker is not None and row.maker_state != JobState.FINISHED:
-            reason = f" ({row.maker_reason})" if row.maker_reason else ""
-            why = f"will not come: job {row.maker} of {row.source_name} {row.source[:8]} is {row.maker_state}{reason}"
-        messages[row.job_id] = f"dataset {row.key} {why}"
-    return messages
+    # What another DAG should have made is a row of whoever reads it, without a producer.
+    return {
+        row.job_id: (
+            Reason.UPSTREAM if row.workflow_id is not None and row.id is None else Reason.MISSING_INPUT,
+            f"dataset {row.key} {row.message or f'is {row.state}'}",
+        )
+        for row in _OUTSIDE.run(connection, ids=list(ids))
+    }
 
 
 def _bind(ledger: Ledger, wave: _Wave, bound: Mapping[int, set[str]]) -> None:
@@ -327,7 +338,13 @@ _ENDED = Prepared(
     ).where(among(job.c.id, "ids"))
 )
 _MADE = Prepared(
-    sa.select(dataset.c.id, dataset.c.producer_id).where(among(dataset.c.producer_id, "ids")).order_by(dataset.c.id)
+    sa.select(
+        dataset.c.id,
+        dataset.c.producer_id,
+        sa.exists().where(origin.c.source_id == dataset.c.id).label("is_source"),
+    )
+    .where(among(dataset.c.producer_id, "ids"))
+    .order_by(dataset.c.id)
 )
 
 
@@ -343,6 +360,7 @@ def _end(ledger: Ledger, wave: _Wave, ids: Sequence[int], *, failed: bool) -> No
         unmade = [row.id for row in made if row.producer_id not in finished]
         ledger.move("dataset", unmade, Signal.FAIL)
         wave.todo.extend(("dataset", row.id, 0) for row in made)
+        wave.todo.extend(("source", row.id, 0) for row in made if row.is_source)
     wave.todo.extend(("job", row.id, 0) for row in rows if row.needed)
     _count(ledger, rows, failed=failed)
 

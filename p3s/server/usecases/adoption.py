@@ -14,6 +14,7 @@ from p3s.server.db import split_batches
 from p3s.server.models import bundle, dataset, job, workflow
 from p3s.server.queries.adoption import describe, read_heritage, read_places
 from p3s.server.queries.find import find_row
+from p3s.server.transitions.bindings import inherit_bindings
 from p3s.server.transitions.spread import end_jobs
 from p3s.server.transitions.store import describe_job
 
@@ -54,6 +55,7 @@ def adopt_jobs(
     core: Core, workflow_id: int, plan: WorkflowPlan, heritage: Heritage, below: str | None, by: str
 ) -> tuple[list[str], dict[str, str]]:
     """Finish the jobs of a workflow in ``loading`` that need not run; return their names, and why others run again."""
+    core.change(by, lambda ledger: inherit_bindings(ledger, workflow_id, heritage.workflow_id))
     with core.db.read() as connection:
         files = connection.scalar(
             sa.select(bundle.c.digest)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from p3s.engine.states import Signal, WorkflowState
 from p3s.errors import Conflict
+from p3s.server.db import lock_rows
 from p3s.server.models import job, meta, workflow
 from p3s.server.transitions.pauses import list_retriable, pause_some, resume_some, retry_jobs
 from p3s.server.usecases.acts import refuse_loading
@@ -85,6 +86,12 @@ def retry_job(core: Core, row: Any, by: str) -> RetryReply:
 
 def _retry(core: Core, workflow_id: int, uuid: str, by: str, *, below: int | None) -> RetryReply:
     def step(ledger: Ledger) -> int:
+        # The lock keeps it from being moved into the archive meanwhile.
+        row = ledger.connection.execute(
+            lock_rows(sa.select(workflow).where(workflow.c.id == workflow_id))
+        ).one_or_none()
+        if row is None or row.archived is not None:
+            raise Conflict(f"the workflow of {uuid} is moved into the archive at this moment, and changes no more")
         return retry_jobs(ledger, workflow_id, list_retriable(ledger.connection, workflow_id, below=below))
 
     total = 0

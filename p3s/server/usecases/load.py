@@ -15,11 +15,13 @@ from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import BadInput, Conflict, Problem
-from p3s.server.db import insert_missing, lock_rows, split_batches
-from p3s.server.models import blob, bundle, bundle_file, dag, dataset, job, workflow
+from p3s.server.db import insert_missing, lock_name, split_batches
+from p3s.server.models import archive, archive_job, blob, bundle, bundle_file, dag, dataset, job, workflow
 from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.datatypes import read_extensions
+from p3s.server.queries.origins import check_origins
 from p3s.server.queries.runtimes import read_expected
+from p3s.server.transitions.bindings import admit_origins, meet_workflows
 from p3s.server.transitions.externals import Facts, admit_externals
 from p3s.server.transitions.publications import take_names
 from p3s.server.transitions.spread import settle_workflows
@@ -74,6 +76,8 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     with core.db.read() as connection:
         expected = read_expected(connection, owner)
     plan, order = expand_text(source, body, expected, core.settings.max_jobs)
+    with core.db.read() as connection:
+        check_origins(connection, owner, plan, source.text, source.file)
     heritage = check_adoption(core, body.adopt, plan, owner) if body.adopt else None
 
     def store(ledger: Ledger) -> int | None:
@@ -145,6 +149,7 @@ def start_workflow(core: Core, ident: int, by: str) -> None:
         if not ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.HELD, **_begin(ledger)):
             state = ledger.connection.scalar(sa.select(workflow.c.state).where(workflow.c.id == ident))
             raise Conflict(f"the workflow is {state}, and only a held one can be started")
+        meet_workflows(ledger, ident)
 
     core.change(by, action)
     _start_jobs(core, ident, by)
@@ -171,14 +176,15 @@ def _find_loaded(core: Core, body: LoadBody, owner: str) -> LoadReply | None:
             .limit(1)
         ).one_or_none()
         if row is None:
-            return None
+            row = _find_archived(connection, body, owner)
+            if row is None:
+                return None
         if row.owner != owner:
             raise Conflict(f"workflow {body.uuid} belongs to {row.owner}; make a new uuid")
         if row.state == WorkflowState.LOADING:
             raise Conflict(f"workflow {row.uuid} is being loaded at this moment; ask for it in a few seconds")
-        datasets = connection.scalar(
-            sa.select(sa.func.count()).select_from(dataset).where(dataset.c.workflow_id == row.id)
-        )
+        made = sa.select(sa.func.count()).select_from(dataset).where(dataset.c.workflow_id == row.id)
+        datasets = row.datasets if "datasets" in row._fields else connection.scalar(made)
         return LoadReply(
             uuid=row.uuid,
             name=row.name,
@@ -189,6 +195,16 @@ def _find_loaded(core: Core, body: LoadBody, owner: str) -> LoadReply | None:
             datasets=datasets or 0,
             created=False,
         )
+
+
+def _find_archived(connection: sa.Connection, body: LoadBody, owner: str) -> Any:
+    """Return the row in the archive of a workflow with this uuid or key: it counts as loaded for ever."""
+    mine = archive.c.uuid == body.uuid
+    if body.key is not None:
+        mine = sa.or_(mine, sa.and_(archive.c.owner == owner, archive.c.key == body.key))
+    return connection.execute(
+        sa.select(archive).where(mine).order_by((archive.c.uuid == body.uuid).desc()).limit(1)
+    ).one_or_none()
 
 
 def _read_source(core: Core, body: LoadBody, owner: str) -> Source:
@@ -265,11 +281,10 @@ def _store_dag(ledger: Ledger, owner: str, name: str, text: str, body: LoadBody,
     """Find or make the version of a DAG with this text and these files."""
     files = ledger.connection.scalar(sa.select(bundle.c.digest).where(bundle.c.id == bundle_id))
     digest = hashlib.sha256(f"{text}\0{files or ''}".encode()).hexdigest()
-    # The newest version's row is locked, so that two loads do not make one version number.
+    # Its name is held, so that two loads make neither one version number nor one version twice.
+    lock_name(ledger.connection, f"dag {owner}/{name}")
     mine = sa.and_(dag.c.owner == owner, dag.c.name == name)
-    newest = ledger.connection.execute(
-        lock_rows(sa.select(dag.c.version).where(mine).order_by(dag.c.version.desc()).limit(1))
-    ).scalar()
+    newest = ledger.connection.scalar(sa.select(sa.func.max(dag.c.version)).where(mine))
     found = ledger.connection.scalar(sa.select(dag.c.id).where(mine, dag.c.digest == digest))
     if found is None:
         values = {
@@ -296,7 +311,7 @@ def _insert_one(
             sa.and_(workflow.c.owner == owner, workflow.c.key == body.key, workflow.c.key.is_not(None)),
         )
     )
-    if ledger.connection.scalar(taken) is not None:
+    if ledger.connection.scalar(taken) is not None or _find_archived(ledger.connection, body, owner) is not None:
         return None
     arrived = None if body.age is None else ledger.now - body.age
     row = (
@@ -346,7 +361,9 @@ def _store_plan(core: Core, ident: int, owner: str, plan: WorkflowPlan, order: S
             return admit_externals(ledger, site, dict(places))
 
         externals |= core.change(owner, admit)
-    known = KnownIds(plan.datasets, externals, {}, {}, _find_sites(plan, site))
+    elsewhere = [entry for entry in plan.datasets.values() if entry.origin is not None]
+    read = core.change(owner, lambda ledger: admit_origins(ledger, ident, owner, elsewhere)) if elsewhere else {}
+    known = KnownIds(plan.datasets, externals, {}, read, _find_sites(plan, site))
     for names in split_batches(order, STEP):
         jobs = [NewJob(ident, owner, plan.jobs[name], str(uuid.uuid4())) for name in names]
 
@@ -380,7 +397,11 @@ def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
 
 def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str) -> None:
     uuids = [entry.uuid for entry, _ in batch]
-    known = set(ledger.connection.scalars(sa.select(job.c.uuid).where(job.c.uuid.in_(uuids))))
+    known = {
+        uuid
+        for table in (job, archive_job)
+        for uuid in ledger.connection.scalars(sa.select(table.c.uuid).where(table.c.uuid.in_(uuids)))
+    }
     fresh = [(entry, plan) for entry, plan in batch if entry.uuid not in known]
     if not fresh:
         return
@@ -421,6 +442,7 @@ def _finish_load(core: Core, ident: int, by: str, *, hold: bool) -> None:
             ledger.move("workflow", [ident], Signal.LOADED)
         else:
             ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
+            meet_workflows(ledger, ident)
             # Nothing is left to run where all was taken over.
             settle_workflows(ledger, [ident])
 
