@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -85,11 +84,15 @@ def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = 
     """
     if "/" in thing:
         for noun in ("job", "dataset"):
-            with suppress(NotFound):
+            try:
                 return noun, find_row(connection, noun, thing, owner=owner)
-        # Says what is wrong if it is the workflow.
-        parent = find_row(connection, "workflow", thing.partition("/")[0], owner=owner)
-        raise NotFound("job or dataset", thing, f"`p3s job list --workflow {parent.uuid[:8]}` shows its jobs")
+            except NotFound as it:
+                # It may be the workflow that is not there.
+                absent = it
+        if absent.noun == "workflow":
+            raise absent
+        parent = thing.partition("/")[0]
+        raise NotFound("job or dataset", thing, f"`p3s job list --workflow {parent}` shows the jobs of that workflow")
     if thing == "@last":
         thing = find_row(connection, "workflow", thing, owner=owner).uuid
     found: list[tuple[str, Any]] = []
