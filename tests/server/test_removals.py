@@ -85,7 +85,7 @@ def test_an_order_is_repeated_until_it_is_acknowledged(core):
     for _ in range(2):
         near.call(removed=[RemovalReport(uuid=order.uuid)])
     assert near.call().removals == []
-    assert show(core, f"{work}/out").files.endswith(f"Z by pilot {near.uuid[:8]} on testhost".replace("Z", "+00:00"))
+    assert show(core, f"{work}/out").files.endswith(f"+00:00 by pilot {near.uuid[:8]} on testhost")
     with core.db.read() as connection:
         signals = connection.scalars(sa.select(event.c.signal).where(event.c.signal.contains("files"))).all()
     assert signals == ["delete-files", "files-not-delete", "files-deleted"]
