@@ -160,6 +160,8 @@ class Agent:
                 case events.Stop(attempt, force, reason):
                     log.info("attempt %s: %s: %s", attempt, "SIGKILL" if force else "SIGTERM", reason)
                     self._hands.stop(attempt, force=force)
+                case events.Remove(order):
+                    self._hands.remove(order)
                 case events.Upload(attempt):
                     self._hands.upload(attempt)
                 case events.Publish(attempt):

@@ -23,6 +23,7 @@ from p3s.pilot.outputs import read_result
 from p3s.pilot.processes import read_process
 from p3s.pilot.protect import refuse_order, refuse_target, wrap_command
 from p3s.pilot.publish import publish_file
+from p3s.pilot.removing import remove_output, remove_published
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.spares import Spares
 from p3s.pilot.staging import Stager, has_staged, make_courier_environ
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from p3s.pilot.options import PilotOptions
     from p3s.pilot.outbox import Outbox
     from p3s.pilot.reaper import Exit, Reaper
-    from p3s.wire import JobOrder, Leftover
+    from p3s.wire import JobOrder, Leftover, RemovalOrder
 
 __all__ = ["BlobStore", "Hands", "Staged"]
 
@@ -250,6 +251,10 @@ class Hands:
         """Delete an attempt's outputs, too."""
         self._clean_up(attempt, outputs=True)
 
+    def remove(self, order: RemovalOrder) -> None:
+        """Delete the file of a deleted dataset, in the pool."""
+        self._submit(lambda: self._remove(order), self._movers)
+
     def take_over(self) -> list[Event]:
         """Return what dead pilots left undelivered in the same work folder."""
         found: list[Event] = []
@@ -338,6 +343,24 @@ class Hands:
         except (OSError, ValueError, AttemptFailed) as error:
             return events.PublishFailed(attempt, str(error))
         return events.Published(attempt)
+
+    def _remove(self, order: RemovalOrder) -> Event:
+        remote = is_url(order.place)
+        try:
+            # The name first: as long as the file is there, what was cut off is done again.
+            if order.published:
+                refuse_target(order.published, self._options.protection)
+                if is_url(order.published):
+                    self._stager.remove(order.published)
+                else:
+                    remove_published(Path(order.published))
+            if remote:
+                self._stager.remove(order.place, order.fence)
+            else:
+                remove_output(self._options.data, order.place, order.fence)
+        except (OSError, AttemptFailed, CourierFailed) as error:
+            return events.Removed(order.uuid, f"{order.place}: {error}"[:4000])
+        return events.Removed(order.uuid)
 
     def _submit(self, task: Callable[[], Event | Staged], pool: ThreadPoolExecutor | None = None) -> None:
         def run() -> None:

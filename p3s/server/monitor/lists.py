@@ -222,7 +222,8 @@ def dataset(ident: str) -> Page:
     with core().db.read() as connection:
         row = find_row(connection, "dataset", ident, owner=caller().name)
         it = show_dataset(connection, row.id).model_dump()
-        why = explain_dataset(connection, row)
+        files = f" Its file: {it['files']}." if it["files"] else ""
+        why = explain_dataset(connection, row) + files
     origin = (Table("origin", "Made by another DAG", _ORIGIN, [it]),) if it["origin"] else ()
     readers = [{"job": name, "workflow": name.partition("/")[0]} for name in it["consumers"]]
     tables = (
