@@ -10,7 +10,9 @@ import pytest
 
 from benchmarks.results import Result, make_tables
 from benchmarks.run import Suite
-from benchmarks.trace import HOPS, make_table, measure
+from benchmarks.scale import JOBS, make_table, run_scale
+from benchmarks.trace import HOPS, measure
+from benchmarks.trace import make_table as make_trace_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,8 +35,8 @@ def test_command_answers_help():
 def test_make_knows_the_words_of_the_page():
     """Each `make` word of the page is in the Makefile."""
     words = {line.split()[1] for line in (ROOT / "docs/performance.md").read_text().splitlines() if line[:5] == "make "}
-    assert words == {"bench"}
-    assert "\nbench: " in (ROOT / "Makefile").read_text()
+    assert words == {"bench", "bench-scale"}
+    assert all(f"\n{word}: " in (ROOT / "Makefile").read_text() for word in words)
 
 
 def test_cases_have_names():
@@ -54,6 +56,15 @@ def test_tables_put_the_best_first():
 
 
 @pytest.mark.processes
+def test_scale_run_loses_nothing():
+    """Two workflows run through pilots without payloads, while what has ended is archived, and all is accounted for."""
+    samples = run_scale(None, 2 * JOBS, pilots=2, slots=8, archiving=True)
+    assert samples[-1].done == 2 * JOBS
+    assert samples[-1].jobs + samples[-1].archived == 2 * JOBS
+    assert make_table(samples).count("\n") == len(samples) + 2
+
+
+@pytest.mark.processes
 def test_trace_follows_a_job():
     """The road of a job has all its hops, in order, on a real system."""
     steps = measure(None, 2)
@@ -61,4 +72,4 @@ def test_trace_follows_a_job():
     assert len(steps[0]) == len(HOPS)
     # Only the payload can begin before who started it knows.
     assert all(step >= 0 for step in steps[0][:-1]), steps
-    assert make_table(steps).count("\n") == len(HOPS) + 3
+    assert make_trace_table(steps).count("\n") == len(HOPS) + 3
