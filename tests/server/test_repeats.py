@@ -21,6 +21,7 @@ SIGHTING = {"rule": "r", "place": "/data/seen", "stamp": "1", "size": 1, "fate":
 SERVICE = {"instance": UUID % 90, "host": "h", "pid": 1, "period": 5, "arriving": True}
 PILOT = {"uuid": UUID % 80, "host": "h", "pid": 1, "version": "0", "slots": 1, "cpus": 1}
 JOB = {"uuid": UUID % 70, "spec": {"run": "true"}}
+WORKFLOW_24: list[Any] = [("/workflows", 24, {}), ("POST", f"/workflows/{UUID % 24}/cancel", {})]
 #: A request to each route that takes a key: (endpoint, method, path, body), and what has to be done before.
 REQUESTS: list[tuple[str, str, str, Any, list[Any]]] = [
     ("load_workflow", "POST", "/workflows", {"uuid": UUID % 20, "text": SMALL}, []),
@@ -54,6 +55,7 @@ REQUESTS: list[tuple[str, str, str, Any, list[Any]]] = [
     ("revoke_token", "POST", "/tokens/guest/revoke", {}, []),
     ("pause_server", "POST", "/server/pause", {}, []),
     ("resume_server", "POST", "/server/resume", {}, []),
+    ("purge", "POST", "/purge", {"what": ["workflows"], "older": 0, "dry_run": False}, WORKFLOW_24),
     ("delete_dag", "DELETE", "/dags/small", None, []),
 ]
 
