@@ -148,7 +148,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
         self.patch = pytest.MonkeyPatch()
         self.clock = Clock()
-        self.patch.setattr("p3s.server.usecases.core.read_clock", self.clock.read)
+        self.patch.setattr("p3s.server.usecases.changes.read_clock", self.clock.read)
         # Steps so small that every batch is interrupted and every fan ripples.
         self.patch.setattr("p3s.server.transitions.spread.ROOM", 3)
         for name in ("usecases.load", "transitions.ends", "transitions.store", "transitions.pauses"):

@@ -27,7 +27,7 @@ def turn_clock(monkeypatch, core, seconds):
     """Let the notifications believe that so much time has passed; what was written down becomes that old."""
     now = read_clock() + seconds
     monkeypatch.setattr(notices, "read_clock", lambda: now)
-    monkeypatch.setattr("p3s.server.usecases.core.read_clock", lambda: now)
+    monkeypatch.setattr("p3s.server.usecases.changes.read_clock", lambda: now)
 
 
 def tell(core, *, settled=True):

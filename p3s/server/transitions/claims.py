@@ -85,6 +85,7 @@ def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> int:
             break
     counted = {row.id: name for row in chosen if (name := wish.capped.get(row.requirement_id)) in room}
     _mint(ledger, pilot_id, wish.number, chosen, counted)
+    ledger.claimed += len(chosen)
     take_room(ledger, Counter(counted.values()))
     return len(chosen)
 

@@ -104,6 +104,8 @@ class Ledger:
         Workflows of a DAG that became final: their run times are remembered.
     uncounted : set of int
         Attempts that ended and still stand in the counter of their jobtype.
+    claimed : int
+        Jobs given to pilots.
     """
 
     connection: sa.Connection
@@ -114,6 +116,7 @@ class Ledger:
     rippling: bool = False
     ended: set[int] = field(default_factory=set)
     uncounted: set[int] = field(default_factory=set)
+    claimed: int = 0
     _events: list[dict[str, Any]] = field(default_factory=list)
 
     def move(
@@ -270,11 +273,12 @@ class Ledger:
             }
         )
 
-    def write_events(self) -> None:
-        """Insert the events; the last act before the commit."""
-        if self._events:
-            _EVENTS.run(self.connection, self._events)
-            self._events = []
+    @staticmethod
+    def write_events(ledgers: Sequence[Ledger]) -> None:
+        """Insert the events of all that one transaction changed; the last act before the commit."""
+        events = [event for ledger in ledgers for event in ledger._events]  # noqa: SLF001 - of this class
+        if events:
+            _EVENTS.run(ledgers[0].connection, events)
 
 
 def _arrange(values: Mapping[str, Any], preset: Preset | None) -> tuple[tuple[str, ...], dict[str, Any]]:

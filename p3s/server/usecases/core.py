@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -14,12 +14,10 @@ from p3s.engine.states import JobState
 from p3s.errors import Unavailable
 from p3s.server.limits import Buckets, Limiter
 from p3s.server.models import job, jobtype, meta, requirement
-from p3s.server.queries.runtimes import record_runtimes
-from p3s.server.transitions.ledger import Ledger
-from p3s.server.transitions.limits import give_back
-from p3s.server.transitions.repeats import CURRENT, note_key
+from p3s.server.transitions.repeats import CURRENT
 from p3s.server.transitions.reports import ReportRules
 from p3s.server.transitions.spread import continue_ripples
+from p3s.server.usecases.changes import Change, Changes
 from p3s.server.usecases.counts import Counter
 from p3s.server.usecases.wakeups import Hub
 
@@ -28,12 +26,16 @@ if TYPE_CHECKING:
 
     from p3s.engine.matching import Offer
     from p3s.server.db import Database
+    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.usecases.wakeups import Waiter
     from p3s.settings import ServerSettings
 
 __all__ = ["Core"]
 
 Result = TypeVar("Result")
 
+#: Held calls whose answer one transaction of another takes along; the others look for themselves.
+ANSWERED = 4
 #: Offers of claims whose fitting requirements are remembered.
 OFFERS = 500
 
@@ -59,6 +61,7 @@ class Core:
         self.db = db
         self.settings = settings
         self.hub = Hub()
+        self._changes = Changes(db, self._take, lambda seconds: self.observe("claim", seconds))
         self.secret = self._read_secret()
         self.born = time.monotonic()
         counts = buckets or Buckets()
@@ -89,21 +92,30 @@ class Core:
         """What taking reports needs."""
         return ReportRules(secret=self.secret, budget=self.settings.infrastructure_budget)
 
-    def change(self, cause: str, action: Callable[[Ledger], Result]) -> Result:
+    def change(self, cause: str, action: Callable[[Ledger], Result], *, small: bool = False) -> Result:
         """Run `action` in one transaction; after the commit, wake whom it concerns and finish what was too large.
+
+        Parameters
+        ----------
+        cause : str
+            Who or what brings the changes about.
+        action : callable
+            Acts on the database only, because it may run again.
+        small : bool
+            Whether it is brief and may be committed together with others.
 
         Raises
         ------
         Unavailable
             If the database cannot be written now; nothing was changed.
         """
-        result, ledger = self._transact(cause, action)
-        self._follow(ledger)
-        while ledger.rippling:
-            left, ledger = self._transact("release in batches", continue_ripples)
-            self._follow(ledger)
-            ledger.rippling = left
-        return result
+        first = change = Change(cause, action, CURRENT.get())
+        self._commit(change, small=small)
+        while change.ledger.rippling:
+            change = Change("release in batches", continue_ripples)
+            self._commit(change)
+            change.ledger.rippling = change.result
+        return cast("Result", first.result)
 
     @property
     def requirements(self) -> Mapping[int, Requirement]:
@@ -177,34 +189,25 @@ class Core:
             self.read_requirements(released)
         self.hub.wake(released, self._requirements)
 
-    def _transact(self, cause: str, action: Callable[[Ledger], Result]) -> tuple[Result, Ledger]:
-        keyed = CURRENT.get()
-
-        def run(connection: sa.Connection) -> tuple[Result, Ledger]:
-            ledger = Ledger(connection, read_clock(), cause)
-            if keyed is not None:
-                note_key(ledger, keyed)
-            result = action(ledger)
-            record_runtimes(connection, ledger.ended)
-            if ledger.uncounted:
-                give_back(ledger)
-            ledger.write_events()
-            return result, ledger
-
+    def _commit(self, change: Change, *, small: bool = False) -> None:
         try:
-            done = self.db.write(run)
+            self._changes.commit(change, small=small)
         except Unavailable as error:
             self.trouble = read_clock(), str(error)
             raise
-        if keyed is not None:
-            keyed.noted = True
-        return done
+        if change.keyed is not None:
+            change.keyed.noted = True
+        if change.left:
+            self.wake(change.left)
+        if change.ledger.poked:
+            self.hub.poke(change.ledger.poked)
 
-    def _follow(self, ledger: Ledger) -> None:
-        if ledger.released:
-            self.wake(ledger.released)
-        if ledger.poked:
-            self.hub.poke(ledger.poked)
+    def _take(self, released: Mapping[int, int]) -> tuple[list[Waiter], Mapping[int, int]]:
+        """Take sleeping calls that the open transaction can answer."""
+        if self.paused_by is not None or (self.capped and not self.db.is_sqlite):
+            # The counters of capped jobtypes come before jobs in the one order of locks.
+            return [], released
+        return self.hub.take(released, self._requirements, ANSWERED)
 
     def _read_secret(self) -> str:
         def run(connection: sa.Connection) -> str:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from p3s.engine.matching import Offer
 from p3s.engine.states import AttemptState, PilotState, PilotStatus, Signal
 from p3s.errors import NotAllowed, NoToken
+from p3s.server.db import lock_rows
 from p3s.server.models import attempt, attempt_log, host, pilot
 from p3s.server.prepared import Prepared, param
 from p3s.server.queries.orders import read_orders
@@ -32,6 +33,8 @@ __all__ = ["check_secret", "exchange", "register_pilot"]
 
 #: Pilots whose secret is remembered; then all are forgotten and looked up once more.
 REMEMBERED = 20_000
+#: Jobs reported and asked for by a call that may be committed together with others.
+SMALL = 16
 
 
 def register_pilot(
@@ -155,10 +158,19 @@ def exchange(core: Core, uuid: str, secret: str, body: ExchangeBody) -> Exchange
 def _hold(core: Core, uuid: str, secret: str, body: ExchangeBody, seen: _Seen) -> ExchangeReply:
     end = time.monotonic() + min(body.wait, core.settings.poll)
     quiet = body.model_copy(update={"running": None, "ack": 0})
-    with core.hub.subscribe(seen.pilot_id, seen.offer) as waiter:
+
+    def look(ledger: Ledger) -> _Seen | None:
+        # In the transaction of another call, which waits for nobody: this pilot's other call may hold its row.
+        if not core.db.is_sqlite and not _FREE.run(ledger.connection, uuid=uuid):
+            return None
+        return _act(core, ledger, uuid, secret, quiet)
+
+    with core.hub.subscribe(seen.pilot_id, seen.offer, _name(uuid), look) as waiter:
         while True:
             # Subscribed first, so what came after the last look rings the bell; look once more, then wait.
-            seen = _exchange_once(core, uuid, secret, quiet)
+            answer, waiter.answer = waiter.answer, None
+            # An answer that says nothing is older than what may have rung since.
+            seen = answer if answer is not None and not answer.silent else _exchange_once(core, uuid, secret, quiet)
             left = end - time.monotonic()
             if not seen.silent or left <= 0 or waiter.over:
                 return seen.reply
@@ -166,16 +178,21 @@ def _hold(core: Core, uuid: str, secret: str, body: ExchangeBody, seen: _Seen) -
                 left = end - time.monotonic()
                 if left <= 0:
                     return seen.reply
-            if waiter.over:
+            if waiter.over and waiter.answer is None:
                 return seen.reply
 
 
+_FREE = Prepared(lock_rows(sa.select(pilot.c.id).where(pilot.c.uuid == param("uuid", sa.Text())), skip_locked=True))
+
+
+def _name(uuid: str) -> str:
+    return f"pilot {uuid[:8]}"
+
+
 def _exchange_once(core: Core, uuid: str, secret: str, body: ExchangeBody) -> _Seen:
-    start = time.monotonic()
-    seen = core.change(f"pilot {uuid[:8]}", lambda ledger: _act(core, ledger, uuid, secret, body))
-    if seen.reply.jobs:
-        core.observe("claim", time.monotonic() - start)
-    return seen
+    jobs = len(body.reports) + (body.claim.want if body.claim is not None else 0)
+    small = jobs <= SMALL and not body.logs
+    return core.change(_name(uuid), lambda ledger: _act(core, ledger, uuid, secret, body), small=small)
 
 
 def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> _Seen:
