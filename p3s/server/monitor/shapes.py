@@ -1,4 +1,7 @@
-"""What does not change about a workflow's graph once it is loaded, kept so that a page that looks again is cheap."""
+"""What does not change about a workflow's graph once it is loaded, kept so that a page that looks again is cheap.
+
+See docs/adr/0032-kept-edges.md.
+"""
 
 from __future__ import annotations
 
