@@ -5,14 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from benchmarks import monitor
+from benchmarks.filling import fill
+from benchmarks.monitor import list_addresses
 from benchmarks.results import Result, make_tables
 from benchmarks.run import Suite
 from benchmarks.scale import JOBS, make_table, run_scale
 from benchmarks.trace import HOPS, measure
 from benchmarks.trace import make_table as make_trace_table
+from p3s.server.auth import Role
+from p3s.settings import Home
+from tests.support.api import Api
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +60,33 @@ def test_tables_put_the_best_first():
     )
     table = make_tables([slow, fast])
     assert table.index("| fast |") < table.index("| slow |")
+
+
+@pytest.mark.postgres
+def test_the_monitor_is_asked_for_every_page(postgres, tmp_path):
+    """A small database is filled as the large one is, and each address that reads is asked for and answered."""
+    address = postgres.copy()
+    api = Api(address, Home(tmp_path / "home"))
+    fill(api.db, 600, 60)
+    client = api.app.test_client()
+    headers = {"Authorization": f"Bearer {api.tokens[Role.ADMIN]}", "Accept": "text/html"}
+
+    def get(path):
+        answer = client.get(path, headers=headers)
+        return answer.status_code, answer.get_data(as_text=True)
+
+    addresses = list_addresses(api.db, get)
+    timings = monitor.measure(get, addresses, 1)
+    assert len(monitor.make_table(timings).splitlines()) == len(addresses) + 2
+    adapter = api.app.url_map.bind("")
+    asked = {adapter.match(urlsplit(one).path)[0] for one in addresses}
+    reading = {
+        rule.endpoint
+        for rule in api.app.url_map.iter_rules()
+        if rule.endpoint.startswith("monitor.") and "GET" in (rule.methods or ())
+    }
+    assert reading - asked == {"monitor.content"}
+    api.db.close()
 
 
 @pytest.mark.processes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0016b"
-down_revision = "0017"
+revision = "0020"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 
