@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import faults
 from benchmarks.results import Result, make_tables
 from benchmarks.run import Suite
 from benchmarks.trace import HOPS, make_table, measure
+from tests.support.doctests import check_doctests
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +53,11 @@ def test_tables_put_the_best_first():
     )
     table = make_tables([slow, fast])
     assert table.index("| fast |") < table.index("| slow |")
+
+
+def test_faults_are_found_in_the_log_of_events():
+    """What was lost, accepted twice or given out before its parent's end is counted."""
+    check_doctests(faults)
 
 
 @pytest.mark.processes
