@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run up test quick chaos check fix docs bench assets screenshots audit clean help
+.PHONY: run up test quick chaos check fix docs bench assets screenshots audit fuzz clean help
 
 help:  ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ quick: .venv/test.done  ## The tests that need neither a database server nor a b
 chaos: .venv/test.done  ## 300 jobs while servers, pilots, PostgreSQL and the network are killed and cut; about 5 minutes.
 	@$(BIN)/python -m tests.chaos
 	@$(BIN)/python -m tests.chaos --database sqlite --jobs 100 --storm 60
+
+# SECONDS, a number, is for all roles and databases together; `make fuzz SECONDS=60` is a look.
+fuzz: .venv/test.done  ## Thousands of requests of each role to each route, on both databases; 8 minutes.
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),480)
 
 check: .venv/test.done  ## Format, lint, types, architecture contracts, a search for holes.
 	@$(BIN)/ruff format --check .

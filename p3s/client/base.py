@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -43,17 +44,21 @@ class BaseClient:
         body: BaseModel | None,
         model: type[Model],
         *,
-        tries: int = TRIES,
+        keyed: bool = True,
         timeout: float = TIMEOUT,
         token: str | None = None,
+        tries: int = TRIES,
     ) -> Model:
+        # A lost reply makes it uncertain whether a request was done; `keyed` is one that the server has to know again.
         content = b"{}" if body is None else encode_body(body)
-        answer = self._sender.send("POST", complete_path(path), content, timeout=timeout, tries=tries, token=token)
+        key = str(uuid.uuid4()) if keyed else None
+        answer = self._sender.send(
+            "POST", complete_path(path), content, timeout=timeout, tries=tries, token=token, key=key
+        )
         return self._sender.decode(answer, model)
 
     def _delete(self, path: str, query: dict[str, Any] | None = None) -> None:
-        # Not repeated: after a lost reply the second try would say that there is no such thing.
-        self._sender.send("DELETE", complete_path(path, query), timeout=TIMEOUT, tries=1)
+        self._sender.send("DELETE", complete_path(path, query), timeout=TIMEOUT, key=str(uuid.uuid4()))
 
 
 def join_path(noun: str, ident: str, *verb: str) -> str:

@@ -36,8 +36,8 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
     """Speaks with one p3s server in the name of one token.
 
     Every method raises a leaf of `p3s.errors`: what the server refused, `Unreachable` if no answer came,
-    `BadReply` if something else than a p3s server answered. Requests that a lost reply makes uncertain are
-    repeated by themselves where a repeat does no harm.
+    `BadReply` if something else than a p3s server answered. Requests that a lost reply makes uncertain are repeated by
+    themselves: they carry a uuid or a key by which the server knows them, and does them once.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
 
     def load_workflow(self, body: wire.LoadBody) -> wire.LoadReply:
         """Start a workflow; the body's uuid makes a repeat harmless."""
-        return self._post("workflows", body, wire.LoadReply)
+        return self._post("workflows", body, wire.LoadReply, keyed=False)
 
     def list_workflows(
         self,
@@ -104,7 +104,7 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
 
     def start_workflow(self, ident: str) -> wire.WorkflowView:
         """Let a held workflow go."""
-        return self._post(join_path("workflows", ident, "start"), None, wire.WorkflowView, tries=1)
+        return self._post(join_path("workflows", ident, "start"), None, wire.WorkflowView)
 
     def cancel_workflow(self, ident: str, *, timeout: float = TIMEOUT) -> wire.CancelReply:
         """Cancel what is not final in a workflow."""
@@ -155,7 +155,7 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
 
     def create_jobs(self, jobs: Iterable[wire.StandaloneJob]) -> wire.CreateJobsReply:
         """Create standalone jobs, all or none; their uuids make a repeat harmless."""
-        return self._post("jobs", wire.CreateJobsBody(jobs=list(jobs)), wire.CreateJobsReply)
+        return self._post("jobs", wire.CreateJobsBody(jobs=list(jobs)), wire.CreateJobsReply, keyed=False)
 
     def list_jobs(
         self,
@@ -215,7 +215,7 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
 
     def register_dataset(self, body: wire.RegisterDatasetBody) -> wire.DatasetView:
         """Say that data is there; equal content at the same place again answers the same dataset."""
-        return self._post("datasets", body, wire.DatasetView)
+        return self._post("datasets", body, wire.DatasetView, keyed=False)
 
     def list_datasets(
         self,
@@ -246,7 +246,7 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
     def delete_dataset(self, ident: str, *, force: bool = False) -> wire.DeleteDatasetReply:
         """Delete a dataset that nobody needs; by force also one that jobs wait for, which are skipped."""
         body = wire.DeleteDatasetBody(force=force)
-        return self._post(join_path("datasets", ident, "delete"), body, wire.DeleteDatasetReply, tries=1)
+        return self._post(join_path("datasets", ident, "delete"), body, wire.DeleteDatasetReply)
 
     # Pilots ---------------------------------------------------------------------------------------
 
@@ -282,12 +282,12 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
 
     def register_pilot(self, body: wire.RegisterBody) -> wire.RegisterReply:
         """Make a pilot known and return its secret; the pilot itself tries again, with growing pauses."""
-        return self._post("pilots", body, wire.RegisterReply, tries=1)
+        return self._post("pilots", body, wire.RegisterReply, keyed=False, tries=1)
 
     def find_leftovers(self, attempts: list[str], *, secret: str) -> list[wire.Leftover]:
         """Return those of the attempts that nothing can come of any more; `secret` is a pilot's own."""
         body = wire.LeftoversBody(attempts=attempts)
-        return self._post("leftovers", body, wire.LeftoversReply, tries=1, token=secret).items
+        return self._post("leftovers", body, wire.LeftoversReply, keyed=False, tries=1, token=secret).items
 
     def exchange(self, uuid: str, secret: str, body: wire.ExchangeBody) -> wire.ExchangeReply:
         """Report, acknowledge and ask in one call.

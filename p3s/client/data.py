@@ -34,13 +34,12 @@ class DataCalls(BaseClient):
 
     def record_arrivals(self, body: wire.SightingsBody) -> list[wire.ArrivalView]:
         """Tell what an injector saw, and return what was decided; a repeat gets the same answer."""
-        return self._post("arrivals", body, wire.ArrivalsReply).items
+        return self._post("arrivals", body, wire.ArrivalsReply, keyed=False).items
 
     def ask_arrivals(self, service: str, rule: str, places: list[str]) -> list[wire.ArrivalView]:
         """Return what is known of files, nothing of those never seen."""
-        return self._post(
-            "arrivals/known", wire.KnownBody(service=service, rule=rule, places=places), wire.ArrivalsReply
-        ).items
+        body = wire.KnownBody(service=service, rule=rule, places=places)
+        return self._post("arrivals/known", body, wire.ArrivalsReply, keyed=False).items
 
     def list_arrivals(
         self,
@@ -77,12 +76,12 @@ class DataCalls(BaseClient):
         return self._get("events", wire.EventList, {"after": after, "noun": noun, "thing": thing, "limit": limit})
 
     def report_event(self, name: str, message: str) -> wire.EventList:
-        """Add what happened outside to the event log; sent once."""
-        return self._post("events", wire.ReportBody(name=name, message=message), wire.EventList, tries=1)
+        """Add what happened outside to the event log."""
+        return self._post("events", wire.ReportBody(name=name, message=message), wire.EventList)
 
     def beat_service(self, name: str, body: wire.BeatBody) -> wire.ServiceList:
         """Say that a service lives."""
-        return self._post(join_path("services", name, "beat"), body, wire.ServiceList)
+        return self._post(join_path("services", name, "beat"), body, wire.ServiceList, keyed=False)
 
     def list_services(self) -> wire.ServiceList:
         """Return all services."""

@@ -21,11 +21,11 @@ class HoldCalls(BaseClient):
 
     def retry_workflow(self, ident: str) -> wire.RetryReply:
         """Run again what did not finish in a workflow, keeping what did."""
-        return self._post(join_path("workflows", ident, "retry"), None, wire.RetryReply, tries=1)
+        return self._post(join_path("workflows", ident, "retry"), None, wire.RetryReply)
 
     def retry_job(self, ident: str) -> wire.RetryReply:
         """Run a job again that did not finish, and the skipped ones that depend on it."""
-        return self._post(join_path("jobs", ident, "retry"), None, wire.RetryReply, tries=1)
+        return self._post(join_path("jobs", ident, "retry"), None, wire.RetryReply)
 
     def pause_server(self) -> wire.StatusReply:
         """Give out no more jobs."""

@@ -85,6 +85,7 @@ class Sender:
         tries: int = TRIES,
         content: str = "application/json",
         token: str | None = None,
+        key: str | None = None,
     ) -> Answer:
         """Send a request, again where it can help, and return the answer if it is a success.
 
@@ -102,6 +103,8 @@ class Sender:
             The body's media type.
         token : str, optional
             Used instead of this sender's own.
+        key : str, optional
+            By which the server knows a repeat, and answers it as it answered the first.
 
         Returns
         -------
@@ -114,6 +117,8 @@ class Sender:
             What the server's error says; `Unreachable` if no answer came; `BadReply` for one without sense.
         """
         headers = self._make_headers(token, content if body is not None else None)
+        if key is not None:
+            headers["Idempotency-Key"] = key
         for number in range(1, tries + 1):
             try:
                 answer = self._transport.send(method, self.url + path, headers, body, timeout)

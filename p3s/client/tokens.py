@@ -26,8 +26,7 @@ class TokenCalls(BaseClient):
     ) -> wire.NewTokenView:
         """Make a token that lives `expires` seconds, else for ever; the answer alone has its secret."""
         body = wire.CreateTokenBody(name=name, role=role, expires=expires, site=site)
-        # Not repeated: after a lost reply the name is taken, and only a rotation shows a secret again.
-        return self._post("tokens", body, wire.NewTokenView, tries=1)
+        return self._post("tokens", body, wire.NewTokenView)
 
     def list_tokens(self) -> wire.TokenList:
         """Return all tokens, without their secrets."""
@@ -39,6 +38,5 @@ class TokenCalls(BaseClient):
 
     def rotate_token(self, name: str, *, expires: float | None = None) -> wire.NewTokenView:
         """Give a token a new secret; the old one ends now."""
-        return self._post(
-            join_path("tokens", name, "rotate"), wire.RotateTokenBody(expires=expires), wire.NewTokenView, tries=1
-        )
+        body = wire.RotateTokenBody(expires=expires)
+        return self._post(join_path("tokens", name, "rotate"), body, wire.NewTokenView)

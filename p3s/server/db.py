@@ -25,6 +25,7 @@ __all__ = [
     "Overtaken",
     "cut_minutes",
     "insert_missing",
+    "insert_new",
     "lock_name",
     "lock_rows",
     "normalise_address",
@@ -192,8 +193,20 @@ def lock_name(connection: sa.Connection, name: str, *, share: bool = False) -> N
 
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert the rows that no unique constraint stops; another process may insert the same at the same moment."""
-    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(build(table).on_conflict_do_nothing(), rows)
+    connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+
+
+def insert_new(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> bool:
+    """Insert a row if no unique constraint stops it, and return whether it was inserted.
+
+    Where another transaction has inserted the same, this one waits until it ends.
+    """
+    statement = _insert(connection, table).on_conflict_do_nothing().values(row).returning(*table.primary_key)
+    return connection.execute(statement).first() is not None
+
+
+def _insert(connection: sa.Connection, table: sa.Table) -> Any:
+    return (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
 
 
 def split_batches(items: Sequence[Result], size: int = 500) -> Iterator[Sequence[Result]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from p3s.server.api.frame import KEYED
+from p3s.server.api.keys import HEADER, PATTERN
 from p3s.server.auth import NEEDS, Role
 from p3s.wire import ErrorReply
 
@@ -75,6 +77,10 @@ def _complete_operation(operation: dict[str, Any], endpoint: str) -> None:
     for name in QUERIES.get(endpoint, ()):
         kind = {"type": "integer", "minimum": 1 if name == "limit" else 0} if name in _NUMBERS else {"type": "string"}
         operation["parameters"].append({"in": "query", "name": name, "required": False, "schema": kind})
+    if endpoint in KEYED:
+        text = "A repeat with the same key and content is answered as the first was, and changes nothing."
+        key = {"in": "header", "name": HEADER, "required": False, "description": text}
+        operation["parameters"].append(key | {"schema": {"type": "string", "pattern": PATTERN}})
     if "requestBody" in operation:
         operation["requestBody"]["required"] = True
     answers = operation["responses"]

@@ -26,7 +26,7 @@ def record_arrivals(body: SightingsBody) -> ArrivalsReply:
     return ArrivalsReply(items=arrivals.record_arrivals(core(), body, caller().name))
 
 
-@endpoint("POST", "/arrivals/known", takes=KnownBody, gives=ArrivalsReply)
+@endpoint("POST", "/arrivals/known", takes=KnownBody, gives=ArrivalsReply, keyed=False)
 def ask_arrivals(body: KnownBody) -> ArrivalsReply:
     """Return what is known of files, nothing of those never seen."""
     with core().db.read() as connection:

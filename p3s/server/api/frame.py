@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from apiflask import APIBlueprint
@@ -10,6 +10,7 @@ from flask import Response, current_app, g, request
 from pydantic import BaseModel, ValidationError
 
 from p3s.errors import BadInput, Problem
+from p3s.server.api.keys import answer_once, choose_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +18,24 @@ if TYPE_CHECKING:
     from p3s.server.auth import Who
     from p3s.server.usecases.core import Core
 
-__all__ = ["blueprint", "caller", "core", "endpoint", "read_cursor", "read_limit", "read_text"]
+__all__ = [
+    "KEYED",
+    "blueprint",
+    "caller",
+    "choose_secret",
+    "core",
+    "endpoint",
+    "read_cursor",
+    "read_limit",
+    "read_text",
+]
 
 Body = TypeVar("Body", bound=BaseModel)
 
 blueprint = APIBlueprint("api", "p3s.api", url_prefix="/api/v1", tag="p3s")
+
+#: Routes that take an ``Idempotency-Key``.
+KEYED: set[str] = set()
 
 _DESCRIPTIONS = {
     400: "bad input",
@@ -49,6 +63,8 @@ def endpoint(
     takes: type[BaseModel] | None = None,
     gives: type[BaseModel] | None = None,
     status: int = 200,
+    keyed: bool | None = None,
+    hides: str | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
     """Make a function a route.
 
@@ -62,11 +78,20 @@ def endpoint(
         The answer's body; a function that gives none answers 204.
     status : int
         Of an answer with a body; a function may return (body, status) instead.
+    keyed : bool, optional
+        Whether a repeat with the same ``Idempotency-Key`` is answered as the first was. By default those of POST and
+        DELETE are; what is put is the same when it is put again.
+    hides : str, optional
+        The field of the answer that is a secret, and is not kept for a repeat.
     """
+    has_key = method in {"POST", "DELETE"} if keyed is None else keyed
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Response]:
         @wraps(function)
         def view(**kwargs: Any) -> Response:
+            return answer_once(partial(work, **kwargs), hides) if has_key else work(**kwargs)
+
+        def work(**kwargs: Any) -> Response:
             if takes is not None:
                 kwargs["body"] = _decode(takes)
             answer = function(**kwargs)
@@ -78,6 +103,8 @@ def endpoint(
             return Response(body.model_dump_json(), status=code, mimetype="application/json")
 
         _describe(view, takes, gives, status)
+        if has_key:
+            KEYED.add(f"api.{function.__name__}")
         return cast("Callable[..., Response]", blueprint.route(rule, methods=[method])(view))
 
     return decorate

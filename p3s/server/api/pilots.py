@@ -7,7 +7,7 @@ from flask import Response, g, request
 from p3s.clock import read_clock
 from p3s.engine.states import PilotStatus
 from p3s.errors import NotFound
-from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
+from p3s.server.api.frame import caller, choose_secret, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.queries.find import find_row
 from p3s.server.queries.orders import find_leftovers as query_leftovers
 from p3s.server.queries.pilots import list_hosts as query_hosts
@@ -102,19 +102,19 @@ def allow_host(name: str, body: EmptyBody) -> HostList:  # noqa: ARG001 - see ab
     return _list_hosts()
 
 
-@endpoint("POST", "/pilots", takes=RegisterBody, gives=RegisterReply, status=201)
+@endpoint("POST", "/pilots", takes=RegisterBody, gives=RegisterReply, status=201, hides="secret")
 def register_pilot(body: RegisterBody) -> RegisterReply:
     """Make a pilot known; the answer has its own secret."""
-    return calls.register_pilot(core(), body, caller().site, caller().token_id)
+    return calls.register_pilot(core(), body, caller().site, caller().token_id, secret=choose_secret())
 
 
-@endpoint("POST", "/pilots/<ident>/exchange", takes=ExchangeBody, gives=ExchangeReply)
+@endpoint("POST", "/pilots/<ident>/exchange", takes=ExchangeBody, gives=ExchangeReply, keyed=False)
 def exchange(ident: str, body: ExchangeBody) -> ExchangeReply:
     """Report, acknowledge and ask: the one call of a pilot."""
     return calls.exchange(core(), ident, g.secret, body)
 
 
-@endpoint("POST", "/leftovers", takes=LeftoversBody, gives=LeftoversReply)
+@endpoint("POST", "/leftovers", takes=LeftoversBody, gives=LeftoversReply, keyed=False)
 def find_leftovers(body: LeftoversBody) -> LeftoversReply:
     """Tell which of the attempts, left behind by dead pilots, nothing can come of any more."""
     with core().db.read() as connection:

@@ -7,7 +7,7 @@ from p3s.server.models.limits import jobtype
 from p3s.server.models.runs import attempt, attempt_log, host, pilot, process
 from p3s.server.models.series import minute
 from p3s.server.models.sites import site
-from p3s.server.models.stored import blob, blob_number, bundle, bundle_file, dag, event, meta, runtime, token
+from p3s.server.models.stored import blob, blob_number, bundle, bundle_file, dag, event, meta, repeat, runtime, token
 from p3s.server.models.work import dataset, job, job_input, job_need, job_spec, origin, requirement, ripple, workflow
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "pilot",
     "process",
     "publication",
+    "repeat",
     "requirement",
     "ripple",
     "runtime",

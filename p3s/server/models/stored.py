@@ -1,4 +1,4 @@
-"""What is kept whatever runs: facts of the database, tokens, files by content, DAGs, run times, events."""
+"""What is kept whatever runs: facts of the database, tokens, keys of requests, files, DAGs, run times, events."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ token = make_table(
     sa.Column("expires", Clock),
     sa.Column("revoked", Clock),
     sa.Column("used", Clock),
+)
+
+#: Requests that came with a key of their own: a repeat is answered as the first was. Of the key only a hash is kept;
+#: without a status, the change was committed and its answer was not kept yet.
+repeat = make_table(
+    "repeat",
+    sa.Column("owner", sa.String(100), primary_key=True),
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("begun", Clock, nullable=False, index=True),
+    sa.Column("status", sa.Integer),
+    sa.Column("answer", sa.Text, nullable=False, server_default=""),
 )
 
 #: Small files by content: bundles and results.

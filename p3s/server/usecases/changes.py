@@ -18,6 +18,7 @@ from p3s.errors import Unavailable
 from p3s.server.queries.runtimes import record_runtimes
 from p3s.server.transitions.ledger import Ledger
 from p3s.server.transitions.limits import give_back
+from p3s.server.transitions.repeats import note_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from p3s.server.db import Database
+    from p3s.server.transitions.repeats import Keyed
     from p3s.server.usecases.wakeups import Waiter
 
 __all__ = ["Change", "Changes"]
@@ -42,6 +44,8 @@ class Change:
         Stands in its events.
     action : callable
         Makes it.
+    keyed : Keyed, optional
+        The request that it is made for, if that has a key.
 
     Attributes
     ----------
@@ -55,8 +59,8 @@ class Change:
 
     ledger: Ledger
 
-    def __init__(self, cause: str, action: Callable[[Ledger], Any]) -> None:
-        self.cause, self.action = cause, action
+    def __init__(self, cause: str, action: Callable[[Ledger], Any], keyed: Keyed | None = None) -> None:
+        self.cause, self.action, self.keyed = cause, action, keyed
         self.result: Any = None
         self.left: Mapping[int, int] = {}
         #: Its thread sleeps on this while another commits for it.
@@ -68,6 +72,8 @@ class Change:
     def run(self, connection: sa.Connection, now: float) -> None:
         """Act within an open transaction."""
         self.ledger = ledger = Ledger(connection, now, self.cause)
+        if self.keyed is not None:
+            note_key(ledger, self.keyed)
         self.result = self.action(ledger)
         record_runtimes(connection, ledger.ended)
         if ledger.uncounted:

@@ -14,6 +14,7 @@ from p3s.engine.states import JobState
 from p3s.errors import Unavailable
 from p3s.server.limits import Buckets, Limiter
 from p3s.server.models import job, jobtype, meta, requirement
+from p3s.server.transitions.repeats import CURRENT
 from p3s.server.transitions.reports import ReportRules
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.usecases.changes import Change, Changes
@@ -108,7 +109,7 @@ class Core:
         Unavailable
             If the database cannot be written now; nothing was changed.
         """
-        first = change = Change(cause, action)
+        first = change = Change(cause, action, CURRENT.get())
         self._commit(change, small=small)
         while change.ledger.rippling:
             change = Change("release in batches", continue_ripples)
@@ -194,6 +195,8 @@ class Core:
         except Unavailable as error:
             self.trouble = read_clock(), str(error)
             raise
+        if change.keyed is not None:
+            change.keyed.noted = True
         if change.left:
             self.wake(change.left)
         if change.ledger.poked:

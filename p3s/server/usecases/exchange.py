@@ -16,7 +16,7 @@ from p3s.server.db import lock_rows
 from p3s.server.models import attempt, attempt_log, host, pilot
 from p3s.server.prepared import Prepared, param
 from p3s.server.queries.orders import read_orders
-from p3s.server.secrets import fits_attempt, hash_token, make_token
+from p3s.server.secrets import fits_attempt, hash_token
 from p3s.server.transitions.claims import Wish, claim_jobs
 from p3s.server.transitions.leases import return_unknown
 from p3s.server.transitions.reports import take_reports
@@ -37,7 +37,9 @@ REMEMBERED = 20_000
 SMALL = 16
 
 
-def register_pilot(core: Core, body: RegisterBody, site: str | None, token_id: int | None = None) -> RegisterReply:
+def register_pilot(
+    core: Core, body: RegisterBody, site: str | None, token_id: int | None = None, *, secret: str
+) -> RegisterReply:
     """Make a pilot known, or known again, and give it a new secret of its own.
 
     Parameters
@@ -50,6 +52,8 @@ def register_pilot(core: Core, body: RegisterBody, site: str | None, token_id: i
         The site that the token is bound to.
     token_id : int or None
         The token's row. A pilot is known again only to the token that registered it.
+    secret : str
+        The pilot's new secret.
 
     Raises
     ------
@@ -58,7 +62,6 @@ def register_pilot(core: Core, body: RegisterBody, site: str | None, token_id: i
     """
     if site is not None and body.site not in {"default", site}:
         raise NotAllowed(f"this token registers pilots of site {site} only, not of {body.site}")
-    secret = make_token()
     values = body.model_dump(exclude={"uuid", "accepts"}) | {
         "accepts": body.accepts.model_dump(),
         "site": site or body.site,

@@ -22,6 +22,7 @@ from p3s.server.transitions.leases import (
     wake_sleepers,
 )
 from p3s.server.transitions.pauses import pause_some, resume_some
+from p3s.server.transitions.repeats import forget_old
 from p3s.server.transitions.series import add_up
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.transitions.store import delete_abandoned, find_unstarted, start_some
@@ -146,6 +147,7 @@ class Sweeper(threading.Thread):
                 self._core.observe("sweep", time.monotonic() - now)
                 if now - added > ADDITIONS:
                     add_events(self._core)
+                    _repeat(self._core, "sweeper", forget_old)
                     added = now
                 self._mark.keep()
                 self._core.counts.refresh()

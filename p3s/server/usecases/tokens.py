@@ -11,7 +11,7 @@ from p3s.errors import BadInput, Conflict, NotFound, Problem
 from p3s.server.auth import Role, keep_home_token
 from p3s.server.models import pilot, token
 from p3s.server.queries.pilots import LIVE
-from p3s.server.secrets import hash_token, make_token
+from p3s.server.secrets import hash_token
 from p3s.wire import NewTokenView, TokenList, TokenView
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ __all__ = ["create_token", "cut_ended", "keep_uses", "list_tokens", "poke_cut_pi
 BATCH = 500
 
 
-def create_token(core: Core, body: CreateTokenBody, by: str) -> NewTokenView:
-    """Make a token and return it with its secret, which is shown this once.
+def create_token(core: Core, body: CreateTokenBody, by: str, secret: str) -> NewTokenView:
+    """Make a token and return it with its new secret, which is shown this once.
 
     Raises
     ------
@@ -39,7 +39,6 @@ def create_token(core: Core, body: CreateTokenBody, by: str) -> NewTokenView:
     """
     if body.site is not None and body.role != "pilot":
         raise BadInput([Problem(f"only a pilot token is bound to a site, not a {body.role}'s", where="site")])
-    secret = make_token()
 
     def action(ledger: Ledger) -> Any:
         if _find(ledger.connection, body.name) is not None:
@@ -95,7 +94,7 @@ def revoke_token(core: Core, name: str, by: str) -> TokenView:
     return _view(core.change(by, action), read_clock())
 
 
-def rotate_token(core: Core, name: str, life: float | None, by: str) -> NewTokenView:
+def rotate_token(core: Core, name: str, life: float | None, by: str, secret: str) -> NewTokenView:
     """Give a token a new secret; the old one ends now, pilots registered with it go on with their own.
 
     Raises
@@ -105,7 +104,6 @@ def rotate_token(core: Core, name: str, life: float | None, by: str) -> NewToken
     Conflict
         If it was revoked, or has expired and is given no new life.
     """
-    secret = make_token()
     old = ""
 
     def action(ledger: Ledger) -> Any:
