@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from benchmarks.cases import make_jobs
 from benchmarks.crowd import open_crowd
+from benchmarks.faults import Faults, count_faults
 from benchmarks.systems import load, open_system, read_jobs
 from p3s.client import Client
 from p3s.engine.spec import StandaloneSpec
@@ -156,17 +157,18 @@ def measure_load(postgres: Postgres | None, number: int) -> tuple[float, float]:
         return seconds, max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
-def measure_finishing(postgres: Postgres | None, pilots: int, number: int) -> float:
-    """Return accepted results per second of pilots that finish each job at once."""
+def measure_finishing(postgres: Postgres | None, pilots: int, number: int) -> tuple[float, Faults]:
+    """Return accepted results per second of pilots that finish each job at once, and what went wrong."""
     with open_system(postgres) as system, open_crowd(system.url, _read_token(system), pilots) as crowd:
-        for _ in range(number // 1000):
-            system.client.create_jobs(make_jobs(1000))
+        batches = [make_jobs(1000) for _ in range(number // 1000)]
+        for batch in batches:
+            system.client.create_jobs(batch)
         begin = time.perf_counter()
         crowd.work()
         seconds = time.perf_counter() - begin
         jobs = read_jobs(system.client)
         assert crowd.done == len(jobs) == number, f"{crowd.done} accepted, {len(jobs)} finished of {number}"
-        return number / seconds
+        return number / seconds, count_faults(system.client, {job.uuid: job.name for job in jobs})
 
 
 @dataclass(frozen=True, slots=True)

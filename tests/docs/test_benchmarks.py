@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks import monitor
+from benchmarks import faults, monitor
 from benchmarks.filling import fill
 from benchmarks.monitor import list_addresses
 from benchmarks.results import Result, make_tables
@@ -20,6 +20,7 @@ from benchmarks.trace import make_table as make_trace_table
 from p3s.server.auth import Role
 from p3s.settings import Home
 from tests.support.api import Api
+from tests.support.doctests import check_doctests
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +97,11 @@ def test_scale_run_loses_nothing():
     assert samples[-1].done == 2 * JOBS
     assert samples[-1].jobs + samples[-1].archived == 2 * JOBS
     assert make_table(samples).count("\n") == len(samples) + 2
+
+
+def test_faults_are_found_in_the_log_of_events():
+    """What was lost, accepted twice or given out before its parent's end is counted."""
+    check_doctests(faults)
 
 
 @pytest.mark.processes
