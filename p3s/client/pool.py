@@ -1,8 +1,7 @@
 """Plain HTTP/1.1 over kept connections, and no more of it than a p3s server and the proxies before one speak.
 
 A pilot makes a request for each short job. `http.client`, on which the usual libraries stand, reads the head of an
-answer with the parser of e-mails, which takes longer than all else in a request; and to import it takes a third of the
-time of a short command.
+answer with the parser of e-mails; with urllib3 above it, that was a quarter of a pilot's CPU time for short jobs.
 """
 
 from __future__ import annotations

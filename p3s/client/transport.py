@@ -122,7 +122,7 @@ def choose_transport(url: str) -> Transport:
 
 
 def _has_proxies() -> bool:
-    # Imported here: it brings a parser of e-mails and TLS, which take as long as a short command.
+    # Imported here: it brings a parser of e-mails and TLS, which most calls do without.
     from urllib.request import getproxies  # noqa: PLC0415
 
     return bool(getproxies())
