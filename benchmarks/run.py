@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import cases, limits, peers, serving
+from benchmarks import alone, cases, limits, peers, serving, start
 from benchmarks.results import Result, make_tables, summarise
 from tests.support.databases import Postgres
 
@@ -57,6 +57,8 @@ class Suite:
             "load": self.run_load,
             "finish": self.run_finishing,
             "idle": self.run_idle,
+            "start-up": self.run_start,
+            "pilot": self.run_pilot,
         }
 
     def _compare(
@@ -137,6 +139,23 @@ class Suite:
             yield summarise(name, f"99 % of requests beside {pilots} idle pilots", 200, "ms", [sorted(idle.asked)[-3]])
             yield summarise(name, f"wake-up of one of {pilots} pilots", 20, "ms", idle.wakes)
             yield summarise(name, f"CPU of a server with {pilots} idle pilots", 1, "% of a core", [100 * idle.share])
+
+    def run_start(self) -> Iterator[Result]:
+        """Measure commands as processes, and how a pilot begins."""
+        number = 9 if self._quick else 31
+        for name, values in start.measure_commands(number).items():
+            yield summarise("p3s", f"start-up: {name}", number, "s", values)
+        seconds, sizes = start.measure_pilot(number)
+        yield summarise("p3s", "start-up: pilot, until it is registered", number, "s", seconds)
+        yield summarise("p3s", "start-up: pilot with its keeper", number, "MB", sizes)
+
+    def run_pilot(self) -> Iterator[Result]:
+        """Measure what short jobs cost a pilot by itself."""
+        number = 500 if self._quick else 2000
+        for slots in (1, 2, 8):
+            costs = [alone.measure_alone(number, slots) for _ in range(3)]
+            yield summarise("p3s", f"pilot-{slots}, wall", number, "ms/job", [one.wall for one in costs])
+            yield summarise("p3s", f"pilot-{slots}, its CPU", number, "ms/job", [one.cpu for one in costs])
 
 
 def _show_faults(system: str, case: str, number: int, found: list[Faults]) -> Result:

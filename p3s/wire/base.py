@@ -15,16 +15,18 @@ Uuid = Annotated[
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+# Models are completed when they are first used, for a command needs few of them. That several threads may be the first
+# to use one is what the lock of pydantic 2.14 is for.
 class Request(BaseModel):
     """A body that a client sends; bytes travel as base64."""
 
-    model_config = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(extra="forbid", defer_build=True, ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class Reply(BaseModel):
     """A body that the server answers."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 class ProblemView(Reply):
