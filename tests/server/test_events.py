@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from p3s.server.queries.events import list_events
+from p3s.server.transitions.ledger import Ledger
 
 
 def note(core, name):
