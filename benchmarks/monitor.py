@@ -62,8 +62,8 @@ TYPED = {
     "service": ("daq1", "nothing"),
     "rule": ("rule1", "nothing"),
     "uuid": ("1f", "0123456789"),
-    "before": ("2020-01-01", "2 h"),
-    "since": ("2020-01-01", "2 h"),
+    "before": ("2020-01-01", "2h"),
+    "since": ("2020-01-01", "2h"),
     "number": ("hits",),
     "x": ("run",),
 }

@@ -68,29 +68,30 @@ def run_cramped_pilot(system: System) -> Iterator[None]:
         lack("no disk can be mounted here (unshare --mount --user --map-root-user mount -t tmpfs)")
     # Mounted in a namespace that ends with the pilot.
     mount = f'mount -t tmpfs -o size=1M p3s {work} && exec "$@"'
-    pilot = subprocess.Popen(
-        [
-            *where,
-            "sh",
-            "-c",
-            mount,
-            "sh",
-            *P3S,
-            "pilot",
-            "start",
-            "--allow-root",
-            "--data",
-            str(system.data),
-            "--work",
-            str(work),
-        ],
-        env=system.env,
-        cwd=system.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=(system.folder / "cramped.log").open("wb"),
-        start_new_session=True,
-    )
+    with (system.folder / "cramped.log").open("wb") as log:
+        pilot = subprocess.Popen(
+            [
+                *where,
+                "sh",
+                "-c",
+                mount,
+                "sh",
+                *P3S,
+                "pilot",
+                "start",
+                "--allow-root",
+                "--data",
+                str(system.data),
+                "--work",
+                str(work),
+            ],
+            env=system.env,
+            cwd=system.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         wait_until(lambda: system.client.list_pilots(live=True).items, 60, "the pilot with little room")
         with pytest.raises(OSError, match="No space left"):
@@ -138,6 +139,8 @@ def inject_faults(system: System) -> None:
     await_fault(system, "no pilots", "1 job is ready")
 
     with run_cramped_pilot(system):
+        # The first one may have ended before the disk was full.
+        create_job(system, "--run", "true", "--jobtype", "roomy")
         await_fault(system, "full disk", "found no room on")
     client.limit_jobtype("roomy", 0)
     await_fault(system, "cap at 0", "roomy")

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from p3s.clock import read_clock
 from p3s.pilot.processes import read_process
 from tests.chaos.proxy import Proxy, Weather
@@ -48,9 +50,17 @@ class MortalPostgres(Postgres):
 
         def start() -> bool:
             # The children of a killed postmaster hold its memory for a moment longer.
-            with contextlib.suppress(subprocess.SubprocessError):
+            with contextlib.suppress(subprocess.SubprocessError, psycopg.OperationalError):
                 self._server.ensure_postgres_running()
+                psycopg.connect(self._base, connect_timeout=5).close()
                 return True
+            note = self._folder / "cluster" / "postmaster.pid"
+            if note.exists():
+                pid = int(note.read_text().split("\n")[0])
+                command = Path(f"/proc/{pid}/comm")
+                if not command.exists() or command.read_text().strip() != "postgres":
+                    # The number of the dead one belongs to another process by now, which is taken for it.
+                    note.unlink()
             return False
 
         wait_until(start, 60, "PostgreSQL's return")

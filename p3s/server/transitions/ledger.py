@@ -279,6 +279,9 @@ class Ledger:
         events = [event for ledger in ledgers for event in ledger._events]  # noqa: SLF001 - of this class
         if events:
             _EVENTS.run(ledgers[0].connection, events)
+        for ledger in ledgers:
+            # Each once, also where somebody writes them before the end.
+            ledger._events = []  # noqa: SLF001 - of this class
 
 
 def _arrange(values: Mapping[str, Any], preset: Preset | None) -> tuple[tuple[str, ...], dict[str, Any]]:
