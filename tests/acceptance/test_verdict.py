@@ -58,14 +58,23 @@ def find_workers(system: System) -> list[int]:
     return [int(child) for child in children]
 
 
+def find_namespace(folder: Path) -> list[str]:
+    """Return how to enter a mount namespace in which a disk can be mounted: as root, or as root of one's own."""
+    unshare = need_program("unshare", "util-linux")
+    ways = [[unshare, "--mount"], [unshare, "--mount", "--user", "--map-root-user"]]
+    mount = ["mount", "-t", "tmpfs", "p3s", str(folder)]
+    found = [way for way in ways if subprocess.run([*way, *mount], check=False, capture_output=True).returncode == 0]
+    if not found:
+        lack("no disk can be mounted here (unshare --mount [--user --map-root-user] mount -t tmpfs)")
+    return found[0]
+
+
 @contextmanager
 def run_cramped_pilot(system: System) -> Iterator[None]:
     """Run a pilot whose work folder is a disk of its own, of 1 MB, and full."""
     work = system.folder / "cramped-work"
     work.mkdir()
-    where = (need_program("unshare", "util-linux"), "--mount", "--user", "--map-root-user")
-    if subprocess.run([*where, "mount", "-t", "tmpfs", "p3s", str(work)], check=False, capture_output=True).returncode:
-        lack("no disk can be mounted here (unshare --mount --user --map-root-user mount -t tmpfs)")
+    where = find_namespace(work)
     # Mounted in a namespace that ends with the pilot, and filled before it starts: small jobs end at once.
     fill = f"head -c 2000000 /dev/zero > {work}/filling"
     mount = f'mount -t tmpfs -o size=1M p3s {work} && {{ {fill}; exec "$@"; }}'

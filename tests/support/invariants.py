@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW
-from p3s.server.models import attempt, dataset, job, job_input, job_need, jobtype, origin, ripple, workflow
+from p3s.server.models import attempt, dataset, event, job, job_input, job_need, jobtype, origin, ripple, workflow
 from p3s.server.transitions.bindings import find_newest
 
 if TYPE_CHECKING:
@@ -76,17 +76,25 @@ def _check_one_success(connection: sa.Connection) -> None:
 
 
 def _check_order(connection: sa.Connection) -> None:
-    """No job was released before all its predecessors were done."""
+    """No job was released before all its predecessors were done.
+
+    Times cannot tell: that of a transaction is when it began, and it may then have waited for another. Its events are
+    numbered at its end, when it holds the rows that it changed.
+    """
     parent = job.alias("parent")
+    released = _find_last(event.c.signal == "release", "released")
+    ended = _find_last(event.c.after == "finished", "ended")
     early = connection.execute(
         sa.select(job.c.name, parent.c.name.label("parent"))
         .join(job_need, job_need.c.job_id == job.c.id)
         .join(parent, parent.c.id == job_need.c.parent_id)
+        .outerjoin(released, released.c.uuid == job.c.uuid)
+        .outerjoin(ended, ended.c.uuid == parent.c.uuid)
         .where(
             job.c.released.is_not(None),
             # An edge that bears with any end may lead from a parent that was retried afterwards.
             job_need.c.done.is_(False),
-            sa.or_(parent.c.state != "finished", parent.c.ended > job.c.released),
+            sa.or_(parent.c.state != "finished", ended.c.id > released.c.id),
         )
     ).all()
     assert not early, f"released before a parent was done: {early}"
@@ -95,15 +103,23 @@ def _check_order(connection: sa.Connection) -> None:
         .join(job_input, job_input.c.job_id == job.c.id)
         .join(dataset, dataset.c.id == job_input.c.dataset_id)
         .outerjoin(parent, parent.c.id == dataset.c.producer_id)
+        .outerjoin(released, released.c.uuid == job.c.uuid)
+        .outerjoin(ended, ended.c.uuid == parent.c.uuid)
         .where(
             job.c.released.is_not(None),
             job_input.c.partial.is_(False),
-            sa.or_(dataset.c.state != "available", parent.c.ended > job.c.released),
+            sa.or_(dataset.c.state != "available", ended.c.id > released.c.id),
             # What nobody needed any more may have been deleted since.
             ~sa.and_(job.c.state.in_(sorted(FINAL_JOB)), sa.or_(dataset.c.message != "", parent.c.id.is_(None))),
         )
     ).all()
     assert not early, f"released before an input was there: {early}"
+
+
+def _find_last(which: sa.ColumnElement[bool], name: str) -> sa.Subquery:
+    """Return the number of the last such event of each job."""
+    found = sa.select(event.c.uuid, sa.func.max(event.c.id).label("id")).where(event.c.noun == "job", which)
+    return found.group_by(event.c.uuid).subquery(name)
 
 
 def _check_counters(connection: sa.Connection) -> None:
