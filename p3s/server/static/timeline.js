@@ -75,7 +75,7 @@ function describe(data, chart) {
     const mark = make("span", { class: "mark" }, "critical path");
     parts.push(" · ", mark, ` ${formatDuration(chart.critical)} of work`);
   }
-  if (data.left_out) parts.push(" · the newest 5,000 attempts");
+  if (data.left_out) parts.push(" · the newest 3,000 attempts");
   return parts;
 }
 
@@ -144,7 +144,8 @@ function makeBar(bar, toX, top, height, now, isStop) {
   const room = Math.floor((width - 10) / 6.1);
   if (height > THIN && room >= 3) {
     const text = measureText(bar.name, FONT) <= width - 10 ? bar.name : cut(bar.name, room);
-    link.append(makeSvg("text", { class: "name", x: from + 5, y: top + height / 2 + 4 }, text));
+    // The label of the link says it in full.
+    link.append(makeSvg("text", { class: "name", "aria-hidden": "true", x: from + 5, y: top + height / 2 + 4 }, text));
   }
   return link;
 }
