@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run up test quick chaos check fix docs bench assets screenshots audit fuzz clean help
+.PHONY: run up test quick chaos check fix docs bench bench-scale assets screenshots audit fuzz clean help
 
 help:  ## Show this list.
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 .venv/run.done: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -75,6 +75,9 @@ fix: .venv/test.done  ## Format, and mend what the linter can mend.
 
 bench: .venv/test.done .venv-bench/done  ## Measure p3s beside its peers; QUICK=1 takes some minutes.
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick)
+
+bench-scale: .venv/test.done  ## A million jobs through pilots without payloads; JOBS=100000 for fewer.
+	@$(BIN)/python -m benchmarks.scale $(if $(JOBS),--jobs $(JOBS))
 
 docs: .venv/test.done  ## Build the documentation; a warning is an error.
 	@$(BIN)/sphinx-build -q -W -b html docs docs/_build/html

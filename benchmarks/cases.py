@@ -6,6 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from benchmarks.faults import Faults, count_faults
 from benchmarks.systems import LOOK, load, open_system, read_jobs, wait_for_end
 from p3s.clock import read_clock
 from p3s.engine.spec import StandaloneSpec
@@ -13,6 +14,8 @@ from p3s.engine.states import JobState
 from p3s.wire import StandaloneJob
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from p3s.client import Client
     from tests.support.databases import Postgres
 
@@ -25,7 +28,7 @@ def make_jobs(number: int) -> list[StandaloneJob]:
     return [StandaloneJob(uuid=str(uuid.uuid4()), spec=spec) for _ in range(number)]
 
 
-def measure_bag(postgres: Postgres | None, number: int, slots: int) -> float:
+def measure_bag(postgres: Postgres | None, number: int, slots: int) -> tuple[float, Faults]:
     """Return ms per job of `number` standalone jobs, from before the submission to the last accepted end."""
     with open_system(postgres, slots=slots) as system:
         client = system.client
@@ -33,26 +36,21 @@ def measure_bag(postgres: Postgres | None, number: int, slots: int) -> float:
         begin = read_clock()
         client.create_jobs(jobs)
         wait_for_jobs(client, number)
-        return _find_span(client, begin) / number
+        return _find_span(client, begin) / number, count_faults(client, {job.uuid: "true" for job in jobs})
 
 
-def measure_matrix(postgres: Postgres | None, number: int, slots: int) -> float:
-    """Return ms per job of one workflow of `number` jobs without edges."""
-    values = ", ".join(str(value) for value in range(number))
-    text = f"name: bag\njobs:\n  true:\n    matrix: {{i: [{values}]}}\n    payload: /bin/true\n"
-    return _measure_workflow(postgres, text, slots) / number
-
-
-def measure_chain(postgres: Postgres | None, number: int, slots: int = 2) -> float:
+def measure_chain(postgres: Postgres | None, number: int, slots: int = 2) -> tuple[float, Faults]:
     """Return ms per hop of a chain of jobs, each of which needs the one before it."""
     lines = ["name: chain", "jobs:"]
     for i in range(number):
         needs = f", needs: [j{i - 1}]" if i else ""
         lines.append(f"  j{i}: {{payload: /bin/true{needs}}}")
-    return _measure_workflow(postgres, "\n".join(lines) + "\n", slots) / number
+    parents = {f"j{i}": [f"j{i - 1}"] for i in range(1, number)}
+    span, faults = _measure_workflow(postgres, "\n".join(lines) + "\n", slots, parents)
+    return span / number, faults
 
 
-def measure_fan(postgres: Postgres | None, number: int, slots: int = 2) -> float:
+def measure_fan(postgres: Postgres | None, number: int, slots: int = 2) -> tuple[float, Faults]:
     """Return ms per job of one job, then `number` that need it, then one that needs them all."""
     values = ", ".join(str(value) for value in range(number))
     text = (
@@ -60,18 +58,25 @@ def measure_fan(postgres: Postgres | None, number: int, slots: int = 2) -> float
         f"  each:\n    matrix: {{i: [{values}]}}\n    needs: [first]\n    payload: /bin/true\n"
         "  last: {needs: [each], payload: /bin/true}\n"
     )
-    return _measure_workflow(postgres, text, slots) / (number + 2)
+    each = [f"each-{i}" for i in range(number)]
+    span, faults = _measure_workflow(postgres, text, slots, {name: ["first"] for name in each} | {"last": each})
+    return span / (number + 2), faults
 
 
-def _measure_workflow(postgres: Postgres | None, text: str, slots: int) -> float:
-    """Return the ms from the start of a loaded workflow to its end."""
+def _measure_workflow(
+    postgres: Postgres | None, text: str, slots: int, parents: Mapping[str, Sequence[str]]
+) -> tuple[float, Faults]:
+    """Return the ms from the start of a loaded workflow to its end, and what went wrong."""
     with open_system(postgres, slots=slots) as system:
         client = system.client
         ident = load(client, text, hold=True)
         begin = read_clock()
         client.start_workflow(ident)
         wait_for_end(client, ident)
-        return _find_span(client, begin, ident)
+        jobs = {job.uuid: job.name for job in read_jobs(client, ident)}
+        unknown = {*parents, *(name for names in parents.values() for name in names)} - {*jobs.values()}
+        assert not unknown, f"no jobs {unknown} to check the order of"
+        return _find_span(client, begin, ident), count_faults(client, jobs, parents)
 
 
 def _find_span(client: Client, begin: float, workflow: str | None = None) -> float:
@@ -88,19 +93,22 @@ def wait_for_jobs(client: Client, number: int, seconds: float = 300.0) -> None:
         time.sleep(LOOK)
 
 
-def measure_latency(postgres: Postgres | None, number: int) -> list[float]:
+def measure_latency(postgres: Postgres | None, number: int) -> tuple[list[float], Faults]:
     """Return the ms from a submission to the first instruction of each payload, on an idle system."""
     values = []
+    jobs: dict[str, str] = {}
     with open_system(postgres, slots=2) as system:
         client = system.client
         note = system.folder / "noted"
         # `date` is a process of its own: what it takes to start is in the number, as for any payload.
         spec = StandaloneSpec.model_validate({"payload": "/bin/sh", "args": ["-c", f"date +%s.%N >> {note}"]})
         for count in range(1, number + 1):
+            job = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
+            jobs[job.uuid] = "date"
             begin = read_clock()
-            client.create_jobs([StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)])
+            client.create_jobs([job])
             wait_for_jobs(client, count, 30)
             values.append((float(note.read_text(encoding="utf-8").splitlines()[-1]) - begin) * 1000)
             # Long enough for the pilot to be idle again.
             time.sleep(0.15)
-    return values[1:]
+        return values[1:], count_faults(client, jobs)

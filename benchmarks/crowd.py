@@ -21,7 +21,7 @@ REGISTERING = 16
 
 
 class _Pilot:
-    """One pilot of one slot that reports each job as done with its next call.
+    """One pilot that reports each job as done with its next call.
 
     Attributes
     ----------
@@ -29,15 +29,22 @@ class _Pilot:
         Results that the server accepted.
     """
 
-    def __init__(self, crowd: Crowd) -> None:
+    def __init__(self, crowd: Crowd, slots: int) -> None:
         self.done = 0
-        self._crowd = crowd
+        self._crowd, self._slots = crowd, slots
         self._uuid, self._number, self._secret = str(uuid.uuid4()), 0, ""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def register(self, token: str) -> None:
         """Make the pilot known to the server."""
-        body = {"uuid": self._uuid, "host": "bench", "pid": 1, "version": "0", "slots": 1, "cpus": 1}
+        body = {
+            "uuid": self._uuid,
+            "host": "bench",
+            "pid": 1,
+            "version": "0",
+            "slots": self._slots,
+            "cpus": self._slots,
+        }
         self._secret = (await self._call("/api/v1/pilots", body, token))["secret"]
 
     async def work(self, wait: float) -> None:
@@ -48,16 +55,25 @@ class _Pilot:
                 {"attempt": job["attempt"], "token": job["token"], "kind": "succeeded", "exit_code": 0, "wall": 0.01}
                 for job in jobs
             ]
+            self._crowd.sent.update((job["workflow"], job["job_name"]) for job in jobs if self._crowd.parents)
             self._number += 1
-            claim = {"number": self._number, "want": 1, "cpus": 1}
+            claim = {"number": self._number, "want": self._slots, "cpus": self._slots}
             body = {"ack": self._number - 1, "claim": claim, "reports": reports, "wait": wait}
             answer = await self._call(f"/api/v1/pilots/{self._uuid}/exchange", body, self._secret)
             jobs = answer["jobs"]
+            for job in jobs:
+                self._crowd.note_order(job)
             self.done += sum(verdict["verdict"] == "accepted" for verdict in answer["verdicts"])
             if jobs:
                 self._crowd.woken.append(time.perf_counter())
             elif not wait and not reports:
                 return
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
 
     async def _call(self, path: str, body: dict[str, Any], token: str) -> Any:
         if self._streams is None:
@@ -89,15 +105,21 @@ class Crowd:
         When an answer with jobs came, by `time.perf_counter`.
     over : bool
         Set to end pilots after their current call.
+    parents : dict
+        By name of a job, those that it needs, if the order is to be checked.
+    sent : set
+        Workflows and names of jobs whose success was sent, if the order is checked.
     """
 
-    def __init__(self, url: str, token: str, pilots: int) -> None:
+    def __init__(self, url: str, token: str, pilots: int, slots: int = 1) -> None:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname or "", parts.port or 80
         self.woken: list[float] = []
+        self.parents: dict[str, list[str]] = {}
+        self.sent: set[tuple[str, str]] = set()
         self.over = False
         self._token = token
-        self._pilots = [_Pilot(self) for _ in range(pilots)]
+        self._pilots = [_Pilot(self, slots) for _ in range(pilots)]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -107,6 +129,15 @@ class Crowd:
     def done(self) -> int:
         """Results accepted of all pilots."""
         return sum(pilot.done for pilot in self._pilots)
+
+    def note_order(self, job: dict[str, Any]) -> None:
+        """Check that the parents of a job that was given out have been reported as done, and the job has not."""
+        if not self.parents:
+            return
+        workflow, name = job["workflow"], job["job_name"]
+        early = [parent for parent in self.parents[name] if (workflow, parent) not in self.sent]
+        if early or (workflow, name) in self.sent:
+            raise AssertionError(f"job {name} of {workflow} was given out twice, or before {early}")
 
     def register(self) -> None:
         """Make all pilots known."""
@@ -146,17 +177,23 @@ class Crowd:
         self.over = True
         if self._waiting is not None:
             self._waiting.cancel()
-        # One more round, in which cancelled calls unwind.
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.1), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
+    async def _hang_up(self) -> None:
+        # One round, in which cancelled calls unwind, and one for connections to close.
+        await asyncio.sleep(0.1)
+        for pilot in self._pilots:
+            pilot.close()
+        await asyncio.sleep(0.1)
+
 
 @contextmanager
-def open_crowd(url: str, token: str, pilots: int) -> Iterator[Crowd]:
-    """Register so many pilots; they end with the block."""
-    crowd = Crowd(url, token, pilots)
+def open_crowd(url: str, token: str, pilots: int, slots: int = 1) -> Iterator[Crowd]:
+    """Register so many pilots, each with so many slots; they end with the block."""
+    crowd = Crowd(url, token, pilots, slots)
     try:
         crowd.register()
         yield crowd

@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import cases, limits, peers, serving
+from benchmarks import alone, cases, limits, peers, serving, start
 from benchmarks.results import Result, make_tables, summarise
 from tests.support.databases import Postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from benchmarks.faults import Faults
 
 __all__ = ["main"]
 
@@ -55,22 +57,31 @@ class Suite:
             "load": self.run_load,
             "finish": self.run_finishing,
             "idle": self.run_idle,
+            "start-up": self.run_start,
+            "pilot": self.run_pilot,
         }
 
-    def _compare(self, case: str, number: int, measure: Callable[[Postgres | None], float]) -> Iterator[Result]:
+    def _compare(
+        self, case: str, number: int, measure: Callable[[Postgres | None], tuple[float, Faults]]
+    ) -> Iterator[Result]:
         values: dict[str, list[float]] = {}
         there = peers.find_peers()
+        faults: dict[str, list[Faults]] = {}
         for _ in range(self._repeats):
             for name, database in self._databases.items():
-                values.setdefault(name, []).append(measure(database))
+                value, wrong = measure(database)
+                values.setdefault(name, []).append(value)
+                faults.setdefault(name, []).append(wrong)
             for peer in there:
-                value = peers.measure_peer(peer, case, number, self._postgres.make_empty())
-                if value is not None:
-                    values.setdefault(peer, []).append(value)
+                found = peers.measure_peer(peer, case, number, self._postgres.make_empty())
+                if found is not None:
+                    values.setdefault(peer, []).append(found)
             if case in SIZES:
                 values.setdefault("GNU make", []).append(limits.measure_make(number, SIZES[case]))
-        for name, found in values.items():
-            yield summarise(name, case, number, "ms/job", found)
+        for name, all_found in values.items():
+            yield summarise(name, case, number, "ms/job", all_found)
+        for name, all_wrong in faults.items():
+            yield _show_faults(name, case, number, all_wrong)
 
     def run_limits(self) -> Iterator[Result]:
         """Measure what the machine can do."""
@@ -81,19 +92,20 @@ class Suite:
         """Measure from a submission to the payload."""
         number = 21 if self._quick else 101
         for name, database in self._databases.items():
-            values = cases.measure_latency(database, number)
+            values, wrong = cases.measure_latency(database, number)
             yield summarise(name, "latency", number - 1, "ms", values)
+            yield _show_faults(name, "latency", number, [wrong])
             yield summarise(name, "latency-95", number - 1, "ms", [sorted(values)[int(len(values) * 0.95)]])
 
     def run_claims(self) -> Iterator[Result]:
-        """Measure claims with few and with many jobs ahead, of a kind that fits and of one that does not."""
+        """Measure claims with few and with many jobs ahead that fit, that do not, and whose type is at its cap."""
         deep = 50_000 if self._quick else 1_000_000
         for name, database in self._databases.items():
-            for matching in (True, False):
-                case = "claims" if matching else "claims, none ahead fits"
-                few, many = serving.measure_claims(database, (1000, deep), 200, matching=matching)
-                yield summarise(name, f"{case}: 1,000 queued", 200, "ms", [few])
-                yield summarise(name, f"{case}: {deep:,} queued", 200, "ms", [many])
+            for ahead in ("fits", "misfits", "capped"):
+                few, many = serving.measure_claims(database, (1000, deep), 200, ahead=ahead)
+                yield summarise(name, f"claims, {ahead}: 1,000 queued", 200, "ms", [few])
+                yield summarise(name, f"claims, {ahead}: {deep:,} queued", 200, "ms", [many])
+                yield summarise(name, f"claims, {ahead}: {deep:,} over 1,000", 200, "x", [many / few])
 
     def run_submission(self) -> Iterator[Result]:
         """Measure bulk submissions."""
@@ -114,8 +126,9 @@ class Suite:
         """Measure many pilots that finish short jobs."""
         number = 2000 if self._quick else 10_000
         for name, database in self._databases.items():
-            values = [serving.measure_finishing(database, 64, number) for _ in range(self._repeats)]
-            yield summarise(name, "finish: 64 pilots", number, "results/s", values)
+            found = [serving.measure_finishing(database, 64, number) for _ in range(self._repeats)]
+            yield summarise(name, "finish: 64 pilots", number, "results/s", [value for value, _ in found])
+            yield _show_faults(name, "finish", number, [wrong for _, wrong in found])
 
     def run_idle(self) -> Iterator[Result]:
         """Measure requests and wake-ups beside idle pilots."""
@@ -126,6 +139,37 @@ class Suite:
             yield summarise(name, f"99 % of requests beside {pilots} idle pilots", 200, "ms", [sorted(idle.asked)[-3]])
             yield summarise(name, f"wake-up of one of {pilots} pilots", 20, "ms", idle.wakes)
             yield summarise(name, f"CPU of a server with {pilots} idle pilots", 1, "% of a core", [100 * idle.share])
+
+    def run_start(self) -> Iterator[Result]:
+        """Measure commands as processes, and how a pilot begins."""
+        number = 9 if self._quick else 31
+        for name, values in start.measure_commands(number).items():
+            yield summarise("p3s", f"start-up: {name}", number, "s", values)
+        seconds, sizes = start.measure_pilot(number)
+        yield summarise("p3s", "start-up: pilot, until it is registered", number, "s", seconds)
+        yield summarise("p3s", "start-up: pilot with its keeper", number, "MB", sizes)
+
+    def run_pilot(self) -> Iterator[Result]:
+        """Measure what short jobs cost a pilot by itself."""
+        number = 500 if self._quick else 2000
+        for slots in (1, 2, 8):
+            costs = [alone.measure_alone(number, slots) for _ in range(3)]
+            yield summarise("p3s", f"pilot-{slots}, wall", number, "ms/job", [one.wall for one in costs])
+            yield summarise("p3s", f"pilot-{slots}, its CPU", number, "ms/job", [one.cpu for one in costs])
+
+
+def _show_faults(system: str, case: str, number: int, found: list[Faults]) -> Result:
+    """Return how many jobs were lost, accepted twice, or given out before their parents' ends; that must be none.
+
+    Raises
+    ------
+    AssertionError
+        If there were any.
+    """
+    if any(faults.total for faults in found):
+        raise AssertionError(f"{system}, {case}: {found}")
+    what = "jobs lost, accepted twice or given out too early"
+    return summarise(f"{system}, {case}", what, number, "jobs", [faults.total for faults in found])
 
 
 def main() -> None:

@@ -11,20 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from benchmarks.cases import make_jobs
 from benchmarks.crowd import open_crowd
+from benchmarks.faults import Faults, count_faults
 from benchmarks.systems import load, open_system, read_jobs
 from p3s.client import Client
 from p3s.engine.spec import StandaloneSpec
 from p3s.engine.states import JobState
 from p3s.server.db import Database
 from p3s.server.migrations import apply_migrations
-from p3s.server.models import job
+from p3s.server.models import job, job_spec
 from p3s.server.usecases.core import Core
+from p3s.server.usecases.jobs import limit_jobtype
 from p3s.server.usecases.load import create_jobs
 from p3s.settings import Home, ServerSettings
 from p3s.wire import CreateJobsBody, StandaloneJob
@@ -52,7 +54,7 @@ def open_core(postgres: Postgres | None) -> Iterator[Core]:
         db.close()
 
 
-def measure_claims(postgres: Postgres | None, depths: tuple[int, int], number: int, *, matching: bool) -> list[float]:
+def measure_claims(postgres: Postgres | None, depths: tuple[int, int], number: int, *, ahead: str) -> list[float]:
     """Return ms per claim of one job with so many jobs queued ahead, for each depth.
 
     Parameters
@@ -63,17 +65,20 @@ def measure_claims(postgres: Postgres | None, depths: tuple[int, int], number: i
         Jobs queued.
     number : int
         Claims per depth.
-    matching : bool
-        Whether the pilot can run what is queued; if not, it claims the last of all.
+    ahead : str
+        ``fits`` if the pilot can run what is queued, ``misfits`` if not, ``capped`` if the jobtype of all that is
+        queued has as many open jobs as its cap allows; in the two latter cases it claims the last of all.
     """
     found = []
+    extra: dict[str, Any] = {"fits": {}, "misfits": {"resources": {"labels": ["gpu"]}}, "capped": {"jobtype": "full"}}
     with open_core(postgres) as core:
         create_jobs(core, CreateJobsBody(jobs=make_jobs(1)), "ann")
+        limit_jobtype(core, "full", 0, "ann")
         pilot = ScriptedPilot(core)
         pilot.claim()
         there = 0
         for depth in depths:
-            _fill(core, depth - there, "" if matching else "gpu")
+            _fill(core, depth - there, extra[ahead])
             there = depth
             create_jobs(core, CreateJobsBody(jobs=make_jobs(number + 20)), "ann")
             for _ in range(20):
@@ -85,13 +90,12 @@ def measure_claims(postgres: Postgres | None, depths: tuple[int, int], number: i
     return found
 
 
-def _fill(core: Core, number: int, label: str) -> None:
+def _fill(core: Core, number: int, extra: dict[str, Any]) -> None:
     """Queue copies of a job, in the database itself: how they came there is another case.
 
     Those that fit come last in the order of work, because only whole jobs can be run; the others come first.
     """
-    resources = {"resources": {"labels": [label]}} if label else {}
-    spec = StandaloneSpec.model_validate({"payload": "/bin/true", "name": "true"} | resources)
+    spec = StandaloneSpec.model_validate({"payload": "/bin/true", "name": "true"} | extra)
     entry = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
     create_jobs(core, CreateJobsBody(jobs=[entry]), "ann")
     copied = [column for column in job.c if column.name not in {"id", "uuid", "name", "priority"}]
@@ -107,7 +111,7 @@ def _fill(core: Core, number: int, label: str) -> None:
                 sa.select(
                     sa.bindparam("u", type_=sa.Text),
                     sa.bindparam("n", type_=sa.Text),
-                    sa.literal(1 if label else -1),
+                    sa.literal(1 if extra else -1),
                     *chosen,
                 ),
             )
@@ -115,10 +119,15 @@ def _fill(core: Core, number: int, label: str) -> None:
 
         core.db.write(insert)
 
-    def analyse(connection: sa.Connection) -> None:
+    def finish(connection: sa.Connection) -> None:
+        # Each job has its description, as real ones have: databases plan by the sizes of tables.
+        body = sa.select(job_spec.c.body).join(job, job.c.id == job_spec.c.job_id).where(job.c.uuid == entry.uuid)
+        bare = ~sa.exists().where(job_spec.c.job_id == job.c.id)
+        copies = sa.select(job.c.id, body.scalar_subquery()).where(bare)
+        connection.execute(sa.insert(job_spec).from_select(["job_id", "body"], copies))
         connection.exec_driver_sql("ANALYZE")
 
-    core.db.write(analyse)
+    core.db.write(finish)
 
 
 def measure_submission(postgres: Postgres | None, number: int) -> float:
@@ -148,17 +157,18 @@ def measure_load(postgres: Postgres | None, number: int) -> tuple[float, float]:
         return seconds, max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
-def measure_finishing(postgres: Postgres | None, pilots: int, number: int) -> float:
-    """Return accepted results per second of pilots that finish each job at once."""
+def measure_finishing(postgres: Postgres | None, pilots: int, number: int) -> tuple[float, Faults]:
+    """Return accepted results per second of pilots that finish each job at once, and what went wrong."""
     with open_system(postgres) as system, open_crowd(system.url, _read_token(system), pilots) as crowd:
-        for _ in range(number // 1000):
-            system.client.create_jobs(make_jobs(1000))
+        batches = [make_jobs(1000) for _ in range(number // 1000)]
+        for batch in batches:
+            system.client.create_jobs(batch)
         begin = time.perf_counter()
         crowd.work()
         seconds = time.perf_counter() - begin
         jobs = read_jobs(system.client)
         assert crowd.done == len(jobs) == number, f"{crowd.done} accepted, {len(jobs)} finished of {number}"
-        return number / seconds
+        return number / seconds, count_faults(system.client, {job.uuid: job.name for job in jobs})
 
 
 @dataclass(frozen=True, slots=True)

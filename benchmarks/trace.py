@@ -34,7 +34,7 @@ HOPS = (
     ("the request is read", "server", "flask.app", "Flask.wsgi_app", "begin"),
     ("it is let in and decoded", "server", "p3s.server.usecases.load", "create_jobs", "begin"),
     ("the jobs are planned", "server", "p3s.server.usecases.core", "Core.change", "begin"),
-    ("the job is stored, claimed and committed", "server", "p3s.server.usecases.wakeups", "Waiter.deliver", "begin"),
+    ("the job is stored, claimed and committed", "server", "p3s.server.db", "Database.write", "end"),
     ("the held call wakes", "server", "p3s.server.usecases.wakeups", "Waiter.wait", "end"),
     ("its order is written down", "server", "flask.app", "Flask.wsgi_app", "end"),
     ("the pilot has read it", "pilot", "p3s.client.calls", "Client.exchange", "end"),

@@ -175,6 +175,21 @@ def test_a_token_in_the_environment_goes_to_the_chosen_server(environ, tmp_path)
     assert read(environ, tmp_path, "http://any").token == "direct"
 
 
+def test_a_context_that_is_not_there_is_an_error(environ, tmp_path):
+    """Neither a misspelt P3S_CONTEXT nor a stale line of the file leads to another server."""
+    folder = tmp_path / "config" / "p3s"
+    folder.mkdir(parents=True)
+    text = '[contexts.farm]\nserver = "http://farm"\ntoken = "secret"\n'
+    (folder / "config.toml").write_text(f'context = "frm"\n{text}')
+    with pytest.raises(BadInput, match=r"names context 'frm', and .* has farm"):
+        read(environ, tmp_path)
+    environ["P3S_CONTEXT"] = "farm"
+    assert (read(environ, tmp_path).url, read(environ, tmp_path).token) == ("http://farm", "secret")
+    environ["P3S_CONTEXT"] = "far"
+    with pytest.raises(BadInput, match="P3S_CONTEXT names context 'far'"):
+        read(environ, tmp_path)
+
+
 def test_a_token_is_not_shown(environ, tmp_path):
     """The settings' repr has no token."""
     environ["P3S_TOKEN"] = "hunter2"

@@ -240,6 +240,7 @@ def show(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
                 ("why", found.why),
                 ("made by DAG", found.origin),
                 ("came from", found.source),
+                ("files", found.files),
                 ("place", found.place or ""),
                 ("site", found.site),
                 ("size", format_size(found.size)),
@@ -293,10 +294,15 @@ def adjust(
             tell(clean_text(f"dataset {found.key} is changed"))
 
 
-@add_example("p3s dataset delete 77c0", "p3s dataset delete /data/run004610.csv --force --yes")
+@add_example(
+    "p3s dataset delete 77c0",
+    "p3s dataset delete /data/run004610.csv --force --yes",
+    "p3s dataset delete @last/hits --files",
+)
 @click.command()
 @click.argument("idents", metavar="ID|PLACE...", nargs=-1, required=True)
 @click.option("--force", is_flag=True, help="Also if jobs wait for it: they are skipped, and it has failed.")
+@click.option("--files", is_flag=True, help="Have a pilot delete the files of what jobs made, too.")
 @add_confirm_options
 @add_output_options
 @add_server_option
@@ -305,6 +311,7 @@ def delete(
     url: str | None,
     *,
     force: bool,
+    files: bool,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -313,21 +320,22 @@ def delete(
     """Delete datasets that no job needs any more.
 
     Refused while jobs that have not ended read them, unless by force. Registering external data again brings it back.
+    Files stay unless --files has a pilot delete them, which `p3s dataset show` tells; files from outside always stay.
     """
     client = connect(url)
     found = {item.uuid: item for item in (client.show_dataset(_find(client, ident)) for ident in idents)}
-    things = [_describe(item) for item in found.values()]
+    things = [_describe(item) + (" and its file" if files else "") for item in found.values()]
     if not confirm_action("delete", things, client.url, yes=yes, dry_run=dry_run):
         return 0 if dry_run else 1
     done = []
     for item in found.values():
-        reply = client.delete_dataset(item.uuid, force=force)
+        reply = client.delete_dataset(item.uuid, force=force, files=files)
         done.append(reply)
         if not as_json:
             click.echo(reply.uuid)
         if not (as_json or quiet):
             skipped = f"; {format_count(reply.skipped, 'job')} skipped" if reply.skipped else ""
-            tell(clean_text(f"{item.key} is {reply.state}{skipped}"))
+            tell(clean_text(f"{item.key} is {reply.state}{skipped}{f'; {reply.files}' if reply.files else ''}"))
     if as_json:
         print_json(done)
     return 0

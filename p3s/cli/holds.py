@@ -22,8 +22,8 @@ __all__ = [
     "pause_workflow",
     "resume_server",
     "resume_workflow",
-    "retry_job",
     "retry_workflow",
+    "tell_retry",
 ]
 
 
@@ -83,7 +83,7 @@ def retry_workflow(
     if file is None and below is None:
         if params or watch:
             raise click.UsageError("-p and --watch go with --with or --from, which make a new workflow")
-        _tell_retry(client.retry_workflow(ident), as_json=as_json, quiet=quiet)
+        tell_retry(client.retry_workflow(ident), as_json=as_json, quiet=quiet)
         return 0
     reply = _load_again(client, client.show_workflow(ident), file, below, parse_pairs(params, "-p"))
     code = report_load(client, reply, watch=watch, as_json=as_json, quiet=quiet)
@@ -108,19 +108,6 @@ def _tell_adoption(reply: LoadReply) -> None:
     tell(f"taken over: {', '.join(reply.adopted) or 'nothing'}")
     for name, reason in reply.again.items():
         tell(f"runs again: {name}: {reason}")
-
-
-@add_example("p3s job retry @last", "p3s job retry @last/track-u")
-@click.command()
-@click.argument("ident", metavar="ID")
-@add_output_options
-@add_server_option
-def retry_job(ident: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
-    """Run a job again that did not finish.
-
-    It failed, or was cancelled or skipped. The skipped ones that depend on it run again, too.
-    """
-    _tell_retry(connect(url).retry_job(ident), as_json=as_json, quiet=quiet)
 
 
 @add_example("p3s server pause")
@@ -156,7 +143,8 @@ def _show(found: WorkflowView, *, as_json: bool, quiet: bool) -> None:
         tell(f"{found.name} is {found.state}")
 
 
-def _tell_retry(reply: RetryReply, *, as_json: bool, quiet: bool) -> None:
+def tell_retry(reply: RetryReply, *, as_json: bool, quiet: bool) -> None:
+    """Print what runs again."""
     if as_json:
         print_json(reply)
         return

@@ -60,7 +60,7 @@ def start(file: Path, parent: int | None, url: str | None, *, as_json: bool) -> 
     if parent is not None:
         exit_with_parent(parent)
     rules = load_rules(file)
-    folders = ", ".join(str(rule.folder) for rule in rules.rules)
+    folders = ", ".join(dict.fromkeys(str(rule.folder) for rule in rules.rules))
     tell(f"injector {rules.name} watches {folders}; Ctrl-C ends it")
     return run_for_ever(connect(url), rules, lambda report: _show(report, as_json=as_json), tell)
 

@@ -8,20 +8,17 @@ import time
 import click
 
 from p3s.cli.common import (
-    add_confirm_options,
     add_example,
     add_list_options,
     add_output_options,
     add_server_option,
     add_state_option,
     collect_pages,
-    confirm_action,
     connect,
 )
 from p3s.cli.output import (
     Columns,
     clean_output,
-    clean_text,
     format_age,
     format_since,
     format_size,
@@ -36,7 +33,7 @@ from p3s.cli.output import (
 from p3s.engine.states import FINAL_JOB, JobState
 from p3s.errors import NotFound
 
-__all__ = ["JOB_COLUMNS", "cancel", "list_jobs", "log", "show"]
+__all__ = ["JOB_COLUMNS", "list_jobs", "log", "show"]
 
 #: Seconds between two looks at a running job's output.
 FOLLOW_PAUSE = 0.5
@@ -194,29 +191,3 @@ def log(ident: str, attempt: int | None, url: str | None, *, follow: bool, stder
             return
         time.sleep(FOLLOW_PAUSE)
         job = client.show_job(job.uuid)
-
-
-@add_example("p3s job cancel 4f3a", "p3s job cancel --yes @last/track-u")
-@click.command()
-@click.argument("idents", metavar="ID...", nargs=-1, required=True)
-@add_confirm_options
-@add_output_options
-@add_server_option
-def cancel(idents: tuple[str, ...], url: str | None, *, yes: bool, dry_run: bool, as_json: bool, quiet: bool) -> int:
-    """Cancel jobs; what runs is stopped."""
-    client = connect(url)
-    found = [client.show_job(ident) for ident in idents]
-    things = [
-        clean_text(f"job {shorten_id(job.uuid)} {job.name} of {job.workflow_name} ({job.state})") for job in found
-    ]
-    if not confirm_action("cancel", things, client.url, yes=yes, dry_run=dry_run):
-        return 0 if dry_run else 1
-    done = [client.cancel_job(job.uuid) for job in found]
-    if as_json:
-        print_json(done)
-        return 0
-    for reply in done:
-        click.echo(reply.uuid)
-        if not quiet and reply.stopping:
-            tell("its payload was told to stop")
-    return 0

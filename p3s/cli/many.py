@@ -1,4 +1,4 @@
-"""``p3s job adjust`` and ``p3s job delete``: jobs given by id, or all that fit a selection."""
+"""``p3s job adjust``, ``cancel``, ``retry`` and ``delete``: jobs given by id, or all that fit a selection."""
 
 from __future__ import annotations
 
@@ -16,19 +16,27 @@ from p3s.cli.common import (
     confirm_action,
     connect,
 )
+from p3s.cli.holds import tell_retry
 from p3s.cli.output import clean_text, format_count, print_json, shorten_id, tell
 from p3s.cli.values import DURATION
-from p3s.engine.states import JobState
+from p3s.engine.states import FINAL_JOB, JobState
+from p3s.errors import Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from p3s.client import Client
-    from p3s.wire import JobView, ManyReply
+    from p3s.wire import CancelReply, JobView, ManyReply, RetryReply
 
-__all__ = ["adjust", "delete"]
+__all__ = ["adjust", "cancel", "delete", "retry"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
+R = TypeVar("R")
+
+#: States that a selection means which names none: what can be cancelled, and what is retried, upon which what was
+#: skipped for it goes along.
+OPEN_JOB = frozenset(JobState) - FINAL_JOB
+AGAIN = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 #: Jobs that the question before an action spells out.
 SHOWN = 20
@@ -91,6 +99,72 @@ def adjust(
     return _report(replies, "adjusted", as_json=as_json, quiet=quiet)
 
 
+@add_example("p3s job cancel 4f3a", "p3s job cancel --yes @last/track-u", "p3s job cancel --jobtype larsoft --older 2d")
+@click.command()
+@add_selection
+@add_confirm_options
+@add_output_options
+@add_server_option
+def cancel(
+    idents: tuple[str, ...],
+    url: str | None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **fit: Any,
+) -> int:
+    """Cancel jobs; what runs is stopped.
+
+    Jobs are given by ID, or selected by the options; of a selection, those that have ended stay as they are.
+    """
+    client = connect(url)
+    found = _select(client, idents, fit, among=OPEN_JOB)
+    if not found or not _confirm("cancel", found, client, yes=yes, dry_run=dry_run):
+        return 0 if dry_run or not found else 1
+
+    def report(reply: CancelReply) -> None:
+        click.echo(reply.uuid)
+        if not quiet and reply.stopping:
+            tell("its payload was told to stop")
+
+    return _act(found, client.cancel_job, report, as_json=as_json)
+
+
+@add_example("p3s job retry @last", "p3s job retry @last/track-u", "p3s job retry --state failed --jobtype larsoft")
+@click.command()
+@add_selection
+@add_confirm_options
+@add_output_options
+@add_server_option
+def retry(
+    idents: tuple[str, ...],
+    url: str | None,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **fit: Any,
+) -> int:
+    """Run jobs again that did not finish.
+
+    They failed, or were cancelled or skipped. The skipped ones that depend on them run again, too. Jobs are given by
+    ID, or selected by the options; of a selection, those that finished or have not ended stay as they are.
+    """
+    client = connect(url)
+    # What is named by its id needs no question: nothing is lost by it.
+    found = _select(client, idents, fit, among=AGAIN)
+    if not found or ((not idents or dry_run) and not _confirm("retry", found, client, yes=yes, dry_run=dry_run)):
+        return 0 if dry_run or not found else 1
+
+    def report(reply: RetryReply) -> None:
+        tell_retry(reply, as_json=False, quiet=quiet)
+
+    return _act(found, client.retry_job, report, as_json=as_json)
+
+
 @add_example("p3s job delete 4f3a", "p3s job delete --state finished --older 7d --dry-run")
 @click.command()
 @add_selection
@@ -118,7 +192,10 @@ def delete(
     return _report([client.delete_jobs(part) for part in _split(found)], "deleted", as_json=as_json, quiet=quiet)
 
 
-def _select(client: Client, idents: Sequence[str], fit: dict[str, Any]) -> list[JobView]:
+def _select(
+    client: Client, idents: Sequence[str], fit: dict[str, Any], *, among: Collection[str] | None = None
+) -> list[JobView]:
+    """Return the jobs that are meant: of a selection that names no state, those in the states `among`."""
     given = {name: value for name, value in fit.items() if value is not None}
     if bool(idents) == bool(given):
         raise click.UsageError("give either ids, or a selection such as --state, --jobtype, --owner, --uuid, --older")
@@ -126,6 +203,8 @@ def _select(client: Client, idents: Sequence[str], fit: dict[str, Any]) -> list[
         found = {job.uuid: job for job in (client.show_job(ident) for ident in idents)}
         return list(found.values())
     jobs = list(client.iterate_jobs(**given, limit=LARGEST_PAGE))
+    if among is not None and "state" not in given:
+        jobs = [job for job in jobs if job.state in among]
     if not jobs:
         tell("no job fits")
     return jobs
@@ -141,6 +220,30 @@ def _confirm(action: str, found: Sequence[JobView], client: Client, *, yes: bool
 def _split(found: Sequence[JobView]) -> list[list[str]]:
     uuids = [job.uuid for job in found]
     return [uuids[start : start + LARGEST_PAGE] for start in range(0, len(uuids), LARGEST_PAGE)]
+
+
+def _act(found: Sequence[JobView], call: Callable[[str], R], report: Callable[[R], None], *, as_json: bool) -> int:
+    """Act on one job after the other; one that has moved on meanwhile keeps none of the others from it."""
+    done: list[R] = []
+    left: list[str] = []
+    for job in found:
+        try:
+            reply = call(job.uuid)
+        except Conflict as error:
+            if len(found) == 1:
+                raise
+            left.append(f"job {shorten_id(job.uuid)} is left as it was: {error}")
+            continue
+        done.append(reply)
+        if not as_json:
+            report(reply)
+    if as_json:
+        print_json(done)
+    for line in left[:SHOWN]:
+        tell(line)
+    if len(left) > SHOWN:
+        tell(f"and {len(left) - SHOWN} more are left as they were")
+    return 4 if left and not done else 0
 
 
 def _report(replies: Sequence[ManyReply], done: str, *, as_json: bool, quiet: bool) -> int:

@@ -59,7 +59,7 @@ def define(files: tuple[str, ...], url: str | None, *, as_json: bool, quiet: boo
     """Define sites from files, or define them anew.
 
     FILE is JSON or YAML with `name` and any of `server`, `env`, `pilots`, `pilotcycles`, `pilotperiod`, `pilotbeat`,
-    `pilotlife` and `data`, or that JSON itself. Pilots that run keep what they were told.
+    `pilotlife`, `data` and `batch`, or that JSON itself. Pilots that run keep what they were told.
     """
     from p3s.submit import read_file, read_site  # noqa: PLC0415 - it brings the YAML reader
 
@@ -118,6 +118,7 @@ def show(name: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
         [
             ("name", found.name),
             ("pilots", f"{found.live} here now, {nominal}"),
+            *([("batch system", found.batch)] if found.batch else []),
             ("changed", f"{format_since(found.changed)} ago" if found.defined else "never: nobody has defined it"),
         ]
     )

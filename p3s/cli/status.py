@@ -46,7 +46,7 @@ def status(url: str | None, *, as_json: bool) -> None:
     )
 
 
-@add_example("p3s why @last", "p3s why @last/summary", "p3s why 4f3a", "p3s why /data/run004610.h5")
+@add_example("p3s why @last", "p3s why @last/summary", "p3s why 4f3a", "p3s why lxvm", "p3s why /data/run004610.h5")
 @click.command()
 @click.argument("thing")
 @add_output_options
@@ -54,8 +54,8 @@ def status(url: str | None, *, as_json: bool) -> None:
 def why(thing: str, url: str | None, *, as_json: bool, quiet: bool) -> None:
     """Say in one sentence why a thing is where it is.
 
-    THING is the id of a job, a workflow, a dataset or a pilot, WORKFLOW/JOB by name, a host's name, or the path or
-    URL of a file.
+    THING is the id of a job, a workflow, a dataset or a pilot, WORKFLOW/JOB by name, the name of a host, a site or an
+    injector, or the path or URL of a file. Where a host and a site have one name, site:NAME says which.
     """
     client = connect(url)
     place = _find_place(thing)

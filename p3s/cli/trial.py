@@ -28,7 +28,9 @@ __all__ = ["try_job"]
 @click.option("--name", help="Which job of a list.")
 @click.option("--payload", metavar="PROGRAM", help="Another executable.")
 @click.option("-f", "--input", "input_file", metavar="FILE", envvar="P3S_INPUT_FILE", help="Another P3S_INPUT_FILE.")
-@click.option("-o", "--output", "output_file", metavar="FILE", help="Another P3S_OUTPUT_FILE.")
+@click.option(
+    "-o", "--output", "output_file", metavar="FILE", envvar="P3S_OUTPUT_FILE", help="Another P3S_OUTPUT_FILE."
+)
 @click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Such as env.X=1; repeatable.")
 @click.option("--secrets", type=click.Path(path_type=Path, exists=True), help="A file with values of `secret:`.")
 @click.option("--keep", is_flag=True, help="Keep the sandbox, too.")

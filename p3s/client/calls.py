@@ -243,9 +243,9 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
         """Change what is said of a dataset."""
         return self._post(join_path("datasets", ident, "adjust"), body, wire.DatasetView)
 
-    def delete_dataset(self, ident: str, *, force: bool = False) -> wire.DeleteDatasetReply:
-        """Delete a dataset that nobody needs; by force also one that jobs wait for, which are skipped."""
-        body = wire.DeleteDatasetBody(force=force)
+    def delete_dataset(self, ident: str, *, force: bool = False, files: bool = False) -> wire.DeleteDatasetReply:
+        """Delete a dataset that nobody needs, by force one that is waited for; `files`: a pilot deletes its file."""
+        body = wire.DeleteDatasetBody(force=force, files=files)
         return self._post(join_path("datasets", ident, "delete"), body, wire.DeleteDatasetReply)
 
     # Pilots ---------------------------------------------------------------------------------------

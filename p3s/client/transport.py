@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
-import urllib3
-
+from p3s.client.answer import CONNECT_TIMEOUT, Answer, cut_path, explain_cause
+from p3s.client.pool import PoolTransport
 from p3s.errors import Unreachable
 from p3s.settings import find_authorities
 
@@ -24,28 +22,6 @@ if TYPE_CHECKING:
     import requests
 
 __all__ = ["Answer", "PoolTransport", "SessionTransport", "Transport", "choose_transport"]
-
-#: Seconds to wait for a connection; a server that is there accepts at once.
-CONNECT_TIMEOUT = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back.
-
-    Attributes
-    ----------
-    status : int
-        The HTTP status.
-    body : bytes
-        The content, decompressed.
-    headers : mapping of str to str
-        Names in lower case.
-    """
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Transport(Protocol):
@@ -91,8 +67,10 @@ class SessionTransport:
     def __init__(self, authorities: str | None = None) -> None:
         # Imported here: it takes as long as the rest of the client, and most calls do without.
         import requests  # noqa: PLC0415
+        import urllib3  # noqa: PLC0415 - what requests stands on
 
         self._requests = requests
+        self._troubles = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
         self._local = threading.local()
         self._authorities = authorities
 
@@ -108,8 +86,8 @@ class SessionTransport:
                 allow_redirects=False,
                 verify=self._authorities,
             )
-        except (self._requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unreachable(_cut_path(url), _explain(error)) from error
+        except self._troubles as error:
+            raise Unreachable(cut_path(url), explain_cause(error)) from error
         names = {name.lower(): value for name, value in answer.headers.items()}
         return Answer(answer.status_code, answer.content, names)
 
@@ -121,28 +99,6 @@ class SessionTransport:
             session.auth = _keep_headers
         session.trust_env = not _is_loopback(url)
         return session
-
-
-class PoolTransport:
-    """`urllib3` itself: half the time per request, and nothing taken from the environment."""
-
-    def __init__(self) -> None:
-        self._pool = urllib3.PoolManager(num_pools=2, maxsize=4, retries=False)
-
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
-        """Send one request (see `Transport.send`)."""
-        try:
-            answer = self._pool.urlopen(
-                method,
-                url,
-                body=body,
-                headers=headers,
-                redirect=False,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(_cut_path(url), _explain(error)) from error
-        return Answer(answer.status, answer.data, {name.lower(): value for name, value in answer.headers.items()})
 
 
 def choose_transport(url: str) -> Transport:
@@ -161,8 +117,15 @@ def choose_transport(url: str) -> Transport:
     """
     plain = urlsplit(url).scheme == "http"
     return (
-        PoolTransport() if plain and (_is_loopback(url) or not getproxies()) else SessionTransport(find_authorities())
+        PoolTransport() if plain and (_is_loopback(url) or not _has_proxies()) else SessionTransport(find_authorities())
     )
+
+
+def _has_proxies() -> bool:
+    # Imported here: it brings a parser of e-mails and TLS, which most calls do without.
+    from urllib.request import getproxies  # noqa: PLC0415
+
+    return bool(getproxies())
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -175,23 +138,3 @@ def _is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def _cut_path(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
-
-
-def _explain(error: BaseException) -> str:
-    # The innermost cause is the one that a person knows: "Connection refused" below five layers of retries.
-    cause: BaseException = error
-    for _ in range(10):
-        inner = getattr(cause, "reason", None) or cause.__cause__ or cause.__context__
-        if not isinstance(inner, BaseException):
-            inner = next((part for part in cause.args if isinstance(part, BaseException)), None)
-        if inner is None:
-            break
-        cause = inner
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause) or type(cause).__name__

@@ -15,7 +15,20 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Book", "Kind", "Letter", "News", "Notice", "Pace", "Trouble", "advance", "compose", "settle", "take_due"]
+__all__ = [
+    "Book",
+    "Kind",
+    "Letter",
+    "News",
+    "Notice",
+    "Pace",
+    "Trouble",
+    "advance",
+    "compose",
+    "find_orphans",
+    "settle",
+    "take_due",
+]
 
 #: Notices that are owed to one channel at most; of more, the oldest are counted only.
 MOST_OWED = 200
@@ -163,6 +176,8 @@ class Letter:
 def advance(book: Book, news: News, pace: Pace, now: float) -> Book:
     """Return the book after news: what begins and what is over is owed to the channels that want it.
 
+    Channels that `pace` does not name are forgotten with all they owe.
+
     Examples
     --------
     >>> pace = Pace(gather=30.0, every=300.0, wants={"desk": frozenset(Kind)})
@@ -200,6 +215,23 @@ def advance(book: Book, news: News, pace: Pace, now: float) -> Book:
     for key in failures[: max(0, len(failures) - MOST_FAILURES)]:
         del troubles[key]
     return Book(cursor=news.cursor or book.cursor, troubles=troubles, outlets=outlets)
+
+
+def find_orphans(book: Book, pace: Pace) -> list[Letter]:
+    """Return what is owed on channels that there are no more; `advance` forgets it.
+
+    Examples
+    --------
+    >>> few = Notice(trouble=Trouble(kind=Kind.PILOTS, subject="cern", text="site cern has 1 of 3 pilots"), at=0.0)
+    >>> book = Book(outlets={"desk": Outlet(owed=(few,), left_out=2), "mail": Outlet()})
+    >>> [(letter.channel, len(letter.notices), letter.left_out) for letter in find_orphans(book, Pace(0.0, 0.0, {}))]
+    [('desk', 1, 2)]
+    """
+    return [
+        Letter(name, outlet.owed, outlet.left_out)
+        for name, outlet in book.outlets.items()
+        if name not in pace.wants and outlet.owed
+    ]
 
 
 def take_due(book: Book, pace: Pace, now: float) -> tuple[Book, list[Letter]]:

@@ -13,7 +13,7 @@ from p3s.engine.places import check_target
 from p3s.engine.spec import Spec
 from p3s.engine.units import Duration, Shorthand, Text, describe, refuse
 
-__all__ = ["SITE_NAME", "SiteSpec"]
+__all__ = ["BATCH_SYSTEMS", "SITE_NAME", "SiteSpec"]
 
 #: What a site may be called.
 SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
@@ -21,6 +21,10 @@ SITE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
 SHORTEST_PERIOD = 0.05
 #: Variables of a site, and characters of each.
 MOST_VARIABLES, LONGEST_VALUE = 1000, 100_000
+
+
+#: Batch systems that a site may say it has; `local` is none.
+BATCH_SYSTEMS = ("local", "slurm", "htcondor", "pbs", "lsf", "kubernetes")
 
 
 def _decode_env(value: Any) -> Any:
@@ -55,6 +59,8 @@ class SiteSpec(Spec):
         Seconds after which a pilot leaves; 0 for never.
     data : str
         The folder of outputs.
+    batch : str
+        The batch system of its hosts, a word of `BATCH_SYSTEMS`; kept and shown, p3s submits nothing to it.
     """
 
     name: Text
@@ -66,6 +72,7 @@ class SiteSpec(Spec):
     pilotbeat: Duration | None = Field(default=None, gt=0)
     pilotlife: Duration | None = None
     data: Text = ""
+    batch: Text = ""
 
     @field_validator("name")
     @classmethod
@@ -90,3 +97,12 @@ class SiteSpec(Spec):
         if value and (wrong := check_target(f"{value}/x")):
             refuse(f"{describe(value)} {wrong}")
         return value
+
+    @field_validator("batch")
+    @classmethod
+    def _check_batch(cls, value: str) -> str:
+        # `HTCondor` and `SLURM` are how their people write them.
+        word = value.lower()
+        if word and word not in BATCH_SYSTEMS:
+            refuse(f"{describe(value)} is not one of {', '.join(BATCH_SYSTEMS)}")
+        return word

@@ -67,7 +67,7 @@ _EACH = _describe_object("each")
 class Spec(BaseModel):
     """Base of all parts of a document: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True, defer_build=True)
 
 
 class ParamSpec(Spec):
@@ -171,7 +171,7 @@ class EachSpec(Spec):
 class MatrixSpec(Spec):
     """The axes of a family, by name, with members to leave out and to add."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
     __pydantic_extra__: dict[  # type: ignore[assignment,unused-ignore]
         str,
         Annotated[

@@ -30,7 +30,7 @@ _REFERENCE = re.compile(r"\$\{\{\s*(?:params|matrix)\s*\.\s*([A-Za-z_][A-Za-z0-9
 #: What a sync point has no use for.
 _PAYLOAD_KEYS = (
     *("args", "env", "exclusive", "jobtype", "outputs", "priority", "publish", "resources", "retry", "shell"),
-    "timelimit",
+    *("timelimit", "verify"),
 )
 #: Keys of a job whose values may hold expressions.
 _TEMPLATE_KEYS = frozenset({"outputs", "env", "args", "publish", "if"})
@@ -64,7 +64,7 @@ def check_task(task: TaskSpec, path: Path, params: Collection[str], axes: Collec
         fields = type(task).model_fields
         # What equals the default says nothing; a body that came over the wire spells all keys out.
         for key in _PAYLOAD_KEYS:
-            if getattr(task, key) == fields[key].get_default(call_default_factory=True):
+            if key not in fields or getattr(task, key) == fields[key].get_default(call_default_factory=True):
                 continue
             message = f"`{key}` has no effect: the job has neither `run` nor `payload`, it only waits"
             faults.append(Fault((*path, key), message, at_key=True))

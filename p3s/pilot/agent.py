@@ -120,7 +120,9 @@ class Agent:
             self._hands.tidy(lambda attempts: self._client.find_leftovers(attempts, secret=secret))
 
     def _wait(self, now: float) -> None:
+        self._guard.flush(now)
         times = [self._brain.find_next_time(now), self._orphans_at, self._watcher.find_next_time()]
+        times.append(self._guard.find_next_time())
         try:
             self._todo.append(self._queue.get(timeout=max(min(times) - now, 0.001)))
             # What came at the same time is settled in the same call to the server.
@@ -160,6 +162,8 @@ class Agent:
                 case events.Stop(attempt, force, reason):
                     log.info("attempt %s: %s: %s", attempt, "SIGKILL" if force else "SIGTERM", reason)
                     self._hands.stop(attempt, force=force)
+                case events.Remove(order):
+                    self._hands.remove(order)
                 case events.Upload(attempt):
                     self._hands.upload(attempt)
                 case events.Publish(attempt):

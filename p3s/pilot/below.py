@@ -12,10 +12,11 @@ import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from io import BufferedReader
     from pathlib import Path
 
-__all__ = ["LinkFound", "NotRegular", "open_below"]
+__all__ = ["LinkFound", "NotRegular", "open_below", "open_folder"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 #: Without waiting, because a pipe that nobody writes to would else never open.
@@ -53,12 +54,8 @@ def open_below(folder: Path, path: str) -> BufferedReader:
         If it is not there, or cannot be read.
     """
     *folders, name = path.split("/")
-    here = os.open(folder, _FOLDER)
+    here = open_folder(folder, folders)
     try:
-        for part in folders:
-            below = _open(part, _FOLDER, here)
-            os.close(here)
-            here = below
         descriptor = _open(name, _FILE, here)
     finally:
         os.close(here)
@@ -69,6 +66,33 @@ def open_below(folder: Path, path: str) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def open_folder(folder: Path, parts: Sequence[str]) -> int:
+    """Open a folder below another one; no part of the way may be a link.
+
+    Returns
+    -------
+    int
+        A descriptor, to be closed by the caller.
+
+    Raises
+    ------
+    LinkFound
+        If a part is a link.
+    OSError
+        If it is not there, or cannot be opened.
+    """
+    here = os.open(folder, _FOLDER)
+    try:
+        for part in parts:
+            below = _open(part, _FOLDER, here)
+            os.close(here)
+            here = below
+    except BaseException:
+        os.close(here)
+        raise
+    return here
 
 
 def _open(name: str, flags: int, folder: int) -> int:

@@ -21,7 +21,7 @@ from p3s.pilot.exits import (
 )
 from p3s.pilot.planner import GATHER, Planner
 from p3s.pilot.roster import Held
-from p3s.wire import AttemptReport
+from p3s.wire import AttemptReport, RemovalReport
 
 if TYPE_CHECKING:
     from p3s.pilot.events import Event, Instruction
@@ -108,6 +108,10 @@ class Brain(Planner):
                 if event.accepted:
                     return self.ledger.resume_publication(event.report.attempt)
                 return self.ledger.add(event.report, uploads=event.uploads, publishes=event.publishes, foreign=True)
+            case events.Removed():
+                self._removed[event.uuid] = RemovalReport(uuid=event.uuid, message=event.message)
+                self._flush_at = now
+                return []
             case events.Interrupted():
                 return self._take_interrupt(now)
             case events.LogsRead():
@@ -122,6 +126,10 @@ class Brain(Planner):
         fits = self.link.note_answer(event, now)
         # A call that the server held may be answered after later ones: it renews nothing.
         decisions: list[Instruction] = [events.Refresh(self.link.heard, self.link.lease)]
+        for removal in event.body.removed:
+            # A server that did not take it asks again.
+            self._removed.pop(removal.uuid, None)
+            self._removing.discard(removal.uuid)
         self.ledger.suspicious = False
         for instruction in self.ledger.note_verdicts(event.body.reports, reply.verdicts):
             decisions += self._stop_or(instruction, now)
@@ -139,6 +147,9 @@ class Brain(Planner):
                 decisions += self.roster.end(stop.attempt, "stopped", stop.reason or "the server asked for it", now)
             else:
                 decisions += self.ledger.stop(stop.attempt, stop.reason, now)
+        fresh = [order for order in reply.removals if order.uuid not in self._removing]
+        self._removing.update(order.uuid for order in fresh)
+        decisions += [events.Remove(order) for order in fresh]
         watched = frozenset(reply.watch) & self.roster.held.keys()
         if watched != self._watched:
             self._watched = watched
@@ -178,7 +189,7 @@ class Brain(Planner):
         elapsed, reply = now - event.sent, event.reply
         if elapsed >= event.body.wait * 0.5:
             self._empty = 0
-        elif not (reply.stop or reply.watch or reply.verdicts):
+        elif not (reply.stop or reply.watch or reply.verdicts or reply.removals):
             # Answered too early and for nothing; a pause keeps this from becoming a storm of questions.
             self._poll_at = now + min(0.02 * 2.0**self._empty, 2.0)
             self._empty += 1
@@ -222,7 +233,7 @@ class Brain(Planner):
         self.link.note_failure(event, now)
         self.ledger.give_back(event.body.reports)
         self._idle_since = now
-        if event.body.reports:
+        if event.body.reports or event.body.removed:
             self._flush_at = min(self._flush_at, now)
         note = events.Note(f"no exchange with the server: {event.message}")
         first = [note] if self.link.failures == 1 else []

@@ -134,6 +134,13 @@ class Stores:
             if system.exists(name):
                 _delete_tree(system, name)
 
+    def remove(self, url: str) -> None:
+        """Delete one file, if it is there."""
+        system, name = self._open(url)
+        with contextlib.suppress(FileNotFoundError):
+            if system.exists(name):
+                system.rm_file(name)
+
     def delete_rivals(self, url: str) -> None:
         """Delete the folders of all other attempts beside the one at `url`."""
         system, name = self._open(url)

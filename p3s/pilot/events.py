@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from p3s.wire import AttemptReport, ExchangeBody, ExchangeReply, JobOrder, LogChunk, RegisterReply
+    from p3s.wire import AttemptReport, ExchangeBody, ExchangeReply, JobOrder, LogChunk, RegisterReply, RemovalOrder
 
 __all__ = [
     "Answered",
@@ -37,6 +37,8 @@ __all__ = [
     "Register",
     "RegisterFailed",
     "Registered",
+    "Remove",
+    "Removed",
     "Settle",
     "Stop",
     "Trouble",
@@ -159,6 +161,14 @@ class Recovered:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """An order to delete files was carried out, or `message` says why not."""
+
+    uuid: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """SIGTERM or SIGINT came."""
 
@@ -183,6 +193,7 @@ Event: TypeAlias = (
     | Published
     | PublishFailed
     | Recovered
+    | Removed
     | Interrupted
     | LogsRead
 )
@@ -261,6 +272,13 @@ class Discard:
 
 
 @dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete the file of a deleted dataset."""
+
+    order: RemovalOrder
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """Read the output of these attempts while they run; of no others."""
 
@@ -291,5 +309,18 @@ class Leave:
 
 
 Instruction: TypeAlias = (
-    Register | Call | Launch | Stop | Settle | Upload | Publish | Forget | Discard | Watch | Refresh | Note | Leave
+    Register
+    | Call
+    | Launch
+    | Stop
+    | Settle
+    | Upload
+    | Publish
+    | Forget
+    | Discard
+    | Remove
+    | Watch
+    | Refresh
+    | Note
+    | Leave
 )

@@ -11,6 +11,9 @@ from pathlib import Path
 
 __all__ = ["Guard"]
 
+#: Seconds until the keeper is told of a payload, so that short ones cost it nothing. Should the pilot be killed before,
+#: the keeper still finds the payload by its marks (see `p3s.pilot.keeper`), unless it has dropped all of them by then.
+PAUSE = 0.01
 _SCRIPT = Path(__file__).with_name("keeper.py")
 
 
@@ -26,6 +29,9 @@ class Guard:
     def __init__(self, pilot: str) -> None:
         self._mark = f"P3S_PILOT_UUID={pilot}"
         self._payloads: dict[int, bool] = {}
+        #: What the keeper knows of them, and when it is to know the rest.
+        self._told: dict[int, bool] = {}
+        self._tell_at = float("inf")
         self._lease_end = float("inf")
         self._process = self._start()
 
@@ -35,15 +41,33 @@ class Guard:
         return self._process.pid
 
     def add(self, pid: int, *, exclusive: bool) -> None:
-        """Tell of a payload that runs."""
+        """Tell of a payload that runs: at once if it is exclusive, else with the next `flush`."""
         self._payloads[pid] = exclusive
-        # The lease comes first: the one that the keeper knows may be over since the last exclusive payload ended.
-        self._write(f"{self._make_lease()}+ {pid} {int(exclusive)}\n")
+        self._note_change(0.0 if exclusive else PAUSE)
+        self.flush(time.monotonic())
 
     def remove(self, pid: int) -> None:
-        """Tell that a payload ended."""
+        """Tell that a payload ended, if the keeper has heard of it: its number may soon be another process'."""
         self._payloads.pop(pid, None)
-        self._write(f"- {pid}\n")
+        if pid in self._told:
+            self._note_change(0.0)
+            self.flush(time.monotonic())
+
+    def find_next_time(self) -> float:
+        """Return when `flush` has something to do; infinity for never."""
+        return self._tell_at
+
+    def flush(self, now: float) -> None:
+        """Tell the keeper what it has to know by now."""
+        if now < self._tell_at:
+            return
+        self._tell_at = float("inf")
+        ended = [f"- {pid}\n" for pid in self._told.keys() - self._payloads.keys()]
+        begun = [f"+ {pid} {int(one)}\n" for pid, one in self._payloads.items() if self._told.get(pid) is not one]
+        self._told = dict(self._payloads)
+        if ended or begun:
+            # The lease comes first: the one that the keeper knows may be over since the last exclusive payload ended.
+            self._write("".join([self._make_lease(), *ended, *begun]))
 
     def renew(self, seconds: float) -> None:
         """Tell for how long the lease holds; only exclusive payloads hang on it."""
@@ -55,8 +79,9 @@ class Guard:
         """Start another keeper in place of one that ended."""
         self._close()
         self._process = self._start()
-        for pid, exclusive in self._payloads.items():
-            self._write(f"{self._make_lease()}+ {pid} {int(exclusive)}\n")
+        self._told.clear()
+        self._note_change(0.0)
+        self.flush(time.monotonic())
 
     def close(self) -> None:
         """Let the keeper look once more and go."""
@@ -76,6 +101,9 @@ class Guard:
             bufsize=0,
             start_new_session=True,
         )
+
+    def _note_change(self, pause: float) -> None:
+        self._tell_at = min(self._tell_at, time.monotonic() + pause)
 
     def _make_lease(self) -> str:
         if not any(self._payloads.values()) or self._lease_end == float("inf"):

@@ -20,9 +20,10 @@ from p3s.pilot.kill import is_subreaper, kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
 from p3s.pilot.leftovers import delete_folders, delete_rivals, tidy_sandboxes
 from p3s.pilot.outputs import read_result
-from p3s.pilot.processes import read_process
+from p3s.pilot.processes import read_ticks
 from p3s.pilot.protect import refuse_order, refuse_target, wrap_command
 from p3s.pilot.publish import publish_file
+from p3s.pilot.removing import remove_output, remove_published
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.spares import Spares
 from p3s.pilot.staging import Stager, has_staged, make_courier_environ
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from p3s.pilot.options import PilotOptions
     from p3s.pilot.outbox import Outbox
     from p3s.pilot.reaper import Exit, Reaper
-    from p3s.wire import JobOrder, Leftover
+    from p3s.wire import JobOrder, Leftover, RemovalOrder
 
 __all__ = ["BlobStore", "Hands", "Staged"]
 
@@ -100,11 +101,12 @@ class Hands:
         self._works: dict[str, Work] = {}
         self._by_pid: dict[int, Work] = {}
         self._cache = options.work / "cache"
+        self._folder = options.work / options.uuid
         # Read once: each look at os.environ decodes every variable anew.
         self._inherited = dict(os.environ)
         self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="slow")
         # Where orphans cannot be adopted, something of a payload may be alive and write on into its folder.
-        self._spares = Spares(options.work / options.uuid, options.slots if is_subreaper() else 0)
+        self._spares = Spares(self._folder, options.slots if is_subreaper() else 0)
         self._movers = ThreadPoolExecutor(MOVERS, thread_name_prefix="mover")
         self._couriers = Couriers(lambda: make_courier_environ(options, self._inherited))
         self._stager = Stager(self._couriers, options.input_wait, options.staging_limit)
@@ -115,7 +117,7 @@ class Hands:
 
     def launch(self, order: JobOrder, reaper: Reaper) -> list[Event]:
         """Prepare an attempt and start its payload, now if all is there."""
-        path = self._options.work / self._options.uuid / order.attempt
+        path = self._folder / order.attempt
         place = f"{order.workflow}/{order.job_name}/{order.attempt}"
         if store := self._options.store:
             sandbox = Sandbox(path, self._options.work / "out" / order.attempt, f"{store}/{place}")
@@ -139,19 +141,19 @@ class Hands:
             refuse_order(work.order, self._options)
             environ = make_environment(work.order, work.sandbox, self._options, self._inherited)
             # Where inputs were brought to, a sandbox is begun already.
-            take = (lambda _path: False) if work.sandbox.inputs.exists() else self._spares.take
+            begun = os.path.exists(work.sandbox.locate("in"))  # noqa: PTH110 - on the way of every job
+            take = (lambda _path: False) if begun else self._spares.take
             make_sandbox(work.order, work.sandbox, self._cache, take)
             command = make_command(work.order, work.sandbox)
             command = wrap_command(command, work.order, work.sandbox, self._options)
             with reaper.lock:
+                born = read_ticks()
                 process = start_payload(command, environ, work.sandbox, self._options.protection.umask)
                 reaper.add_leader(process.pid)
-                # Nobody waits for it while the lock is held, so it can be asked.
-                entry = read_process(process.pid)
         except AttemptFailed as failure:
             return [events.Ended(_make_failure(work, failure))]
         work.process, work.started = process, read_monotonic()
-        work.born = entry.born if entry is not None else 0
+        work.born = born
         self._by_pid[process.pid] = work
         self._guard.add(process.pid, exclusive=work.order.exclusive)
         return [events.Began(work.order.attempt)]
@@ -250,6 +252,10 @@ class Hands:
         """Delete an attempt's outputs, too."""
         self._clean_up(attempt, outputs=True)
 
+    def remove(self, order: RemovalOrder) -> None:
+        """Delete the file of a deleted dataset, in the pool."""
+        self._submit(lambda: self._remove(order), self._movers)
+
     def take_over(self) -> list[Event]:
         """Return what dead pilots left undelivered in the same work folder."""
         found: list[Event] = []
@@ -291,7 +297,7 @@ class Hands:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._spares.close()
         with contextlib.suppress(OSError):
-            (self._options.work / self._options.uuid).rmdir()
+            self._folder.rmdir()
 
     def _upload(self, attempt: str) -> Event:
         record = self._outbox.read(attempt)
@@ -338,6 +344,24 @@ class Hands:
         except (OSError, ValueError, AttemptFailed) as error:
             return events.PublishFailed(attempt, str(error))
         return events.Published(attempt)
+
+    def _remove(self, order: RemovalOrder) -> Event:
+        remote = is_url(order.place)
+        try:
+            # The name first: as long as the file is there, what was cut off is done again.
+            if order.published:
+                refuse_target(order.published, self._options.protection)
+                if is_url(order.published):
+                    self._stager.remove(order.published)
+                else:
+                    remove_published(Path(order.published))
+            if remote:
+                self._stager.remove(order.place, order.fence)
+            else:
+                remove_output(self._options.data, order.place, order.fence)
+        except (OSError, AttemptFailed, CourierFailed) as error:
+            return events.Removed(order.uuid, f"{order.place}: {error}"[:4000])
+        return events.Removed(order.uuid)
 
     def _submit(self, task: Callable[[], Event | Staged], pool: ThreadPoolExecutor | None = None) -> None:
         def run() -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from p3s.pilot.processes import belongs_to, find_tree, list_children, read_process
+from p3s.pilot.processes import belongs_to, find_tree, list_adopted, read_process
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -96,7 +96,7 @@ def kill_strays(attempt: str, born: int, others: Mapping[int, int], helpers: Col
     """
     oldest = min(others.values(), default=float("inf"))
     for number in range(ROUNDS):
-        adopted = list_children(os.getpid()).difference(others, helpers)
+        adopted = list_adopted(os.getpid()).difference(others, helpers)
         strays = [
             process.pid
             for process in map(read_process, adopted)

@@ -54,7 +54,7 @@ def make_environment(
     """
     environ = clean_environ(inherited, options.protection)
     environ.update(options.environ)
-    environ["TMPDIR"] = str(sandbox.tmp)
+    environ["TMPDIR"] = sandbox.locate("tmp")
     for name, value in order.env.items():
         environ[name] = value if isinstance(value, str) else _find_secret(value, options)
     environ.update(order.params)
@@ -71,7 +71,7 @@ def make_environment(
         P3S_PILOT_UUID=options.uuid,
         P3S_ATTEMPT=order.attempt,
         P3S_WORKFLOW_UUID=order.workflow,
-        P3S_MANIFEST=str(sandbox.manifest),
+        P3S_MANIFEST=sandbox.locate("manifest.json"),
     )
     return environ
 
@@ -100,7 +100,7 @@ def make_command(order: JobOrder, sandbox: Sandbox) -> list[str]:
         shell = shlex.split(order.shell)
         if not shell:
             raise AttemptFailed(Reason.NONSTARTER, "the job's `shell` is empty; leave it out for bash")
-        return [*shell, str(sandbox.script), *order.args]
+        return [*shell, sandbox.locate("run"), *order.args]
     payload = order.payload or ""
     if payload.startswith("/"):
         return adapt_command([payload, *order.args], order, sandbox)
@@ -138,8 +138,8 @@ def start_payload(
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     stdout = stderr = -1
     try:
-        stdout = os.open(sandbox.stdout, flags, 0o600)
-        stderr = os.open(sandbox.stderr, flags, 0o600)
+        stdout = os.open(sandbox.locate("stdout"), flags, 0o600)
+        stderr = os.open(sandbox.locate("stderr"), flags, 0o600)
         # No preexec_fn: with it Python would fork the whole pilot instead of using vfork.
         return subprocess.Popen(
             command,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from p3s.pilot.events import Instruction
     from p3s.pilot.options import PilotOptions
-    from p3s.wire import Claim
+    from p3s.wire import Claim, RemovalReport
 
 __all__ = ["GATHER", "Planner"]
 
@@ -72,6 +72,9 @@ class Planner:
         self._told = now
         self._logs: list[events.LogsRead] = []
         self._watched: frozenset[str] = frozenset()
+        #: Orders to delete files that are being carried out, and what became of those that were.
+        self._removing: set[str] = set()
+        self._removed: dict[str, RemovalReport] = {}
 
     def _set_goal(self, code: int, reason: str) -> None:
         if self._goal is None or (code and not self._goal[0]):
@@ -171,6 +174,7 @@ class Planner:
         chunks = [chunk for read in self._logs for chunk in read.chunks][:1000]
         self._logs.clear()
         body = ExchangeBody(ack=self.link.ack, reports=reports, logs=chunks, state=self._state)
+        body.removed = list(self._removed.values())[:1000]
         if has_more or (reports and self._want() and self.link.can_claim()):
             body.claim = self._make_claim()
             body.lifetime = self._find_lifetime(now)
@@ -195,7 +199,7 @@ class Planner:
 
     def _make_waiting_body(self, wait: float, now: float) -> ExchangeBody:
         self._told = now
-        heard = sorted(self._watched.union(self.roster.list_ending(), self.ledger.list_stopped()))
+        heard = sorted(self._watched.union(self.roster.list_ending(), self.ledger.list_stopped(), self._removing))
         running = self._list_running()
         return ExchangeBody(ack=self.link.ack, running=running, heard=heard, state=self._state, wait=wait)
 

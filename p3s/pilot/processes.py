@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +11,15 @@ __all__ = [
     "Process",
     "belongs_to",
     "find_tree",
-    "list_children",
+    "list_adopted",
     "list_processes",
     "read_process",
+    "read_ticks",
     "read_variable",
 ]
 
 _PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Process(NamedTuple):
@@ -87,17 +90,22 @@ def belongs_to(pid: int, attempt: str) -> bool:
     return _carries(pid, attempt) or any(attempt in _read_link(pid, name) for name in ("cwd", "fd/1", "fd/2"))
 
 
-def list_children(pid: int) -> set[int]:
-    """Return the children of a process, those it adopted among them."""
-    children: set[int] = set()
+def list_adopted(pid: int) -> set[int]:
+    """Return the children of a process' first thread: those that it adopted, and those that it started itself.
+
+    Each thread lists the children that it started. The kernel gives an orphan to the first living thread of its
+    subreaper, in the order in which they were made, and the first one of a Python process lives as long as it does.
+    """
     try:
-        # The threads of a process share its children but list those that they started themselves.
-        for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - on the way of every job: no Path objects
-            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:  # noqa: PTH123
-                children.update(map(int, file.read().split()))
+        with open(f"/proc/{pid}/task/{pid}/children", "rb", buffering=0) as file:  # noqa: PTH123 - no Path objects here
+            return set(map(int, file.read().split()))
     except OSError:
         return set()
-    return children
+
+
+def read_ticks() -> int:
+    """Return the time since the machine's start in the kernel's ticks, as in `Process`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
 
 
 def read_variable(pid: int, name: str) -> str:

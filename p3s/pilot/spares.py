@@ -89,6 +89,9 @@ def _empty(path: str) -> bool:
 
 
 def _empty_file(path: str, device: int) -> bool:
+    found = os.lstat(path)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_dev == device and not found.st_size:
+        return True
     # It may have become a link or a pipe.
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:

@@ -171,6 +171,18 @@ class Stager:
         """
         self._couriers.ask({"do": "delete_rivals" if rivals else "delete", "url": url}, DELETE_LIMIT, lambda: False)
 
+    def remove(self, url: str, fence: str = "") -> None:
+        """Delete one file, unless it lies outside the folder of the attempt `fence`; what is not there is gone already.
+
+        Raises
+        ------
+        CourierFailed
+            If that cannot be done now.
+        """
+        if fence and f"/{fence}/" not in url:
+            raise CourierFailed("denied", f"it lies outside the folder of its attempt, .../{fence}/")
+        self._couriers.ask({"do": "remove", "url": url}, DELETE_LIMIT, lambda: False)
+
     def _insist(self, request: dict[str, Any], what: str, end: float, is_stopped: Callable[[], bool]) -> None:
         pause = PAUSE
         give_up = min(time.monotonic() + self._wait, end)

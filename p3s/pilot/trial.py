@@ -13,7 +13,7 @@ from p3s.engine.states import Reason
 from p3s.pilot.kill import become_subreaper, kill_strays, stop_tree
 from p3s.pilot.launch import make_command, make_environment, start_payload
 from p3s.pilot.options import PilotOptions
-from p3s.pilot.processes import read_process
+from p3s.pilot.processes import read_ticks
 from p3s.pilot.reaper import Exit
 from p3s.pilot.sandbox import Sandbox, make_sandbox, store_bundle
 from p3s.pilot.work import Work, make_report, read_monotonic
@@ -117,10 +117,9 @@ def run_trial(
         store_bundle(order, cache, lambda digest: bundle[digest].data)
         environ = make_environment(order, work.sandbox, options, os.environ)
         make_sandbox(order, work.sandbox, cache)
+        work.born = read_ticks()
         work.process = start_payload(make_command(order, work.sandbox), environ, work.sandbox)
         work.started = read_monotonic()
-        entry = read_process(work.process.pid)
-        work.born = entry.born if entry is not None else 0
         late = _wait(work, grace)
         report = make_report(work, look=True)
         if late:

@@ -42,7 +42,7 @@ class Work:
     process : Popen or None
         The payload's first process once it runs.
     born : int
-        When that began, in the kernel's ticks.
+        When that began at the earliest, in the kernel's ticks.
     stopped : bool
         Whether it is to end; what has not started then will not.
     exit : Exit or None

@@ -22,6 +22,7 @@ from p3s.server.metrics import CONTENT_TYPE, Metrics
 from p3s.server.migrations import find_pending
 from p3s.server.monitor import blueprint as monitor
 from p3s.server.monitor.frame import show_error
+from p3s.server.monitor.shapes import Shapes
 from p3s.server.openapi import complete_document
 from p3s.server.usecases.core import Core
 
@@ -81,6 +82,7 @@ def create_app(db: Database, settings: ServerSettings, buckets: Buckets | None =
     app.add_url_rule("/healthz", "health", _answer_health)
     app.add_url_rule("/readyz", "ready", _answer_ready)
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
+    app.extensions["p3s-shapes"] = Shapes()
     app.extensions["p3s-metrics"] = Metrics(core)
     open_door(app, core, app.extensions["p3s-metrics"])
     app.register_error_handler(P3sError, _answer_error)

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: counts and ages read from the database at each scrape, and latencies of this server."""
+"""What Prometheus scrapes: counts and ages, as the overview has them, and latencies of this server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client.core import GaugeMetricFamily
 
 from p3s.clock import read_clock
-from p3s.engine.states import JobState
-from p3s.server.models import job, pilot
+from p3s.server.models import pilot
 from p3s.server.queries.pilots import LIVE
 
 if TYPE_CHECKING:
@@ -84,18 +83,20 @@ class _Counts:
     def collect(self) -> Iterable[Metric]:
         """Yield each gauge."""
         now = read_clock()
+        counts = self._core.counts.read()
+        jobs = [
+            (state, jobtype, number) for jobtype, states in counts.jobtypes.items() for state, number in states.items()
+        ]
         with self._core.db.read() as connection:
-            jobs = connection.execute(
-                sa.select(job.c.state, job.c.jobtype, sa.func.count()).group_by(job.c.state, job.c.jobtype)
-            ).all()
             pilots = connection.execute(
                 sa.select(pilot.c.state, pilot.c.site, sa.func.count()).group_by(pilot.c.state, pilot.c.site)
             ).all()
             silent = connection.scalar(sa.select(sa.func.min(pilot.c.seen)).where(pilot.c.state.in_(LIVE)))
-            oldest = connection.scalar(sa.select(sa.func.min(job.c.released)).where(job.c.state == JobState.DEFINED))
         yield _make_gauge("p3s_jobs", "Jobs by state and type.", ("state", "jobtype"), jobs)
         yield _make_gauge("p3s_pilots", "Pilots by state and site.", ("state", "site"), pilots)
-        yield _make_plain("p3s_queue_age_seconds", "Age of the oldest job that may be claimed.", _measure(oldest, now))
+        yield _make_plain(
+            "p3s_queue_age_seconds", "Age of the oldest job that may be claimed.", _measure(counts.ready_since, now)
+        )
         yield _make_plain("p3s_heartbeat_age_seconds", "Silence of the most silent live pilot.", _measure(silent, now))
         pool: Any = self._core.db.engine.pool
         yield _make_plain("p3s_database_connections_used", "Database connections in use.", pool.checkedout())

@@ -10,11 +10,11 @@ from p3s.settings.client import (
     ClientSettings,
     allows_color,
     find_authorities,
-    find_config,
     list_secret_files,
     read_client_settings,
     store_login,
 )
+from p3s.settings.contexts import Context, Contexts, find_config, read_contexts, use_context
 from p3s.settings.files import read_secret, write_private
 from p3s.settings.home import Home, find_database, find_home, make_local_environ, read_home_token, read_running
 from p3s.settings.server import ServerSettings, find_notify, read_counts, read_durations, read_log_settings, read_policy
@@ -22,6 +22,8 @@ from p3s.settings.server import ServerSettings, find_notify, read_counts, read_d
 __all__ = [
     "DEFAULT_PORT",
     "ClientSettings",
+    "Context",
+    "Contexts",
     "Home",
     "ServerSettings",
     "allows_color",
@@ -35,6 +37,7 @@ __all__ = [
     "make_local_environ",
     "normalise_url",
     "read_client_settings",
+    "read_contexts",
     "read_counts",
     "read_durations",
     "read_home_token",
@@ -43,5 +46,6 @@ __all__ = [
     "read_running",
     "read_secret",
     "store_login",
+    "use_context",
     "write_private",
 ]

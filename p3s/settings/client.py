@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from p3s.errors import BadInput, Problem
 from p3s.settings.addresses import DEFAULT_PORT, is_loopback, normalise_url
+from p3s.settings.contexts import find_config, read_contexts
 from p3s.settings.files import read_text, read_toml, write_private
 from p3s.settings.home import find_home, read_home_token, read_running
 
@@ -21,7 +22,6 @@ __all__ = [
     "ClientSettings",
     "allows_color",
     "find_authorities",
-    "find_config",
     "list_secret_files",
     "read_client_settings",
     "store_login",
@@ -36,12 +36,6 @@ class ClientSettings:
     token: str | None = field(repr=False)
     #: Where `url` came from, for messages.
     source: str = ""
-
-
-def find_config(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the user's config folder for p3s, which need not exist yet."""
-    given = environ.get("XDG_CONFIG_HOME")
-    return (Path(given) if given else Path(environ.get("HOME") or "~").expanduser() / ".config") / "p3s"
 
 
 def read_client_settings(
@@ -76,20 +70,19 @@ def read_client_settings(
     Raises
     ------
     BadInput
-        If a config file cannot be read, or the address is none.
+        If a config file cannot be read, the context in use is not there, or the address is none.
     """
     home = find_home(environ)
     local = read_toml((folder or Path.cwd()) / "p3s.toml")
-    user_file = find_config(environ) / "config.toml"
-    user = read_toml(user_file)
-    context = user.get("contexts", {}).get(environ.get("P3S_CONTEXT") or user.get("context", ""), {})
+    contexts = read_contexts(environ)
+    context = contexts.find_used()
     logins = _read_logins(environ)
     running = read_running(home)
     candidates = (
         (url, "--server"),
         (environ.get("P3S_SERVER"), "P3S_SERVER"),
         (local.get("server"), "p3s.toml"),
-        (context.get("server"), str(user_file)),
+        (context and context.server, str(contexts.file)),
         (logins.get("current"), "p3s login"),
         (running, str(home.server_file)),
         (f"http://127.0.0.1:{DEFAULT_PORT}", "the default"),
@@ -99,9 +92,13 @@ def read_client_settings(
     token = environ.get("P3S_TOKEN")
     if not token and environ.get("P3S_TOKEN_FILE"):
         token = read_text(Path(environ["P3S_TOKEN_FILE"]))
-    for config in (local, context):
-        if not token and config.get("server") and normalise_url(str(config["server"])) == chosen:
-            token = config.get("token")
+    beside: tuple[tuple[Any, Any], ...] = (
+        (local.get("server"), local.get("token")),
+        (context and context.server, context and context.token),
+    )
+    for server, one in beside:
+        if not token and server and normalise_url(str(server)) == chosen:
+            token = one
     token = token or logins.get("tokens", {}).get(chosen)
     if not token and running and _is_same_server(chosen, running):
         token = read_home_token(home, role)

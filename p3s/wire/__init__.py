@@ -59,6 +59,8 @@ from p3s.wire.pilots import (
     OutputReport,
     RegisterBody,
     RegisterReply,
+    RemovalOrder,
+    RemovalReport,
     StopOrder,
     Verdict,
 )
@@ -166,6 +168,8 @@ __all__ = [
     "RegisterBody",
     "RegisterDatasetBody",
     "RegisterReply",
+    "RemovalOrder",
+    "RemovalReport",
     "Reply",
     "ReportBody",
     "Request",

@@ -19,16 +19,18 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=255)]
 
 
+# Models are completed when they are first used, for a command needs few of them. That several threads may be the first
+# to use one is what the lock of pydantic 2.14 is for.
 class Request(BaseModel):
     """A body that a client sends; bytes travel as base64."""
 
-    model_config = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(extra="forbid", defer_build=True, ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class Reply(BaseModel):
     """A body that the server answers."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
 
 class ProblemView(Reply):

@@ -54,14 +54,16 @@ class AdjustDatasetBody(Request):
 
 
 class DeleteDatasetBody(Request):
-    """Delete a dataset; `force` also if jobs wait for it, which are skipped then."""
+    """Delete a dataset; `force` also if jobs wait for it, which are skipped; `files` has a pilot delete its file."""
 
     force: bool = False
+    files: bool = False
 
 
 class DeleteDatasetReply(Reply):
-    """What became of a dataset: `skipped` jobs waited for it."""
+    """What became of a dataset: `skipped` jobs waited for it; `files` says what becomes of its file."""
 
     uuid: str
     state: DatasetState
     skipped: int = 0
+    files: str = ""

@@ -103,6 +103,13 @@ class LogChunk(Request):
     data: bytes = Field(max_length=TAIL_BYTES)
 
 
+class RemovalReport(Request):
+    """What became of a `RemovalOrder`: the files are gone, or `message` says why not."""
+
+    uuid: Uuid
+    message: str = Field(default="", max_length=4096)
+
+
 class ExchangeBody(Request):
     """The one call of a pilot: it reports, acknowledges and asks.
 
@@ -119,7 +126,10 @@ class ExchangeBody(Request):
         All attempts that the pilot knows. Those that the server thinks are here and that are missing come back
         without cost. None says nothing.
     heard : list of str
-        Attempts whose stop or watch order the pilot follows already: these orders do not end a wait.
+        Attempts whose stop or watch order the pilot follows already, and removals that it carries out: these orders do
+        not end a wait.
+    removed : list of RemovalReport
+        What became of orders to delete files.
     state : str
         ``leaving`` is the last call; what the pilot still had comes back without cost.
     """
@@ -131,6 +141,7 @@ class ExchangeBody(Request):
     logs: list[LogChunk] = Field(default=[], max_length=1000)
     running: list[Uuid] | None = None
     heard: list[Uuid] = []
+    removed: list[RemovalReport] = Field(default=[], max_length=1000)
     state: Literal["working", "draining", "leaving"] = "working"
     reason: str = Field(default="", max_length=1000)
     lifetime: float | None = Field(default=None, ge=0)
@@ -237,6 +248,18 @@ class StopOrder(Reply):
     reason: str
 
 
+class RemovalOrder(Reply):
+    """A file that the pilot is to delete, below the folder `fence` (workflow, job and attempt) of its data.
+
+    `published` is the name that shows it, too. What is not there is gone already.
+    """
+
+    uuid: str
+    place: str
+    fence: str
+    published: str = ""
+
+
 class ExchangeReply(Reply):
     """The answer to `ExchangeBody`; `number` is that of the claim answered, 0 if there was none."""
 
@@ -246,6 +269,7 @@ class ExchangeReply(Reply):
     verdicts: list[Verdict] = []
     stop: list[StopOrder] = []
     watch: list[str] = []
+    removals: list[RemovalOrder] = []
     heartbeat: float
     lease: float
     message: str = ""

@@ -28,6 +28,7 @@ class SiteView(Reply):
     pilotbeat: float | None = None
     pilotlife: float | None = None
     data: str = ""
+    batch: str = ""
     live: int = 0
     changed: float | None = None
 

@@ -96,9 +96,9 @@ class JobView(Reply):
 class DatasetView(Reply):
     """A dataset; external ones have no workflow and no producer.
 
-    `show` alone fills `origin` (which other DAG makes it) and `source` (the workflow, by uuid, and dataset that it came
-    from), `why`, `consumers` (jobs that read it), `waiting` (those of them that have not ended, with their
-    states) and `attempts` (those of its producer).
+    `show` alone fills `origin` (which other DAG makes it), `source` (the workflow, by uuid, and dataset that it came
+    from), `files` (what became of the file of a deleted one), `why`, `consumers` (jobs that read it), `waiting` (those
+    of them that have not ended, with their states) and `attempts` (those of its producer).
     """
 
     uuid: str
@@ -117,6 +117,7 @@ class DatasetView(Reply):
     message: str = ""
     origin: str = ""
     source: str = ""
+    files: str = ""
     why: str = ""
     consumers: list[str] = []
     waiting: list[str] = []

@@ -203,6 +203,8 @@ jobs:
     )
     answer = json.loads(call(system, "why", "--json", "@last/last").stdout)
     assert (answer["noun"], answer["state"]) == ("job", "waiting")
+    assert "no job or dataset '@last/lst'" in call(system, "why", "@last/lst", check=5).stderr
+    assert "no workflow 'ffff'" in call(system, "why", "ffff/lst", check=5).stderr
     (raw,) = [item for item in system.client.list_datasets().items if item.key == "raw"]
     assert "p3s dataset register /nowhere/raw.csv" in call(system, "why", raw.uuid).stdout
 

@@ -122,6 +122,9 @@ def test_the_story(tmp_path):
             return len(states) == 4 and all(state in {"finished", "failed"} for state in states)
 
         wait_until(ended, 90, "the end of the workflows")
+        service = call(system, "why", "quakes").stdout
+        assert service.startswith("It is alive on ")
+        assert "1 duplicate, 4 started, 1 too-small" in service
         said = {name: call(system, "why", str(folder / name)).stdout for name in expected}
         assert "as workflow quakes" in said[DAYS[1].name]
         assert "which is finished" in said[DAYS[1].name]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.servers import wait_until
@@ -59,3 +61,41 @@ def test_one_workflows_output_is_anothers_input(both_systems: System) -> None:
         "workflow", "load", str(system.write("x.yaml", USER.replace("{run:", "{rum:"))), "-p", "rum=1", check=64
     ).stderr
     assert "x.yaml:4:" in problems
+
+
+MAKES = """\
+name: makes
+params: {where: {required: true}}
+jobs:
+  make: {outputs: {out: deep/out.txt}, publish: {out: "${{ params.where }}/out.txt"}, run: 'echo x > "$out"'}
+"""
+
+
+def test_files_of_deleted_data_are_deleted_by_pilots(hasty_systems: System) -> None:
+    """The pilot that has the order is killed; the next one carries it out, whatever the first one had done."""
+    system = hasty_systems
+    path = str(system.write("makes.yaml", MAKES))
+    pilot = system.start_pilot(name="first")
+    work = system.run("workflow", "load", path, "-p", f"where={system.folder}/shown", "--watch", "-q").stdout.split()[0]
+    made = Path(system.client.show_dataset(f"{work}/out").place or "")
+    shown = system.folder / "shown" / "out.txt"
+    wait_until(shown.exists, what="the published name")
+    pilot.send_signal(signal.SIGSTOP)
+    said = system.run("dataset", "delete", f"{work}/out", "--files", "--yes").stderr
+    assert "its file is deleted by a pilot that can reach it" in said
+    # A pilot that is stopped for longer than its lease loses the order.
+    shown_in = system.run("dataset", "show", f"{work}/out").stdout
+    assert "being deleted by pilot" in shown_in or "not deleted yet: no live pilot" in shown_in
+    assert made.exists()
+    # Killed between the two names.
+    shown.unlink()
+    pilot.kill()
+    system.start_pilot(name="second")
+    wait_until(lambda: not (system.data / work).exists(), 60, "the file and its folders to go")
+    wait_until(lambda: "deleted at" in system.client.show_dataset(f"{work}/out").files, what="the acknowledgement")
+    events = system.run("event", "list", "-n", "100").stdout
+    assert "delete-files" in events
+    assert "files-deleted" in events
+    raw = str(system.write("raw.csv", "x"))
+    system.run("dataset", "register", raw, "-q")
+    assert "no files that came from outside" in system.run("dataset", "delete", raw, "--files", "--yes", check=4).stderr

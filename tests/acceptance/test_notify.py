@@ -90,6 +90,28 @@ def test_each_trouble_is_told_once(unstarted):
         assert {(item.uuid, item.signal) for item in seen} >= {("hook", "failed"), ("hook", "sent"), ("mail", "sent")}
 
 
+def test_a_removed_channel_leaves_word_of_what_it_owed(unstarted):
+    """A channel that is taken out of the file with unsent notices is no alarm any more; the event log tells them."""
+    system = unstarted
+    with run_web() as web:
+        web.status = 500
+        text = f"gather: 0s\nevery: 1s\nchannels:\n  hook: {{webhook: '{web.url}'}}\n"
+        system.start_server("--notify", str(system.write("notify.yaml", text)))
+        system.start_pilot()
+        ident = create_job(system, "--name", "one", "--run", "false")
+        await_job(system, ident, "failed")
+        wait_until(lambda: web.refused, 30, "a refusal by the hook")
+        system.stop_server(signal.SIGTERM)
+        system.start_server("--notify", str(system.write("notify.yaml", "channels: {log: {command: ['true']}}\n")))
+        told = wait_until(
+            lambda: [line for line in call(system, "event", "list").stdout.splitlines() if "dropped" in line], 30, "it"
+        )
+        assert "the channel is gone from the file of notifications with 1 unsent notice: job one" in told[0]
+        assert ident[:8] in told[0]
+        said = call(system, "status")
+        assert "hook" not in said.stdout + said.stderr
+
+
 def test_mail_goes_encrypted_after_a_login(unstarted, tmp_path):
     """STARTTLS with a checked certificate, then the password from its file; a wrong certificate gets nothing."""
     need_program("openssl")

@@ -220,6 +220,24 @@ jobs:
     assert journal.read() == ["passed", "arrived"]
 
 
+def test_a_workflow_past_its_deadline_is_dropped(farm: System, journal: Journal) -> None:
+    """With `on-deadline: drop` what runs is stopped and the rest cancelled once the deadline passed; `why` says so."""
+    text = f"""\
+name: drop
+deadline: 1s
+on-deadline: drop
+defaults: {{env: {journal.env}}}
+jobs:
+  long: {{run: echo begun >> "$JOURNAL"; sleep 60}}
+  then: {{needs: [long], run: echo then >> "$JOURNAL"}}
+"""
+    uuid = load(farm, text)
+    assert await_workflow(farm, uuid).state == "cancelled"
+    for name in ("long", "then"):
+        assert call(farm, "why", f"{uuid}/{name}").stdout == "It was cancelled by its deadline.\n"
+    assert "then" not in journal.read()
+
+
 def test_higher_priority_runs_first(system: System, journal: Journal) -> None:
     """Of what is ready at the same time, the higher priority starts first, whatever came first."""
     for priority in (1, 5, 3):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.acceptance.support import await_workflow, call, load
 
 #: As a file of the first p3s writes it.
 LXVM = """{"name":"lxvm", "server":"localhost:%d", "pilotcycles":"2", "pilotperiod": 1, "pilotbeat": 100, "pilots": 2,
- "data": "%s", "env":{"P3S_SITE":"lxvm", "P3S_DIRPATH":"/eos", "WHO":"site"}}
+ "batch": "slurm", "data": "%s", "env":{"P3S_SITE":"lxvm", "P3S_DIRPATH":"/eos", "WHO":"site"}}
 """
 JOBS = """\
 name: env
@@ -22,7 +23,11 @@ def test_a_pilot_takes_the_settings_of_its_site(system):
     """The original's file defines a site; its pilot has the env, server, data, cycles and period of it, options win."""
     data = system.folder / "site-data"
     call(system, "site", "define", str(system.write("lxvm.json", LXVM % (system.port, data))))
-    assert "site  --cycles" in call(system, "site", "show", "lxvm").stdout
+    shown = call(system, "site", "show", "lxvm").stdout
+    assert "site  --cycles" in shown
+    assert "batch system  slurm" in shown
+    few = "It has 0 of 2 live pilot(s), which run 0 job(s); `p3s pilot start --site lxvm` starts one.\n"
+    assert call(system, "why", "lxvm").stdout == few
     uuid = load(system, JOBS)
     folders = ("--work", "work", "--log", "log", "--allow-root")
     command = ("pilot", "start", "--site", "lxvm", *folders)
@@ -37,6 +42,8 @@ def test_a_pilot_takes_the_settings_of_its_site(system):
     assert Path(result.place).read_text() == "lxvm job /eos pilot\n"
     own = system.start_pilot("--site", "lxvm", "--cycles", "1")
     assert own.wait(60) == 0
+    assert json.loads(call(system, "why", "--json", "site:lxvm").stdout)["noun"] == "site"
+    call(system, "why", "site:nowhere", check=5)
     assert "server (this pilot's option wins)" in system.read_log("pilot")
     assert "leaving: no job came for 1 s" in system.read_log("pilot")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -14,19 +15,18 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy as sa
 
-from p3s.client import Client
 from p3s.server.db import Database
-from p3s.server.models import process, service
-from p3s.wire import AttemptReport, BeatBody, Claim, ExchangeBody, RegisterBody
+from p3s.server.models import process
+from p3s.server.queries.arrivals import LEAST_SILENCE
 from tests.acceptance.support import create_job, load
-from tests.support.servers import System, wait_until
+from tests.support.programs import lack, need_program
+from tests.support.servers import P3S, System, end_process, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Seconds in which a fault must be told.
 SOON = 10.0
-UUID = "11111111-2222-4333-8444-000000000001"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -58,27 +58,87 @@ def find_workers(system: System) -> list[int]:
     return [int(child) for child in children]
 
 
-def report_full_disk(system: System) -> None:
-    """Be a pilot whose disk is full."""
-    body = RegisterBody(uuid=UUID, host="cramped", pid=1, version="0", slots=1, cpus=1)
-    pilot = Client(system.url, (system.home / "pilot.token").read_text().strip())
-    secret = pilot.register_pilot(body).secret
-    orders = pilot.exchange(UUID, secret, ExchangeBody(claim=Claim(number=1, want=1, cpus=1), wait=SOON))
-    (order,) = orders.jobs
-    report = AttemptReport(attempt=order.attempt, token=order.token, kind="failed", reason="no-space", message="full")
-    pilot.exchange(UUID, secret, ExchangeBody(ack=1, reports=[report]))
+@contextmanager
+def run_cramped_pilot(system: System) -> Iterator[None]:
+    """Run a pilot whose work folder is a disk of its own, of 1 MB, and full."""
+    work = system.folder / "cramped-work"
+    work.mkdir()
+    where = (need_program("unshare", "util-linux"), "--mount", "--user", "--map-root-user")
+    if subprocess.run([*where, "mount", "-t", "tmpfs", "p3s", str(work)], check=False, capture_output=True).returncode:
+        lack("no disk can be mounted here (unshare --mount --user --map-root-user mount -t tmpfs)")
+    # Mounted in a namespace that ends with the pilot.
+    mount = f'mount -t tmpfs -o size=1M p3s {work} && exec "$@"'
+    pilot = subprocess.Popen(
+        [
+            *where,
+            "sh",
+            "-c",
+            mount,
+            "sh",
+            *P3S,
+            "pilot",
+            "start",
+            "--allow-root",
+            "--data",
+            str(system.data),
+            "--work",
+            str(work),
+        ],
+        env=system.env,
+        cwd=system.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=(system.folder / "cramped.log").open("wb"),
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: system.client.list_pilots(live=True).items, 60, "the pilot with little room")
+        with pytest.raises(OSError, match="No space left"):
+            Path(f"/proc/{pilot.pid}/root{work}/filling").write_bytes(bytes(2_000_000))
+        yield
+    finally:
+        end_process(pilot, signal.SIGKILL)
+
+
+@contextmanager
+def stop_injector(system: System) -> Iterator[float]:
+    """Run an injector until it is heard, then stop its process without its knowing; give the time."""
+    (system.folder / "in").mkdir()
+    text = "name: empty\ndatasets: {raw: {path: raw.csv}}\njobs: {a: {inputs: [raw], run: 'true'}}\n"
+    system.write("empty.yaml", text)
+    system.write(
+        "rules.yaml",
+        "name: daq\nevery: 1s\nrules:\n  all: {folder: in, pattern: '.*', workflow: empty.yaml, dataset: raw}\n",
+    )
+    injector = system.start_process("inject", "start", "rules.yaml", name="inject")
+    try:
+        wait_until(lambda: system.client.list_services().items, 60, f"the injector ({system.read_log('inject')})")
+        injector.send_signal(signal.SIGSTOP)
+        yield time.monotonic()
+    finally:
+        end_process(injector, signal.SIGKILL)
 
 
 def test_each_fault_names_itself(watched):
     """All eight faults, injected one after the other, are told within 10 s of what shows them."""
-    system, client = watched, watched.client
+    system = watched
     assert list_faults(system) == {}
 
+    with stop_injector(system) as stopped:
+        inject_faults(system)
+        # Last, because an injector may be silent for a while before that is a fault.
+        assert "silent service" not in list_faults(system) or time.monotonic() - stopped > LEAST_SILENCE
+        wait = max(0.0, stopped + LEAST_SILENCE - time.monotonic()) + SOON
+        wait_until(lambda: "injector daq" in list_faults(system).get("silent service", ""), wait, "the silent injector")
+
+
+def inject_faults(system: System) -> None:
+    client = system.client
     create_job(system, "--run", "true", "--jobtype", "roomy")
     await_fault(system, "no pilots", "1 job is ready")
 
-    report_full_disk(system)
-    await_fault(system, "full disk", "cramped")
+    with run_cramped_pilot(system):
+        await_fault(system, "full disk", "found no room on")
     client.limit_jobtype("roomy", 0)
     await_fault(system, "cap at 0", "roomy")
 
@@ -95,12 +155,6 @@ def test_each_fault_names_itself(watched):
     for _ in range(3):
         create_job(system, "--run", "exit 3", "--jobtype", "broken")
     await_fault(system, "failing jobtype", "broken")
-
-    client.beat_service("daq", BeatBody(instance=UUID, host="daq1", pid=1, period=1, arriving=True))
-    assert "silent service" not in list_faults(system)
-    with open_database(system) as db:
-        db.write(lambda connection: connection.execute(sa.update(service).values(seen=service.c.seen - 60)))
-    await_fault(system, "silent service", "injector daq")
 
     victim = find_workers(system)[0]
     os.kill(victim, signal.SIGKILL)

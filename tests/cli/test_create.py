@@ -94,6 +94,10 @@ def test_a_job_is_tried_here(farm, tmp_path):
     failed = run_try(farm, tmp_path / "jobs.json", "--name", "b", "--payload", program, "-f", "in.root", check=1)
     assert failed.stdout == "in.root\n"
     assert "exit-code: the payload ended with exit code 3" in failed.stderr
+    named = write_program(tmp_path, 'echo "$P3S_INPUT_FILE $P3S_OUTPUT_FILE"')
+    command = ("job", "try", str(tmp_path / "jobs.json"), "--name", "a", "--payload", str(named))
+    settings = {"P3S_INPUT_FILE": "i.root", "P3S_OUTPUT_FILE": "o.root"}
+    assert farm.run(*command, env=settings).stdout == "i.root o.root\n"
     assert "--name says which: a, b" in run_try(farm, tmp_path / "jobs.json", check=64).stderr
     missing = run_try(farm, tmp_path / "jobs.json", "--name", "a", "--payload", "/nowhere/x", check=1)
     assert "not started (nonstarter)" in missing.stderr

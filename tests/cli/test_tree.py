@@ -19,7 +19,7 @@ from tests.support.doctests import check_doctests
 DATABASE = {"server start", "server migrate", "server backup", "server restore"}
 #: Commands that ask no server.
 LOCAL = {"up", "completion", "workflow validate", "workflow schema", "job try", *DATABASE}
-LOCAL |= {"server unit", "inject check", "notify check", "notify test"}
+LOCAL |= {"server unit", "inject check", "notify check", "notify test", "context list", "context use"}
 #: Commands that print no data of their own, or JSON alone.
 NO_JSON = {"completion", "server unit", "workflow schema", "pilot start", *DATABASE}
 DESTRUCTIVE = {path for path in COMMANDS if path.rpartition(" ")[2] in {"cancel", "delete", "drain", "kill"}}

@@ -202,6 +202,10 @@ JOBS = {
         " a: {outputs: [q]}",
         ["x.yaml:3:6: `outputs` has no effect: the job has neither `run` nor `payload`, it only waits"],
     ),
+    "verify of a sync point": (
+        " a: {verify: true}\n b: {verify: false}",
+        ["x.yaml:3:6: `verify` has no effect: the job has neither `run` nor `payload`, it only waits"],
+    ),
     "bad label": (
         " a: {run: x, resources: {labels: [a b]}}",
         ["x.yaml:3:35: label 'a b' is no label: a letter or digit, then letters, digits and '_.:+-', at most 100"],

@@ -246,6 +246,23 @@ def test_keeper_ends_exclusive_payload(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
+def test_keeper_hears_of_payloads_that_last() -> None:
+    """A payload that lasts dies with the pilot even without a mark; one that ended at once was never told of."""
+    guard = Guard("no-such-mark")
+    lasting, ended = (subprocess.Popen(["/bin/sleep", "100"], start_new_session=True) for _ in range(2))
+    guard.add(lasting.pid, exclusive=False)
+    guard.add(ended.pid, exclusive=False)
+    guard.remove(ended.pid)
+    guard.flush(guard.find_next_time())
+    assert guard.find_next_time() == float("inf")
+    guard.close()
+    assert lasting.wait(20) == -signal.SIGKILL
+    assert ended.poll() is None
+    ended.kill()
+    ended.wait()
+
+
+@pytest.mark.processes
 def test_keeper_measures_a_payload_by_the_lease_of_its_start(tmp_path: Path) -> None:
     """A lease that ended while nothing exclusive ran does not end the exclusive payload that starts afterwards."""
     guard = Guard("no-such-mark")

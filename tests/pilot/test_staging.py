@@ -160,6 +160,19 @@ def test_outputs_and_what_is_left_of_other_attempts(couriers: Couriers, store: S
     assert not store.list(f"data/flow/job/{own}")
 
 
+def test_one_file_is_deleted(couriers: Couriers, store: S3Server) -> None:
+    """The one object goes, and a repeat does no harm; outside of the attempt's folder nothing does."""
+    stager = Stager(couriers, 5.0, 60.0)
+    own, other = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-000000000000"
+    fence = f"{own}/make/{own}"
+    urls = [store.put(f"gone/{fence}/{name}", b"x") for name in ("a", "b")]
+    for _ in range(2):
+        stager.remove(urls[0], fence)
+    with pytest.raises(CourierFailed, match="outside the folder of its attempt"):
+        stager.remove(urls[1], f"{own}/make/{other}")
+    assert store.list("gone") == [f"{store.bucket}/gone/{fence}/b"]
+
+
 def test_damage_on_the_way_is_found(couriers: Couriers, store: S3Server, tmp_path: Path) -> None:
     """A store that does not hold what was sent is not believed."""
     path = tmp_path / "out.bin"

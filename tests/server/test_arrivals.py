@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from p3s.engine.fates import Fate
 from p3s.errors import Conflict, NotAllowed, NotFound
 from p3s.server.models import arrival, workflow
-from p3s.server.queries.arrivals import explain_place, list_services
+from p3s.server.queries.arrivals import count_fates, explain_place, list_services
 from p3s.server.usecases.arrivals import beat_service, record_arrivals
 from p3s.wire import BeatBody, Sighting, SightingsBody
 from tests.support.workflows import load_text
@@ -124,8 +124,8 @@ def test_a_service_falls_silent(core):
         core, "inj", BeatBody(instance=new_id(), host="h", pid=1, period=20, last="/d/a", arriving=True), "ann"
     )
     with core.db.read() as connection:
-        (found,) = list_services(connection, 0.0).items
-        states = [list_services(connection, found.seen + later).items[0].state for later in (59, 61)]
+        (found,) = list_services(connection, 0.0, count_fates(connection)).items
+        states = [list_services(connection, found.seen + later, {}).items[0].state for later in (59, 61)]
     assert (states, found.last) == (["alive", "silent"], "/d/a")
 
 

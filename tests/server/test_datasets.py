@@ -229,6 +229,23 @@ def test_two_live_workflows_do_not_publish_one_name(core):
     assert read_workflow_state(core, first) == "running"
 
 
+def test_a_retry_in_batches_takes_all_names_or_none(core, monkeypatch):
+    """Where a live workflow has the name of a job of a later batch, nothing is retried."""
+    monkeypatch.setattr("p3s.server.transitions.pauses.STEP", 2)
+    job = "  a%d: {outputs: [y%d], run: x, publish: {y%d: /pub/y%d.txt}}\n"
+    text = "name: first\njobs:\n" + "".join(job % ((number,) * 4) for number in range(5))
+    first = load_text(core, text).uuid
+    acts.cancel_workflow(core, find(core, "workflow", first), "ann")
+    second = load_text(core, "name: second\njobs:\n" + job % ((4,) * 4)).uuid
+    with pytest.raises(Conflict, match=rf"published by workflow {second[:8]}"):
+        holds.retry_workflow(core, find(core, "workflow", first), "ann")
+    assert set(read_states(core, first).values()) == {"cancelled"}
+    assert read_workflow_state(core, first) == "cancelled"
+    acts.cancel_workflow(core, find(core, "workflow", second), "ann")
+    holds.retry_workflow(core, find(core, "workflow", first), "ann")
+    assert set(read_states(core, first).values()) == {"defined"}
+
+
 def test_loaded_at_the_same_moment_one_publishes(core):
     """Of several loads and jobs at once that publish one name, exactly one is taken."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import sqlalchemy as sa
 
 from p3s.server.auth import Role
 from p3s.server.models import attempt, job
+from p3s.server.monitor.shapes import Shapes
 from p3s.settings import Home
 from p3s.wire import ExternalMember
-from tests.support.api import Api
+from tests.support.api import UUID, Api
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import load_text
 
@@ -91,6 +94,51 @@ def test_large_graph_has_levels(api, monkeypatch):
     monkeypatch.setattr("p3s.server.monitor.drawings.NODES", 5)
     refused = read(api, f"/workflows/{loaded.uuid}/graph.json?open=*", 400)
     assert "11 jobs and data are more than a drawing can show" in refused["error"]["problems"][0]["message"]
+
+
+def test_what_is_kept_of_a_graph_is_bounded():
+    """A value is made once for each workflow that is loaded, and those asked for longest ago go first."""
+    made = []
+
+    def find(shapes, uuid, state="running", size=4):
+        def make():
+            made.append(uuid)
+            return [uuid] * size
+
+        return shapes.find(SimpleNamespace(uuid=uuid, state=state), "links", make)
+
+    shapes = Shapes(most=10)
+    assert find(shapes, "a") == find(shapes, "a") == ["a"] * 4
+    find(shapes, "b")
+    find(shapes, "a")
+    find(shapes, "c")
+    assert made == ["a", "b", "c"]
+    find(shapes, "a")
+    find(shapes, "b")
+    assert made == ["a", "b", "c", "b"]
+    for _ in range(2):
+        find(shapes, "d", state="loading")
+    find(shapes, "e", size=99)
+    assert made == ["a", "b", "c", "b", "d", "d", "e"]
+
+
+def test_a_graph_looked_at_again_shows_new_states(api):
+    """Edges are kept, states are not; a workflow that takes a deleted one's place has its own edges."""
+    loaded = load_text(api.core, WIDE, externals=THERE)
+    base = f"/workflows/{loaded.uuid}/graph.json"
+    first = read(api, base)
+    pilot = ScriptedPilot(api.core)
+    (order,) = pilot.claim()
+    pilot.succeed(order)
+    again = read(api, base)
+    assert again["links"] == first["links"]
+    states = {node["key"]: node["states"] for node in again["nodes"]}
+    assert (states["job:first"], states["dataset:hits"]) == ({"finished": 1}, {"available": 1})
+    assert api.call("POST", f"/workflows/{loaded.uuid}/cancel", body={}).status_code == 200
+    assert api.call("DELETE", f"/workflows/{loaded.uuid}").status_code == 204
+    api.load(5)
+    other = read(api, f"/workflows/{UUID % 5}/graph.json")
+    assert other["links"] == [["job:a", "job:b"]]
 
 
 def test_timeline_marks_the_critical_path(api):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from p3s.server.queries.events import list_events
+from p3s.server.transitions.ledger import Ledger
 
 
 def note(core, name):
@@ -42,7 +43,7 @@ def test_a_follower_misses_no_event_that_commits_late(core):
 
     def slow(ledger):
         ledger.note("report", "slow", "report")
-        ledger.write_events()
+        Ledger.write_events([ledger])
         wrote.set()
         assert core.db.is_sqlite or go_on.wait(30)
 

@@ -9,10 +9,13 @@ import re
 import pytest
 import sqlalchemy as sa
 
+from p3s.clock import read_clock
 from p3s.server.auth import NEEDS, Role
-from p3s.server.models import dataset, job, workflow
+from p3s.server.models import attempt, attempt_log, dataset, job, minute, workflow
+from p3s.server.usecases import counts as counts_module
 from p3s.settings import Home
 from tests.support.api import UUID, Api
+from tests.support.pilots import ScriptedPilot
 
 #: Statements that one page may take, with who asks.
 STATEMENTS = 30
@@ -82,8 +85,10 @@ def test_every_page_is_shown_and_exported(api):
             assert len(list(csv.DictReader(io.StringIO(lines)))) == len(rows), (path, name)
 
 
-def test_no_page_takes_more_statements_with_more_rows(api):
+def test_no_page_takes_more_statements_with_more_rows(api, monkeypatch):
     """A page takes the same bounded number of statements with 1 and with 30 workflows."""
+    # On a machine that has much to do, counting would be left to the sweeper.
+    monkeypatch.setattr(counts_module, "CHEAP", 3600.0)
     pages = list_pages(api)
     counts: dict[str, list[int]] = {}
     taken: list[str] = []
@@ -130,6 +135,77 @@ def test_lists_are_filtered_and_paged(api):
     assert "is no number" in get(api, "/jobs?cursor=x", status=400).get_data(as_text=True)
     assert "is not one of" in get(api, "/datasets?state=blue", status=400).get_data(as_text=True)
     assert "is no format" in get(api, "/jobs?format=xml", status=400).get_data(as_text=True)
+
+
+def test_workflows_are_filtered_by_time_and_late_ones_are_marked(api):
+    """A time is a day or how long ago; a workflow that runs past its deadline says so in the list and on its page."""
+    for number in (1, 2):
+        api.load(number)
+    with api.db.engine.begin() as connection:
+        old = {"created": 1_000_000.0, "deadline": 1_000_300.0}
+        connection.execute(sa.update(workflow).where(workflow.c.uuid == UUID % 1).values(**old))
+    for query, found in (
+        ("since=1h", [2]),
+        ("before=1h", [1]),
+        ("before=1970-01-02", []),
+        ("since=1970-01-02", [2, 1]),
+    ):
+        rows = get(api, f"/workflows?format=json&{query}").get_json()["items"]
+        assert [row["uuid"] for row in rows] == [UUID % number for number in found], query
+    assert "is no time" in get(api, "/workflows?since=soon", status=400).get_data(as_text=True)
+    assert get(api, "/workflows").get_data(as_text=True).count("<b>late</b>") == 1
+    assert "<b>late</b>" in get(api, f"/workflows/{UUID % 1}").get_data(as_text=True)
+    assert "<b>late</b>" not in get(api, f"/workflows/{UUID % 2}").get_data(as_text=True)
+
+
+def test_many_jobs_at_once(api):
+    """Jobs have ticks in their list and on their workflow's page, for those who may change them."""
+    api.load()
+    jobs = [row["uuid"] for row in get(api, "/jobs?format=json").get_json()["items"]]
+    for page in ("/jobs", f"/workflows/{UUID % 1}"):
+        assert get(api, page).get_data(as_text=True).count('type="checkbox"') == 0
+        assert get(api, page, Role.SUBMITTER).get_data(as_text=True).count('type="checkbox"') == 2
+    answer = post(api, "/jobs/bulk", act="cancel", id=jobs, back="/jobs?state=waiting")
+    assert answer.headers["Location"] == "/jobs?state=waiting"
+    assert [find_state(api, "jobs", uuid) for uuid in jobs] == ["cancelled", "cancelled"]
+    post(api, "/jobs/bulk", act="retry", id=jobs)
+    assert sorted(find_state(api, "jobs", uuid) for uuid in jobs) == ["defined", "waiting"]
+
+
+def test_what_older_attempts_printed_is_a_link_away(api):
+    """Each attempt of a job leads to its own output, without a script; one that never was is not found."""
+    text = "name: again\njobs: {a: {retry: 1, run: 'true'}}\n"
+    api.load(text=text)
+    pilot = ScriptedPilot(api.core)
+    for words in (b"first words", b"second words"):
+        (order,) = pilot.claim()
+        pilot.fail(order)
+        with api.db.engine.begin() as connection:
+            ident = connection.scalar(sa.select(attempt.c.id).where(attempt.c.uuid == order.attempt))
+            row = {"attempt_id": ident, "stream": "stdout", "start": 0, "data": words}
+            connection.execute(sa.insert(attempt_log).values(row))
+    page = f"/jobs/{UUID % 1}/a"
+    uuid = api.call("GET", page).get_json()["uuid"]
+    newest = get(api, page).get_data(as_text=True)
+    assert ("second words" in newest, "first words" in newest) == (True, False)
+    assert f'href="/jobs/{uuid}?attempt=1"' in newest
+    assert "first words" in get(api, f"/jobs/{uuid}?attempt=1").get_data(as_text=True)
+    get(api, f"/jobs/{uuid}?attempt=3", status=404)
+
+
+def test_capacity_and_lateness_are_measured(api):
+    """Pilots of a site stand against what it names; the oldest job against its deadline, and how the hour went."""
+    assert api.call("POST", "/sites", body={"name": "farm", "pilots": 2}).status_code == 200
+    api.load(text="name: due\ndeadline: 1h\njobs: {a: {run: 'true'}}\n")
+    now = read_clock()
+    rows = [{"at": int(now) - 60 * n, "started": 0, "finished": 0, "failed": 0, "queue": 1} for n in range(1, 17)]
+    rows = [row | {"wait": 2 if row["at"] < now - 500 else 90} for row in rows]
+    api.db.write(lambda connection: connection.execute(sa.insert(minute), rows))
+    text = get(api, "/").get_data(as_text=True)
+    assert re.search(r"of site farm</dt><dd[^>]*><a[^>]*>0 of 2<", text)
+    assert "getting worse" in text
+    assert "2.0 s → 1 min 30 s" in text
+    assert re.search(r'<span class="">due <time', text)
 
 
 def test_forms_are_shown_to_those_who_may(api):
@@ -283,6 +359,14 @@ def test_counts_are_the_truth(api):
             states = [row.state for row in rows]
             assert counts.nouns[noun] == {state: states.count(state) for state in sorted(set(states))}
     assert sum(sum(states.values()) for states in counts.jobtypes.values()) == sum(counts.nouns["jobs"].values())
+    seen = [{"rule": "r", "place": f"/d/{n}", "stamp": "1", "size": 1, "fate": "growing"} for n in (1, 2)]
+    api.call("POST", "/services/daq/beat", body={"instance": UUID % 3, "host": "h", "pid": 1, "period": 1})
+    assert api.call("POST", "/arrivals", body={"service": "daq", "items": seen}).status_code == 200
+    counts = api.core.counts.count()
+    assert list(counts.fates.values()) == [{"growing": 2}]
+    with api.db.read() as connection:
+        released = connection.scalars(sa.select(job.c.released).where(job.c.state == "defined")).all()
+    assert counts.ready_since == min(released)
     # As soon as counting is dear, what was counted last is given.
     api.core.counts._cost = 1.0
     api.load(4)

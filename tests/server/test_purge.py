@@ -183,6 +183,17 @@ def test_interrupted_move_goes_on_and_changes_nothing_meanwhile(core, monkeypatc
     assert {count(core, table) for table in (workflow, job, dataset)} == {0}
 
 
+def test_newest_source_of_other_dags_stays(core):
+    """What the next reader of a DAG's data would be bound to is not archived as long as there is a reader."""
+    text = "name: one\njobs:\n  a: {outputs: {page: page.txt}, run: x}\n"
+    old, new = finish(core, text), finish(core, text)
+    reads = "name: read\ndatasets: {page: {from: one/page}}\njobs:\n  b: {inputs: [page], run: x}\n"
+    load_text(core, reads, hold=True)
+    assert run_purge(core)[0]["workflows"] == 1
+    assert read_workflow_state(core, new) == "finished"
+    find_it(core, "workflow", old)
+
+
 def age(core, table, column, seconds=10 * 86400.0):
     core.db.write(lambda connection: connection.execute(sa.update(table).values({column: table.c[column] - seconds})))
 

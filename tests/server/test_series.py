@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from p3s.clock import read_clock
 from p3s.engine.states import JobState
-from p3s.server.models import event, job, minute
+from p3s.server.models import event, job, minute, workflow
 from p3s.server.queries.series import list_minutes
 from p3s.server.usecases.acts import cancel_workflow
 from p3s.server.usecases.holds import retry_workflow
@@ -30,6 +30,20 @@ def count(core, state):
     """Return how many jobs are in a state."""
     with core.db.read() as connection:
         return connection.scalar(sa.select(sa.func.count()).where(job.c.state == state))
+
+
+def test_minutes_keep_how_late_work_is(core):
+    """Each minute has how long the oldest ready job had waited, and how many workflows ran past their deadline."""
+    add_events(core)
+    made = make_job(core)
+    with core.db.engine.begin() as connection:
+        connection.execute(sa.update(job).values(released=job.c.released - 100))
+        connection.execute(sa.update(workflow).values(late=True))
+    add_events(core)
+    with core.db.read() as connection:
+        row = connection.execute(sa.select(minute).order_by(minute.c.at.desc())).first()
+    assert row.wait >= 100, made
+    assert row.late == 1
 
 
 def test_minutes_equal_the_truth(core):

@@ -19,15 +19,19 @@ def api(address, tmp_path):
 def test_a_definition_replaces_the_one_before(api):
     """Defining a site anew leaves nothing of the old definition; deleting forgets it and keeps its pilots."""
     first = {"name": "lxvm", "pilots": "3", "pilotcycles": 20, "pilotlife": "12h", "env": '{"A": 1}', "data": "/eos"}
-    assert api.call("POST", "/sites", body=first).get_json()["env"] == {"A": "1"}
+    first |= {"batch": "HTCondor"}
+    defined = api.call("POST", "/sites", body=first).get_json()
+    assert (defined["env"], defined["batch"]) == ({"A": "1"}, "htcondor")
     found = api.call("POST", "/sites", body={"name": "lxvm", "pilotperiod": 40}).get_json()
-    assert {key: found[key] for key in ("pilots", "pilotcycles", "pilotlife", "pilotperiod", "env", "data")} == {
+    keys = ("pilots", "pilotcycles", "pilotlife", "pilotperiod", "env", "data", "batch")
+    assert {key: found[key] for key in keys} == {
         "pilots": None,
         "pilotcycles": None,
         "pilotlife": None,
         "pilotperiod": 40.0,
         "env": {},
         "data": "",
+        "batch": "",
     }
     api.register(1, site="lxvm")
     assert api.call("DELETE", "/sites/lxvm").status_code == 204
@@ -45,6 +49,7 @@ def test_a_definition_replaces_the_one_before(api):
         ({"pilotperiod": 0}, "pilotperiod"),
         ({"pilotcycles": -1}, "pilotcycles"),
         ({"data": "relative"}, "data"),
+        ({"batch": "slrum"}, "batch"),
         ({"colour": "red"}, "colour"),
     ],
 )

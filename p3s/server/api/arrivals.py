@@ -63,12 +63,14 @@ def why_place() -> WhyReply:
 def beat_service(name: str, body: BeatBody) -> ServiceList:
     """Say that a service lives, or leaves."""
     arrivals.beat_service(core(), name, body, caller().name)
+    fates = core().counts.read().fates
     with core().db.read() as connection:
-        return query_services(connection, read_clock())
+        return query_services(connection, read_clock(), fates)
 
 
 @endpoint("GET", "/services", gives=ServiceList)
 def list_services() -> ServiceList:
     """List the services with their files counted by fate."""
+    fates = core().counts.read().fates
     with core().db.read() as connection:
-        return query_services(connection, read_clock())
+        return query_services(connection, read_clock(), fates)

@@ -59,7 +59,9 @@ def adjust_dataset(ident: str, body: AdjustDatasetBody) -> DatasetView:
 def delete_dataset(ident: str, body: DeleteDatasetBody) -> DeleteDatasetReply:
     """Delete a dataset that nobody needs, or by force one that jobs wait for."""
     who = caller()
-    return datasets.delete(core(), _find(ident), who.name, force=body.force, admin=who.role is Role.ADMIN)
+    return datasets.delete(
+        core(), _find(ident), who.name, force=body.force, admin=who.role is Role.ADMIN, files=body.files
+    )
 
 
 def _find(ident: str) -> Any:

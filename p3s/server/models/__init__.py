@@ -2,7 +2,7 @@
 
 from p3s.server.models.archive import archive, archive_blob, archive_job, archive_part
 from p3s.server.models.base import metadata
-from p3s.server.models.data import arrival, datatype, publication, service
+from p3s.server.models.data import arrival, datatype, publication, removal, service
 from p3s.server.models.limits import jobtype
 from p3s.server.models.runs import attempt, attempt_log, host, pilot, process
 from p3s.server.models.series import minute
@@ -39,6 +39,7 @@ __all__ = [
     "pilot",
     "process",
     "publication",
+    "removal",
     "repeat",
     "requirement",
     "ripple",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from p3s.server.models.base import Clock, Ident, State, make_id, make_ref, make_table
+from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
 
 #: Programs beside the server that say that they live. `last` is the file that an injector saw last.
 service = make_table(
@@ -56,6 +56,30 @@ datatype = make_table(
     sa.Column("owner", sa.String(100), nullable=False),
     sa.Column("created", Clock, nullable=False),
 )
+
+#: Files of deleted datasets that pilots are to delete. `fence` names the workflow, job and attempt that made one, and
+#: stands in its place; `published` is the name that also shows it. `pilot_id` has the order until `due`, when
+#: it goes to a pilot again; `done` is when one said that it is gone, `message` what the last try met. Rows outlive the
+#: dataset's own.
+removal = make_table(
+    "removal",
+    make_id(),
+    sa.Column("uuid", Ident, nullable=False, unique=True),
+    sa.Column("dataset", Ident, nullable=False),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("fence", sa.Text, nullable=False),
+    sa.Column("published", sa.Text, nullable=False, server_default=""),
+    sa.Column("site", sa.String(100), nullable=False),
+    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("created", Clock, nullable=False),
+    sa.Column("pilot_id", BigId, sa.ForeignKey("pilot.id", ondelete="SET NULL")),
+    sa.Column("due", Clock, nullable=False, server_default="0"),
+    sa.Column("done", Clock),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Index("ix_removal_dataset", "dataset"),
+)
+_UNDONE = removal.c.done.is_(None)
+sa.Index("ix_removal_open", removal.c.pilot_id, removal.c.due, sqlite_where=_UNDONE, postgresql_where=_UNDONE)
 
 #: Published names, each of the workflow that took it last; while that one is live, no other may.
 publication = make_table(

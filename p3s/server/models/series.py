@@ -6,8 +6,9 @@ import sqlalchemy as sa
 
 from p3s.server.models.base import make_table
 
-#: Jobs that began, finished and failed in a minute, and those ready to run at its end, added up from the event log.
-#: `at` is the start of the minute; one that no server lived through has no row.
+#: Jobs that began, finished and failed in a minute, and those ready to run at its end, added up from the event log;
+#: and as they were when last looked at, the seconds for which the oldest of those had waited, and the workflows past
+#: their deadline. `at` is the start of the minute; one that no server lived through has no row.
 minute = make_table(
     "minute",
     sa.Column("at", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -15,4 +16,6 @@ minute = make_table(
     sa.Column("finished", sa.Integer, nullable=False),
     sa.Column("failed", sa.Integer, nullable=False),
     sa.Column("queue", sa.Integer, nullable=False),
+    sa.Column("wait", sa.Double, nullable=False, server_default="0"),
+    sa.Column("late", sa.Integer, nullable=False, server_default="0"),
 )

@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from p3s.server.models.base import Clock, make_table
 
-#: Defined sites. What is null was not defined and is left to each pilot; `env` goes to all payloads there.
+#: Defined sites. What is null was not defined and is left to each pilot; `env` goes to all payloads there,
+#: `batch` is shown and no more.
 site = make_table(
     "site",
     sa.Column("name", sa.String(100), primary_key=True),
@@ -18,5 +19,6 @@ site = make_table(
     sa.Column("pilotbeat", sa.Double),
     sa.Column("pilotlife", sa.Double),
     sa.Column("data", sa.Text, nullable=False),
+    sa.Column("batch", sa.String(20), nullable=False, server_default=""),
     sa.Column("changed", Clock, nullable=False),
 )

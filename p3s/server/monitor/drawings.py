@@ -9,10 +9,11 @@ from flask import Response, jsonify, request
 from p3s.engine.drawing import find_levels
 from p3s.engine.timeline import assign_rows, find_critical_path
 from p3s.errors import BadInput, Problem
-from p3s.server.monitor.frame import blueprint, caller, core
+from p3s.server.monitor.frame import blueprint, caller, core, shapes
 from p3s.server.queries.drawings import (
     count_families,
     list_attempts,
+    list_foreign,
     list_links,
     list_nodes,
     list_parents,
@@ -34,7 +35,7 @@ NODES = 10_000
 #: Above this the browser's layout takes too long: levels are computed here.
 LAYOUT = 5_000
 #: Most attempts of a timeline, and most jobs of a workflow whose critical path is looked for.
-ATTEMPTS = 5_000
+ATTEMPTS = 3_000
 CRITICAL = 20_000
 
 
@@ -46,14 +47,16 @@ def graph(ident: str) -> Response:
     """
     with core().db.read() as connection:
         row = find_row(connection, "workflow", ident, owner=caller().name)
-        families = count_families(connection, row.id)
+        families = shapes().find(row, "families", lambda: count_families(connection, row.id))
         closed, shut = _choose_closed(families, set(request.args.getlist("open")), fold="fold" in request.args)
         _check_size(families, closed, shut)
-        nodes = list_nodes(connection, row.id, closed, shut)
-        links = list_links(connection, row.id, closed, shut)
+        foreign = shapes().find(row, "foreign", lambda: list_foreign(connection, row.id))
+        nodes = list_nodes(connection, row.id, closed, shut, foreign)
+        folded = (frozenset(closed), frozenset(shut))
+        links = shapes().find(row, ("links", folded), lambda: list_links(connection, row.id, closed, shut))
     shown: list[dict[str, Any]] = [_show_node(node) for node in nodes]
     if len(nodes) > LAYOUT:
-        levels = find_levels([node.key for node in nodes], links)
+        levels = shapes().find(row, ("levels", folded), lambda: find_levels([node.key for node in nodes], links))
         for entry in shown:
             entry["level"], entry["place"] = levels[entry["key"]]
     opened = sorted(name for name, number in families.jobs.items() if number > 1 and name not in closed)
@@ -66,7 +69,7 @@ def timeline(ident: str) -> Response:
     with core().db.read() as connection:
         row = find_row(connection, "workflow", ident, owner=caller().name)
         attempts = list_attempts(connection, row.id, ATTEMPTS + 1)
-        critical = _find_critical(connection, row.id) if row.jobs <= CRITICAL else []
+        critical = _find_critical(connection, row) if row.jobs <= CRITICAL else []
     pilots: dict[str, dict[str, Any]] = {}
     chain = set(critical)
     for one in attempts[-ATTEMPTS:]:
@@ -145,5 +148,6 @@ def _show_node(node: Node) -> dict[str, Any]:
     }
 
 
-def _find_critical(connection: sa.Connection, ident: int) -> list[int]:
-    return find_critical_path(read_ends(connection, ident), list_parents(connection, ident))
+def _find_critical(connection: sa.Connection, row: Any) -> list[int]:
+    parents = shapes().find(row, "parents", lambda: list_parents(connection, row.id))
+    return find_critical_path(read_ends(connection, row.id), parents)

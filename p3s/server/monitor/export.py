@@ -62,7 +62,7 @@ def _write_csv(table: Table) -> str:
 def _write_cell(value: Any, kind: str) -> object:
     if value is None:
         return ""
-    if kind in {"time", "age"}:
+    if kind in {"time", "age", "due"}:
         return show_utc(value)
     if isinstance(value, dict | list):
         value = json.dumps(value)

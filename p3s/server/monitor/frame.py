@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p3s.server.auth import Who
+    from p3s.server.monitor.shapes import Shapes
     from p3s.server.monitor.tables import Table
     from p3s.server.usecases.core import Core
 
@@ -36,6 +37,7 @@ __all__ = [
     "page",
     "protect",
     "render",
+    "shapes",
     "show_error",
 ]
 
@@ -94,6 +96,11 @@ def choose_own(given: str, otherwise: str) -> str:
 def core() -> Core:
     """Return the server that this application belongs to."""
     return cast("Core", current_app.extensions["p3s"])
+
+
+def shapes() -> Shapes:
+    """Return what this process keeps of the graphs that were looked at."""
+    return cast("Shapes", current_app.extensions["p3s-shapes"])
 
 
 def caller() -> Who:

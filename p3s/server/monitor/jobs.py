@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask import Response, request
 
 from p3s.clock import read_clock
 from p3s.engine.states import JobState
 from p3s.errors import BadInput, Problem
-from p3s.server.monitor.frame import Page, blueprint, caller, core, page
+from p3s.server.monitor.frame import Page, blueprint, caller, core, may_change, page
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
 from p3s.server.monitor.tables import Column, Filter, Table, read_rows
 from p3s.server.queries.find import find_row
-from p3s.server.queries.jobs import find_attempt, list_jobs, read_log, show_job
+from p3s.server.queries.jobs import count_inputs, find_attempt, list_jobs, read_log, show_job
+from p3s.server.queries.windows import WINDOW
 from p3s.server.usecases import acts
 
-__all__ = ["JOB_COLUMNS"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p3s.wire import JobList
+
+__all__ = ["EVENT_COLUMNS", "JOB_COLUMNS", "show_jobs"]
 
 JOB_COLUMNS = (
     Column("uuid", "id", "id", "/jobs/{uuid}"),
@@ -32,7 +40,7 @@ JOB_COLUMNS = (
     Column("workflow"),
 )
 _ATTEMPTS = (
-    Column("number", "try", "number"),
+    Column("number", "try", "number", "/jobs/{job}?attempt={number}"),
     Column("state", "state", "state"),
     Column("host", "host"),
     Column("pilot", "pilot", "id", "/pilots/{pilot}"),
@@ -62,8 +70,18 @@ EVENT_COLUMNS = (
     Column("after", "after", "state"),
     Column("cause", "cause"),
 )
+#: Inputs, and outputs, that the page of a job shows.
+DATA = 100
+_ACTS = (("cancel", "Cancel"), ("retry", "Retry"))
 #: Streams of a payload.
 STREAMS = ("stdout", "stderr")
+
+
+def show_jobs(found: JobList, columns: Sequence[Column], filters: tuple[Filter, ...]) -> Table:
+    """Return a page of jobs as a table; those that the caller may change can be ticked."""
+    rows = [item.model_dump() | {"mine": may_change(item.owner)} for item in found.items]
+    acts = _ACTS if any(row["mine"] for row in rows) else ()
+    return Table("jobs", "Jobs", columns, rows, "None yet.", found.next, filters, acts)
 
 
 @page("/jobs")
@@ -76,10 +94,13 @@ def jobs() -> Page:
         Filter("name", "Name"),
     )
     given = {one.name: read_text(one.name) for one in filters}
+    # An index leads to jobs of a state, and to none of the others.
+    window = WINDOW if any(value for name, value in given.items() if name != "state") else None
     with core().db.read() as connection:
-        found = list_jobs(connection, workflow_id=None, filters=given, limit=read_limit(), cursor=read_cursor())
-    table = Table("jobs", "Jobs", JOB_COLUMNS, read_rows(found.items), "None yet.", found.next, filters)
-    return Page("list.html", "Jobs", (table,))
+        found = list_jobs(
+            connection, workflow_id=None, filters=given, limit=read_limit(), cursor=read_cursor(), window=window
+        )
+    return Page("list.html", "Jobs", (show_jobs(found, JOB_COLUMNS, filters),))
 
 
 @page("/jobs/<path:ident>")
@@ -87,12 +108,25 @@ def job(ident: str) -> Page:
     """Show a job."""
     with core().db.read() as connection:
         row = find_row(connection, "job", ident, owner=caller().name)
-        it = show_job(connection, row.id, read_clock())
-        newest = find_attempt(connection, row.id, None, row.uuid[:8]) if it.attempts else None
-        logs = [read_log(connection, newest, stream, 0) for stream in STREAMS] if newest is not None else []
+        it = show_job(connection, row.id, read_clock(), most=DATA)
+        inputs = count_inputs(connection, row.id) if len(it.inputs) == DATA else len(it.inputs)
+        wanted = read_number("attempt")
+        shown = find_attempt(connection, row.id, wanted, row.uuid[:8]) if it.attempts or wanted else None
+        logs = [read_log(connection, shown, stream, 0) for stream in STREAMS] if shown is not None else []
     tables = (
-        Table("attempts", "Attempts", _ATTEMPTS, read_rows(it.attempts), "No pilot has taken it yet."),
-        Table("inputs", "Inputs", _DATASETS, read_rows(it.inputs)),
+        Table(
+            "attempts",
+            "Attempts",
+            _ATTEMPTS,
+            [row | {"job": it.uuid} for row in read_rows(it.attempts)],
+            "No pilot has taken it yet.",
+        ),
+        Table(
+            "inputs",
+            "Inputs" if inputs <= DATA else f"The first {DATA} of {inputs:,} inputs",
+            _DATASETS,
+            read_rows(it.inputs),
+        ),
         Table("outputs", "Outputs", _DATASETS, read_rows(it.outputs)),
         Table("events", "Events", EVENT_COLUMNS, read_rows(it.events)),
     )

@@ -22,6 +22,7 @@ from p3s.server.queries.jobtypes import list_caps
 from p3s.server.queries.pilots import LIVE, list_hosts, list_pilots, view_pilot
 from p3s.server.queries.sites import list_sites
 from p3s.server.queries.why import explain_dataset, explain_pilot
+from p3s.server.queries.windows import WINDOW
 
 __all__: list[str] = []
 
@@ -222,7 +223,8 @@ def dataset(ident: str) -> Page:
     with core().db.read() as connection:
         row = find_row(connection, "dataset", ident, owner=caller().name)
         it = show_dataset(connection, row.id).model_dump()
-        why = explain_dataset(connection, row)
+        files = f" Its file: {it['files']}." if it["files"] else ""
+        why = explain_dataset(connection, row) + files
     origin = (Table("origin", "Made by another DAG", _ORIGIN, [it]),) if it["origin"] else ()
     readers = [{"job": name, "workflow": name.partition("/")[0]} for name in it["consumers"]]
     tables = (
@@ -255,6 +257,7 @@ def files() -> Page:
             place=read_text("place"),
             limit=read_limit(),
             cursor=read_cursor(),
+            window=WINDOW if any(read_text(name) for name in ("fate", "service", "rule")) else None,
         )
     filters = (Filter("fate", "Fate", tuple(Fate)), Filter("service", "Injector"), Filter("rule", "Rule"))
     table = Table(
@@ -293,7 +296,7 @@ def dag(name: str) -> Page:
 def services() -> Page:
     """List the programs beside the server, and pause or resume the whole."""
     with core().db.read() as connection:
-        found = list_services(connection, read_clock())
+        found = list_services(connection, read_clock(), {})
     table = Table("services", "Services", _SERVICES, read_rows(found.items), "No injector runs beside this server.")
     return Page("services.html", "Services", (table,), {"paused_by": core().paused_by})
 

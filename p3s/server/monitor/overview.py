@@ -16,7 +16,7 @@ from p3s.server.usecases.alarms import find_shortages
 
 __all__: list[str] = []
 
-#: Groups of failures that the tile names, and those of its table.
+#: Sites, and groups of failures, that a tile names; and groups of failures in the table.
 NAMED, ROWS = 3, 50
 
 _FAULTS = (Column("name"), Column("sentence"), Column("link"))
@@ -57,12 +57,14 @@ def overview() -> Page:
         failures = health.list_failures(connection, now, ROWS)
         verdict = judge(facts)
         values = {
+            "now": now,
             "verdict": verdict,
             "flow": health.read_flow(connection, now, services),
-            "lateness": health.read_lateness(connection, len(facts.overdue), facts.ready),
+            "lateness": health.read_lateness(connection, now, len(facts.overdue), facts.ready),
             "capacity": health.read_capacity(connection, now, services, facts),
             "latency": health.measure_latency(connection),
             "many": health.MANY,
+            "named": NAMED,
             "failed": sum(one.number for one in failures),
             "worst": failures[:NAMED],
             "counts": server.counts.read(),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from flask import request
 
+from p3s.engine.units import parse_duration
 from p3s.errors import BadInput, Problem
 from p3s.server.monitor.frame import core
 
-__all__ = ["read_cursor", "read_limit", "read_number", "read_text"]
+__all__ = ["read_cursor", "read_limit", "read_moment", "read_number", "read_text"]
 
 #: Rows of a table, unless the address says otherwise; of an export.
 ROWS = 50
@@ -32,6 +35,31 @@ def read_number(name: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise BadInput([Problem(f"'{text}' is no number", where=name)])
     return int(text)
+
+
+def read_moment(name: str, now: float) -> float | None:
+    """Return a parameter that is a time, as seconds since 1970; None if it is absent or empty.
+
+    It is a day or a time of UTC, or how long ago it was.
+
+    Raises
+    ------
+    BadInput
+        If it is neither.
+    """
+    text = read_text(name)
+    if text is None:
+        return None
+    try:
+        return now - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        hint = "write how long ago, as 2h, or a day, as 2026-11-24, or a time of UTC, as 2026-11-24T06:30"
+        raise BadInput([Problem(f"'{text}' is no time; {hint}", where=name)]) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def read_limit() -> int:

@@ -27,7 +27,7 @@ class Column:
     title : str
         Its head; a column without one is exported only.
     kind : str
-        How a cell is shown, a macro of ``cells.html``: text, id, code, state, time, age, seconds, size, number,
+        How a cell is shown, a macro of ``cells.html``: text, id, code, state, time, age, due, seconds, size, number,
         bar, yes.
     link : str
         Where a cell leads to, with names of the row's entries in braces; ``{link}`` alone is the row's own address.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from p3s.clock import read_clock
 from p3s.engine.states import JobState, WorkflowState
 from p3s.server.monitor.frame import Page, caller, core, may_change, page
-from p3s.server.monitor.jobs import EVENT_COLUMNS, JOB_COLUMNS
-from p3s.server.monitor.reading import read_cursor, read_limit, read_text
+from p3s.server.monitor.jobs import EVENT_COLUMNS, JOB_COLUMNS, show_jobs
+from p3s.server.monitor.reading import read_cursor, read_limit, read_moment, read_text
 from p3s.server.monitor.results import show_results
-from p3s.server.monitor.tables import Column, Filter, Table, read_rows
+from p3s.server.monitor.tables import Column, Filter, Table
 from p3s.server.queries.dags import read_text_of
 from p3s.server.queries.events import list_newest
 from p3s.server.queries.find import find_row
@@ -38,7 +38,7 @@ _COLUMNS = (
     Column("owner", "owner", link="/workflows?owner={owner}"),
     Column("params", "params", "params"),
     Column("created", "created", "age"),
-    Column("deadline", "deadline", "age"),
+    Column("deadline", "deadline", "due"),
     Column("started", kind="time"),
     Column("ended", kind="time"),
     Column("jobs"),
@@ -49,6 +49,8 @@ _FILTERS = (
     Filter("owner", "Owner"),
     Filter("name", "Name"),
     Filter("late", "Past its deadline", ("yes",)),
+    Filter("since", "Loaded since", hint="2h, 2026-11-24"),
+    Filter("before", "Loaded before", hint="2h, 2026-11-24"),
 )
 
 
@@ -73,16 +75,11 @@ def workflow(ident: str) -> Page:
         text = read_text_of(connection, row.dag_id)
         end = estimate_end(connection, row, it.dag, read_clock())
         found = list_jobs(connection, workflow_id=row.id, filters=filters, limit=read_limit(), cursor=read_cursor())
-    jobs = Table(
-        "jobs",
-        "Jobs",
-        [column for column in JOB_COLUMNS if column.name != "workflow_name"],
-        read_rows(found.items),
-        next=found.next,
-        filters=(Filter("state", "State", tuple(JobState)),),
-    )
+    columns = [column for column in JOB_COLUMNS if column.name != "workflow_name"]
+    jobs = show_jobs(found, columns, (Filter("state", "State", tuple(JobState)),))
     story = Table("events", "Events", EVENT_COLUMNS, events)
     values = {"it": it, "why": why, "progress": _measure(it), "shown": show_results(results), "text": text, "eta": end}
+    values["late"] = _is_late(it, read_clock())
     return Page("workflow.html", f"{it.name} {it.uuid[:8]}", (jobs, story), values)
 
 
@@ -90,7 +87,9 @@ def make_workflows(
     connection: sa.Connection, *, limit: int, cursor: str | None = None, filters: tuple[Filter, ...] = ()
 ) -> Table:
     """Return a page of workflows as a table, with what the address asks for where it may be filtered."""
+    now = read_clock()
     given: Mapping[str, str | None] = {one.name: read_text(one.name) for one in filters}
+    times = {name: read_moment(name, now) for name in ("since", "before")} if filters else {}
     found = list_workflows(
         connection,
         state=given.get("state"),
@@ -99,11 +98,19 @@ def make_workflows(
         limit=limit,
         cursor=cursor,
         late=given.get("late") == "yes",
+        **times,
     )
-    rows = [item.model_dump() | {"progress": _measure(item), "mine": may_change(item.owner)} for item in found.items]
+    rows = [
+        item.model_dump() | {"progress": _measure(item), "mine": may_change(item.owner), "late": _is_late(item, now)}
+        for item in found.items
+    ]
     empty = "None yet: `p3s workflow load FILE` starts one."
     acts = _ACTS if filters and any(row["mine"] for row in rows) else ()
     return Table("workflows", "Workflows", _COLUMNS, rows, empty, found.next, filters, acts)
+
+
+def _is_late(item: Any, now: float) -> bool:
+    return item.state == WorkflowState.RUNNING and item.deadline is not None and item.deadline < now
 
 
 def _measure(item: Any) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from p3s.engine.fates import Fate
 from p3s.errors import NotFound
 from p3s.server.db import split_batches
 from p3s.server.models import archive, arrival, dataset, service, workflow
+from p3s.server.queries.windows import find_floor
 from p3s.wire import ArrivalList, ArrivalView, ServiceList, ServiceView
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
+    "count_fates",
     "count_services",
     "explain_place",
     "find_service_state",
@@ -56,9 +58,13 @@ def list_arrivals(
     place: str | None,
     limit: int,
     cursor: str | None,
+    window: int | None = None,
 ) -> ArrivalList:
-    """Return a page of files seen, newest first."""
+    """Return a page of files seen, newest first; with a `window` it may be short and still have a cursor."""
     statement = _select().order_by(arrival.c.id.desc()).limit(limit + 1)
+    floor = find_floor(connection, arrival, cursor, window)
+    if floor:
+        statement = statement.where(arrival.c.id >= floor)
     wanted = ((service.c.name, name), (arrival.c.rule, rule), (arrival.c.fate, fate), (arrival.c.place, place))
     for column, value in wanted:
         if value:
@@ -66,16 +72,21 @@ def list_arrivals(
     if cursor:
         statement = statement.where(arrival.c.id < int(cursor))
     rows = connection.execute(statement).all()
-    more = str(rows[limit - 1].id) if len(rows) > limit else None
+    more = str(rows[limit - 1].id) if len(rows) > limit else str(floor) if floor else None
     return ArrivalList(items=[_view(row) for row in rows[:limit]], next=more)
 
 
-def list_services(connection: sa.Connection, now: float) -> ServiceList:
-    """Return all services with their files counted by fate."""
+def count_fates(connection: sa.Connection) -> dict[int, dict[str, int]]:
+    """Return for each service, by its number, how many of its files have each fate."""
     counts: dict[int, dict[str, int]] = {}
     fates = sa.select(arrival.c.service_id, arrival.c.fate, sa.func.count().label("number"))
     for row in connection.execute(fates.group_by(arrival.c.service_id, arrival.c.fate).order_by(arrival.c.fate)):
         counts.setdefault(row.service_id, {})[row.fate] = row.number
+    return counts
+
+
+def list_services(connection: sa.Connection, now: float, fates: Mapping[int, Mapping[str, int]]) -> ServiceList:
+    """Return all services with their files by fate, as `count_fates` counted them."""
     rows = connection.execute(sa.select(service).order_by(service.c.name))
     return ServiceList(
         items=[
@@ -89,7 +100,7 @@ def list_services(connection: sa.Connection, now: float) -> ServiceList:
                 seen=row.seen,
                 last=row.last,
                 last_at=row.last_at,
-                fates=counts.get(row.id, {}),
+                fates=dict(fates.get(row.id, {})),
             )
             for row in rows
         ]

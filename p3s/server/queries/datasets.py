@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from p3s.engine.places import normalise_place
 from p3s.engine.states import FINAL_JOB
-from p3s.server.models import attempt, dataset, job, job_input, pilot, workflow
+from p3s.server.models import attempt, dataset, job, job_input, pilot, removal, workflow
 from p3s.server.queries.origins import describe_origin, is_read
 from p3s.server.queries.why import explain_dataset
 from p3s.wire import AttemptView, DatasetList, DatasetView
@@ -66,12 +67,31 @@ def show_dataset(connection: sa.Connection, ident: int) -> DatasetView:
         update={
             "origin": origin,
             "source": source,
+            "files": _tell_files(connection, row.uuid),
             "why": explain_dataset(connection, row),
             "consumers": [f"{one.uuid[:8]}/{one.name}" for one in readers],
             "waiting": [f"{one.uuid[:8]}/{one.name} ({one.state})" for one in readers if one.state not in FINAL_JOB],
             "attempts": list_attempts(connection, row.producer_id) if row.producer_id is not None else [],
         }
     )
+
+
+def _tell_files(connection: sa.Connection, uuid: str) -> str:
+    """Return what became of the file of a deleted dataset."""
+    row = connection.execute(
+        sa.select(removal, pilot.c.uuid.label("pilot"), pilot.c.host)
+        .outerjoin(pilot, pilot.c.id == removal.c.pilot_id)
+        .where(removal.c.dataset == uuid)
+    ).one_or_none()
+    if row is None:
+        return ""
+    if row.done is not None:
+        at = datetime.fromtimestamp(row.done, tz=UTC).isoformat(timespec="seconds")
+        return f"deleted at {at}" + (f" by pilot {row.pilot[:8]} on {row.host}" if row.pilot else "")
+    failed = f"; the last try failed: {row.message}" if row.message and row.pilot else ""
+    if row.pilot is not None:
+        return f"being deleted by pilot {row.pilot[:8]} on {row.host}{failed}"
+    return f"not deleted yet: {row.message or 'no pilot has the order'}"
 
 
 def find_owner(connection: sa.Connection, row: Any) -> str | None:

@@ -10,18 +10,23 @@ import sqlalchemy as sa
 from p3s.server.models import attempt, dataset, job, job_input, job_need, pilot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "Families",
     "Node",
     "count_families",
     "list_attempts",
+    "list_foreign",
     "list_links",
     "list_nodes",
     "list_parents",
     "read_ends",
 ]
+
+
+#: Inputs that one statement names by number.
+FEW = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,9 @@ class Families:
 
     jobs: dict[str, int]
     externals: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.jobs) + len(self.externals)
 
 
 @dataclass(slots=True)
@@ -66,7 +74,15 @@ def count_families(connection: sa.Connection, ident: int) -> Families:
     return Families({name: number for name, number in jobs}, {name: number for name, number in externals})  # noqa: C416
 
 
-def list_nodes(connection: sa.Connection, ident: int, closed: Iterable[str], shut: Iterable[str]) -> list[Node]:
+def list_foreign(connection: sa.Connection, ident: int) -> list[int]:
+    """Return the numbers of the inputs of a workflow's jobs that it does not make itself."""
+    statement = sa.select(job_input.c.id).select_from(_join_inputs())
+    return list(connection.scalars(statement.where(job.c.workflow_id == ident, _is_foreign(ident))))
+
+
+def list_nodes(
+    connection: sa.Connection, ident: int, closed: Iterable[str], shut: Iterable[str], foreign: Sequence[int]
+) -> list[Node]:
     """Return the nodes of a workflow's graph with their states, in the order in which they were written.
 
     Parameters
@@ -77,8 +93,12 @@ def list_nodes(connection: sa.Connection, ident: int, closed: Iterable[str], shu
         The workflow.
     closed, shut : iterable of str
         Families of jobs, and names of external data, that are one node each.
+    foreign : sequence of int
+        The inputs that `list_foreign` found.
     """
     closed, shut = list(closed), list(shut)
+    # A few are found by their numbers, many together with all other inputs.
+    outer = job_input.c.id.in_(foreign) if len(foreign) <= FEW else _is_foreign(ident)
     nodes: dict[str, Node] = {}
     key = _name_job(job, closed).label("node")
     _gather(
@@ -109,7 +129,7 @@ def list_nodes(connection: sa.Connection, ident: int, closed: Iterable[str], shu
             sa.func.min(dataset.c.id),
         )
         .select_from(_join_inputs())
-        .where(job.c.workflow_id == ident, _is_foreign(ident))
+        .where(job.c.workflow_id == ident, outer)
         .group_by("node", dataset.c.state),
         external=True,
     )

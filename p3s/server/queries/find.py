@@ -1,4 +1,4 @@
-"""Who an id means: a uuid, a unique prefix of one, ``@last``, or WORKFLOW/JOB."""
+"""Who an id means: a uuid, a unique prefix of one, ``@last``, WORKFLOW/JOB, or the name of a host, site or service."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from p3s.errors import Ambiguous, Archived, NotFound
-from p3s.server.models import dataset, host, job, pilot, workflow
+from p3s.server.models import dataset, host, job, pilot, service, site, workflow
 from p3s.server.queries.archive import find_archived, refuse_archived
+from p3s.server.queries.pilots import LIVE
 
 __all__ = ["NOUNS", "find_anything", "find_row"]
 
@@ -82,13 +83,21 @@ def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = 
         If it is in the archive, or on its way there.
     """
     if "/" in thing:
-        try:
-            return "job", find_row(connection, "job", thing, owner=owner)
-        except NotFound:
-            return "dataset", find_row(connection, "dataset", thing, owner=owner)
+        for noun in ("job", "dataset"):
+            try:
+                return noun, find_row(connection, noun, thing, owner=owner)
+            except NotFound as it:
+                # It may be the workflow that is not there.
+                absent = it
+        if absent.noun == "workflow":
+            raise absent
+        parent = thing.partition("/")[0]
+        raise NotFound("job or dataset", thing, f"`p3s job list --workflow {parent}` shows the jobs of that workflow")
+    if thing == "@last":
+        thing = find_row(connection, "workflow", thing, owner=owner).uuid
     found: list[tuple[str, Any]] = []
     archived: Archived | None = None
-    for noun in ("workflow",) if thing == "@last" else NOUNS:
+    for noun in NOUNS:
         try:
             found.append((noun, find_row(connection, noun, thing, owner=owner)))
         except NotFound:
@@ -100,8 +109,10 @@ def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = 
     # A standalone job shares its uuid with its workflow of one node; the job knows more.
     if [noun for noun, _ in found] == ["workflow", "job"] and found[0][1].uuid == found[1][1].uuid:
         return found[1]
-    if not found and (machine := _find_host(connection, thing)) is not None:
-        return "host", machine
+    if not found:
+        found = _find_named(connection, thing)
+        if len(found) > 1:
+            raise Ambiguous("object", thing, [f"{noun}:{thing}" for noun, _ in found])
     if not found:
         raise NotFound("object", thing, "`p3s workflow list` and `p3s job list` show ids")
     if len(found) > 1:
@@ -109,16 +120,29 @@ def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = 
     return found[0]
 
 
-def _find_host(connection: sa.Connection, name: str) -> Any:
-    """Return the newest pilot's host of this name, with the name for its id; None if no pilot ever ran there."""
-    state = sa.case((host.c.banned.is_(True), "banned"), else_="allowed").label("state")
-    statement = (
-        sa.select(pilot.c.host.label("uuid"), state)
+def _find_named(connection: sa.Connection, thing: str) -> list[tuple[str, Any]]:
+    """Return what has a name instead of a uuid, with the name for its id; ``NOUN:NAME`` asks for one noun only."""
+    wanted, colon, name = thing.partition(":")
+    if not colon or wanted not in {"host", "site", "service"}:
+        wanted, name = "", thing
+    banned = sa.case((host.c.banned.is_(True), "banned"), else_="allowed").label("state")
+    stopped = sa.case((service.c.stopped.is_(True), "stopped"), else_="started").label("state")
+    statements: dict[str, Any] = {
+        "host": sa.select(pilot.c.host.label("uuid"), banned)
         .outerjoin(host, host.c.name == pilot.c.host)
-        .where(pilot.c.host == name)
-        .limit(1)
-    )
-    return connection.execute(statement).one_or_none()
+        .where(pilot.c.host == name),
+        "site": sa.union_all(
+            sa.select(site.c.name.label("uuid"), sa.literal("defined").label("state")).where(site.c.name == name),
+            sa.select(pilot.c.site, sa.literal("not defined")).where(pilot.c.site == name, pilot.c.state.in_(LIVE)),
+        ).order_by("state"),
+        "service": sa.select(service.c.name.label("uuid"), stopped).where(service.c.name == name),
+    }
+    found = [
+        (noun, connection.execute(statement.limit(1)).one_or_none())
+        for noun, statement in statements.items()
+        if wanted in {"", noun}
+    ]
+    return [(noun, row) for noun, row in found if row is not None]
 
 
 def _find_member(connection: sa.Connection, noun: str, ident: str, owner: str | None) -> Any:

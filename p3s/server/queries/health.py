@@ -11,10 +11,25 @@ import sqlalchemy as sa
 
 from p3s.engine.fates import Fate
 from p3s.engine.states import AttemptState, DatasetState, JobState, PilotState, Reason, WorkflowState
+from p3s.engine.trend import Trend, find_trend
 from p3s.engine.verdict import Facts
-from p3s.server.models import arrival, attempt, dataset, host, job, jobtype, pilot, process, service, workflow
+from p3s.server.models import (
+    arrival,
+    attempt,
+    dataset,
+    host,
+    job,
+    jobtype,
+    minute,
+    pilot,
+    process,
+    service,
+    site,
+    workflow,
+)
 from p3s.server.queries.arrivals import find_service_state
 from p3s.server.queries.pilots import LIVE
+from p3s.server.queries.sites import count_live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +55,8 @@ RECENT = 600.0
 HOUR = 3600.0
 #: Rows that one statement reads at most; what is counted beyond is shown as "many".
 MANY = 10_000
+#: Seconds by which the longest wait must change to be called better or worse.
+LEAST_CHANGE = 5.0
 #: Newest attempts that tell how a jobtype fares, and how fast jobs start.
 NEWEST = 1000
 
@@ -67,11 +84,16 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """What is due: the job that is ready for longest, the next deadline, and how many workflows are past theirs."""
+    """What is due: the job that is ready for longest, the next deadline, and how many workflows are past theirs.
+
+    `trend` is how the longest wait changed over the last hour, with its seconds then and now; None if little is known.
+    """
 
     ready: int
     oldest: float | None
     oldest_job: str
+    oldest_deadline: float | None
+    trend: tuple[Trend, float, float] | None
     deadline: float | None
     deadline_workflow: str
     overdue: int
@@ -79,9 +101,13 @@ class Lateness:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Who works: live pilots, slots that they have and use, and services that live of those that are not stopped."""
+    """Who works: live pilots, slots that they have and use, and services that live of those that are not stopped.
+
+    `sites` has, for each site that says how many pilots it should have, its name, its live pilots and that number.
+    """
 
     pilots: int
+    sites: Sequence[tuple[str, int, int]]
     slots: int
     used: int
     alive: int
@@ -183,11 +209,16 @@ def read_flow(connection: sa.Connection, now: float, services: Sequence[Any]) ->
     )
 
 
-def read_lateness(connection: sa.Connection, overdue: int, ready: int) -> Lateness:
+def read_lateness(connection: sa.Connection, now: float, overdue: int, ready: int) -> Lateness:
     """Return what is due; `overdue` and `ready` are known from the facts."""
     first = connection.execute(
-        sa.select(job.c.uuid, job.c.released).where(job.c.state == JobState.DEFINED).order_by(job.c.id).limit(1)
+        sa.select(job.c.uuid, job.c.released, workflow.c.deadline)
+        .join(workflow, workflow.c.id == job.c.workflow_id)
+        .where(job.c.state == JobState.DEFINED)
+        .order_by(job.c.id)
+        .limit(1)
     ).one_or_none()
+    waits = connection.scalars(sa.select(minute.c.wait).where(minute.c.at > now - HOUR).order_by(minute.c.at)).all()
     due = connection.execute(
         sa.select(workflow.c.uuid, workflow.c.deadline)
         .where(_RUNNING, workflow.c.late.is_(False), workflow.c.deadline.is_not(None))
@@ -198,6 +229,8 @@ def read_lateness(connection: sa.Connection, overdue: int, ready: int) -> Latene
         ready=ready,
         oldest=first.released if first else None,
         oldest_job=first.uuid if first else "",
+        oldest_deadline=first.deadline if first else None,
+        trend=find_trend(waits, LEAST_CHANGE),
         deadline=due.deadline if due else None,
         deadline_workflow=due.uuid if due else "",
         overdue=overdue,
@@ -208,8 +241,12 @@ def read_capacity(connection: sa.Connection, now: float, services: Sequence[Any]
     """Return who works."""
     slots = connection.scalar(sa.select(sa.func.sum(pilot.c.slots)).where(pilot.c.state.in_(LIVE)))
     states = [find_service_state(row, now) for row in services]
+    nominal = sa.select(site.c.name, site.c.pilots).where(site.c.pilots > 0).order_by(site.c.name)
+    sites = connection.execute(nominal).all()
+    live = count_live(connection) if sites else {}
     return Capacity(
         pilots=facts.pilots,
+        sites=[(row.name, live.get(row.name, 0), row.pilots) for row in sites],
         slots=int(slots or 0),
         used=facts.running,
         alive=states.count("alive"),

@@ -11,12 +11,13 @@ from p3s.errors import NotFound
 from p3s.server.models import attempt, attempt_log, dataset, event, job, job_input, job_spec, workflow
 from p3s.server.queries.datasets import list_attempts, view_datasets
 from p3s.server.queries.why import explain_job
+from p3s.server.queries.windows import find_floor
 from p3s.wire import EventView, JobList, JobView, LogView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["find_attempt", "list_jobs", "list_workflow_jobs", "read_log", "show_job"]
+__all__ = ["count_inputs", "find_attempt", "list_jobs", "list_workflow_jobs", "read_log", "show_job"]
 
 #: Events that `show_job` tells, newest last.
 EVENTS = 200
@@ -31,12 +32,17 @@ def list_jobs(
     cursor: str | None,
     prefix: str | None = None,
     before: float | None = None,
+    window: int | None = None,
 ) -> JobList:
     """Return a page of jobs, newest first; `filters` are columns of ``job`` and the values they must have.
 
-    `prefix` is how their uuids begin, `before` the moment before which they were created.
+    `prefix` is how their uuids begin, `before` the moment before which they were created. With a `window`, only so many
+    jobs are gone through, so that a page may be short and still have a cursor.
     """
     statement = _select().order_by(job.c.id.desc()).limit(limit + 1)
+    floor = find_floor(connection, job, cursor, window)
+    if floor:
+        statement = statement.where(job.c.id >= floor)
     if workflow_id is not None:
         statement = statement.where(job.c.workflow_id == workflow_id)
     for name, value in filters.items():
@@ -50,7 +56,7 @@ def list_jobs(
     if cursor:
         statement = statement.where(job.c.id < int(cursor))
     rows = connection.execute(statement).all()
-    more = str(rows[limit - 1].id) if len(rows) > limit else None
+    more = str(rows[limit - 1].id) if len(rows) > limit else str(floor) if floor else None
     return JobList(items=[_view(row) for row in rows[:limit]], next=more)
 
 
@@ -60,11 +66,13 @@ def list_workflow_jobs(connection: sa.Connection, workflow_id: int) -> list[JobV
     return [_view(row) for row in rows]
 
 
-def show_job(connection: sa.Connection, ident: int, now: float) -> JobView:
-    """Return a job with its description, attempts, data, events, and why it is where it is."""
+def show_job(connection: sa.Connection, ident: int, now: float, *, most: int | None = None) -> JobView:
+    """Return a job with its description, attempts, data (at most so many in and out), events, and why it is there."""
     row = connection.execute(_select().where(job.c.id == ident)).one()
     body = connection.scalar(sa.select(job_spec.c.body).where(job_spec.c.job_id == ident)) or {}
-    inputs = sa.select(job_input.c.dataset_id).where(job_input.c.job_id == ident)
+    # Orders that no index has: else the database goes through all rows to find the first.
+    inputs = sa.select(job_input.c.dataset_id).where(job_input.c.job_id == ident).order_by(job_input.c.key).limit(most)
+    outputs = sa.select(dataset.c.id).where(dataset.c.producer_id == ident).order_by(dataset.c.key).limit(most)
     attempts = list_attempts(connection, ident)
     return _view(row).model_copy(
         update={
@@ -72,10 +80,15 @@ def show_job(connection: sa.Connection, ident: int, now: float) -> JobView:
             "why": explain_job(connection, row, now),
             "attempts": attempts,
             "inputs": view_datasets(connection, dataset.c.id.in_(inputs)),
-            "outputs": view_datasets(connection, dataset.c.producer_id == ident),
+            "outputs": view_datasets(connection, dataset.c.id.in_(outputs)),
             "events": _list_events(connection, [row.uuid, *(entry.uuid for entry in attempts)]),
         }
     )
+
+
+def count_inputs(connection: sa.Connection, ident: int) -> int:
+    """Return how many data a job reads."""
+    return connection.scalar(sa.select(sa.func.count()).where(job_input.c.job_id == ident)) or 0
 
 
 def find_attempt(connection: sa.Connection, job_id: int, number: int | None, name: str) -> Any:

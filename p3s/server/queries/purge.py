@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from p3s.engine.fates import SETTLED
 from p3s.engine.purging import PurgeKind
-from p3s.engine.states import FINAL_WORKFLOW, PilotState
+from p3s.engine.states import FINAL_WORKFLOW, PilotState, WorkflowState
 from p3s.server.models import (
     archive,
     archive_blob,
@@ -21,6 +21,7 @@ from p3s.server.models import (
     event,
     job,
     job_spec,
+    origin,
     pilot,
     workflow,
 )
@@ -65,7 +66,7 @@ def select_chosen(kind: PurgeKind, choice: Choice) -> sa.Select[Any]:
                 .where(
                     workflow.c.ended < choice.before,
                     workflow.c.state.in_(sorted(FINAL_WORKFLOW)),
-                    alone if kind is PurgeKind.JOBS else ~alone,
+                    alone if kind is PurgeKind.JOBS else sa.and_(~alone, ~_is_source()),
                     *_filter(workflow, choice),
                 )
                 .order_by(workflow.c.ended, workflow.c.id)
@@ -91,6 +92,19 @@ def select_chosen(kind: PurgeKind, choice: Choice) -> sa.Select[Any]:
             )
         case PurgeKind.EVENTS:
             return sa.select(event.c.id).where(event.c.at < choice.before, is_left_behind())
+
+
+def _is_source() -> sa.ColumnElement[bool]:
+    """Return the condition on workflows that the next reader of their DAG's data would be bound to."""
+    newer = workflow.alias("newer")
+    same = sa.and_(newer.c.owner == workflow.c.owner, newer.c.name == workflow.c.name, newer.c.id > workflow.c.id)
+    read = sa.select(origin.c.owner, origin.c.dag).distinct()
+    finished = newer.c.state == WorkflowState.FINISHED
+    return sa.and_(
+        workflow.c.state == WorkflowState.FINISHED,
+        sa.tuple_(workflow.c.owner, workflow.c.name).in_(read),
+        ~sa.exists().where(same, finished),
+    )
 
 
 def is_left_behind() -> sa.ColumnElement[bool]:

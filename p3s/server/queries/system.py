@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from p3s.engine.states import JobState
 from p3s.server.models import blob, dataset, job, pilot, workflow
 
-__all__ = ["count_jobs", "count_states", "read_blob"]
+__all__ = ["count_jobs", "count_states", "find_oldest_ready", "read_blob"]
 
 
 def count_states(connection: sa.Connection) -> dict[str, dict[str, int]]:
@@ -18,6 +19,14 @@ def count_states(connection: sa.Connection) -> dict[str, dict[str, int]]:
         )
         counts[noun] = {row.state: row.number for row in rows}
     return counts
+
+
+def find_oldest_ready(connection: sa.Connection) -> float | None:
+    """Return when that job became ready to run that has been ready for longest."""
+    found: float | None = connection.scalar(
+        sa.select(sa.func.min(job.c.released)).where(job.c.state == JobState.DEFINED)
+    )
+    return found
 
 
 def count_jobs(connection: sa.Connection) -> dict[str, dict[str, int]]:

@@ -33,14 +33,23 @@ def list_workflows(
     limit: int,
     cursor: str | None,
     late: bool = False,
+    since: float | None = None,
+    before: float | None = None,
 ) -> WorkflowList:
-    """Return a page of workflows, newest first; `late` leaves only those that run past their deadline."""
+    """Return a page of workflows, newest first.
+
+    `late` leaves only those that run past their deadline, `since` and `before` those that were loaded then.
+    """
     statement = _select().order_by(workflow.c.id.desc()).limit(limit + 1)
     for column, value in ((workflow.c.state, state), (workflow.c.owner, owner), (workflow.c.name, name)):
         if value:
             statement = statement.where(column == value)
     if late:
         statement = statement.where(workflow.c.late, workflow.c.state == WorkflowState.RUNNING)
+    if since is not None:
+        statement = statement.where(workflow.c.created >= since)
+    if before is not None:
+        statement = statement.where(workflow.c.created < before)
     if cursor:
         statement = statement.where(workflow.c.id < int(cursor))
     rows = connection.execute(statement).all()

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from p3s.engine.states import AttemptState, JobState, PilotState, Reason, Signal
 from p3s.server.models import attempt, job, pilot
+from p3s.server.prepared import Prepared, param
 from p3s.server.transitions.reports import end_attempt_badly
 from p3s.server.transitions.spread import release_jobs
 
@@ -111,18 +112,26 @@ def end_overdue_attempts(ledger: Ledger, slack: float, rules: ReportRules) -> bo
     return len(rows) == STEP
 
 
+#: What a pilot has by its acknowledged claims; read in almost every call. The states are written out for the index.
+_KEPT = Prepared(
+    _select_open()
+    .where(
+        attempt.c.pilot_id == param("pilot", sa.BigInteger()),
+        attempt.c.state.in_(
+            [
+                sa.literal_column(f"'{state}'")
+                for state in (AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)
+            ]
+        ),
+        attempt.c.claim <= param("acked", sa.Integer()),
+    )
+    .order_by(attempt.c.id)
+)
+
+
 def return_unknown(ledger: Ledger, pilot_id: int, known: Collection[str], acked: int, rules: ReportRules) -> None:
     """Put back the attempts of a pilot that it does not know: they cost nothing."""
-    rows = ledger.connection.execute(
-        _select_open()
-        .where(
-            attempt.c.pilot_id == pilot_id,
-            attempt.c.state.in_((AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)),
-            attempt.c.claim <= acked,
-        )
-        .order_by(attempt.c.id)
-    ).all()
-    for row in rows:
+    for row in _KEPT.run(ledger.connection, pilot=pilot_id, acked=acked):
         if row.uuid in known:
             continue
         if row.state == AttemptState.STOPPING:

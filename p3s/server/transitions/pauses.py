@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["list_retriable", "pause_some", "resume_some", "retry_jobs"]
+__all__ = ["list_retriable", "pause_some", "resume_some", "retake_some", "retry_jobs"]
 
 STEP = 500
 
@@ -59,7 +59,9 @@ def pause_some(ledger: Ledger, workflow_id: int) -> bool:
     return len(ids) == STEP
 
 
-def list_retriable(connection: sa.Connection, workflow_id: int, *, below: int | None = None) -> list[int]:
+def list_retriable(
+    connection: sa.Connection, workflow_id: int, *, below: int | None = None, after: int = 0
+) -> list[int]:
     """Return the failed, cancelled and skipped jobs without an open attempt, up to `STEP` of them.
 
     Parameters
@@ -70,12 +72,15 @@ def list_retriable(connection: sa.Connection, workflow_id: int, *, below: int | 
         Whose jobs.
     below : int, optional
         Only this job and the skipped ones that depend on it.
+    after : int
+        Only jobs with higher ids.
     """
     opened = sa.exists().where(attempt.c.job_id == job.c.id, attempt.c.state.in_(_OPEN))
     statement = (
         sa.select(job.c.id)
         .where(
             job.c.workflow_id == workflow_id,
+            job.c.id > after,
             job.c.state.in_(_BAD),
             # What its own `if` refused stays refused.
             sa.or_(job.c.reason.is_(None), job.c.reason != Reason.IF),
@@ -87,6 +92,19 @@ def list_retriable(connection: sa.Connection, workflow_id: int, *, below: int | 
     if below is not None:
         statement = statement.where(job.c.id.in_(sa.select(_select_below(below).c.id)))
     return list(connection.scalars(statement))
+
+
+def retake_some(ledger: Ledger, workflow_id: int, *, below: int | None, after: int) -> int:
+    """Take anew what up to `STEP` jobs publish that are to be retried; return the last of them, 0 if none is left.
+
+    Raises
+    ------
+    Conflict
+        If a live workflow has one of the names.
+    """
+    ids = list_retriable(ledger.connection, workflow_id, below=below, after=after)
+    retake_names(ledger, workflow_id, ids)
+    return ids[-1] if len(ids) == STEP else 0
 
 
 def _select_below(ident: int) -> sa.CTE:

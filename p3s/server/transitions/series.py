@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from p3s.engine.states import JobState, Signal
 from p3s.server.db import cut_minutes, find_open_transaction
-from p3s.server.models import event, job, meta, minute
+from p3s.server.models import event, job, meta, minute, workflow
 
 if TYPE_CHECKING:
     from p3s.server.transitions.ledger import Ledger
@@ -18,6 +18,8 @@ __all__ = ["PLACE", "add_up"]
 
 #: Seconds for which minutes are kept.
 KEPT = 8 * 86400
+#: Workflows past their deadline that are counted at most.
+MOST_LATE = 10_000
 #: The key of `meta` under which stands how far the log was added up, and how many jobs were ready to run there.
 PLACE = "series"
 #: After all numbers of rows.
@@ -37,7 +39,7 @@ def add_up(ledger: Ledger) -> None:
         connection.execute(sa.delete(meta).where(meta.c.key == PLACE))
         queue = _count_queue(connection, end)
         connection.execute(sa.insert(meta).values(key=PLACE, value=_write(end, queue)))
-        _store(connection, int(ledger.now) // 60 * 60, {}, queue)
+        _store(connection, int(ledger.now) // 60 * 60, {}, queue, _measure_lateness(connection, ledger.now))
         return
     tx, ident, queue = json.loads(stored)
     rows = connection.execute(_sum_events(connection, (tx, ident), end)).all()
@@ -48,7 +50,7 @@ def add_up(ledger: Ledger) -> None:
     for row in rows:
         queue += row.queued
         _store(connection, row.at, {name: getattr(row, name) for name in ("started", "finished", "failed")}, queue)
-    _store(connection, now, {}, queue)
+    _store(connection, now, {}, queue, _measure_lateness(connection, ledger.now))
     connection.execute(sa.update(meta).where(meta.c.key == PLACE).values(value=_write(end, queue)))
     if is_new:
         connection.execute(sa.delete(minute).where(minute.c.at < ledger.now - KEPT))
@@ -105,12 +107,23 @@ def _count_queue(connection: sa.Connection, end: tuple[int, int]) -> int:
     return int(connection.scalar(sa.select(there - later)) or 0)
 
 
-def _store(connection: sa.Connection, at: int, counts: dict[str, int], queue: int) -> None:
-    more: dict[str, Any] = {name: minute.c[name] + number for name, number in counts.items()}
+def _measure_lateness(connection: sa.Connection, now: float) -> dict[str, float]:
+    """Return how long the oldest job that may be claimed has waited, and how many workflows run past their deadline."""
+    first = sa.select(job.c.released).where(job.c.state == JobState.DEFINED).order_by(job.c.id).limit(1)
+    released = connection.scalar(first)
+    late = sa.select(workflow.c.id).where(workflow.c.state == sa.literal_column("'running'"), workflow.c.late.is_(True))
+    number = connection.scalar(sa.select(sa.func.count()).select_from(late.limit(MOST_LATE).subquery()))
+    return {"wait": 0.0 if released is None else max(0.0, now - released), "late": number or 0}
+
+
+def _store(
+    connection: sa.Connection, at: int, counts: dict[str, int], queue: int, levels: dict[str, float] | None = None
+) -> None:
+    more: dict[str, Any] = {name: minute.c[name] + number for name, number in counts.items()} | (levels or {})
     found = connection.execute(sa.update(minute).where(minute.c.at == at).values(queue=queue, **more))
     if found.rowcount == 0:
         none = {"started": 0, "finished": 0, "failed": 0}
-        connection.execute(sa.insert(minute).values(at=at, queue=queue, **(none | counts)))
+        connection.execute(sa.insert(minute).values(at=at, queue=queue, **(none | counts | (levels or {}))))
 
 
 def _write(end: tuple[int, int], queue: int) -> str:

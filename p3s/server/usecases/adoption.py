@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from p3s.engine.adopt import find_adoptable
-from p3s.engine.states import Signal
-from p3s.errors import BadInput, Problem
-from p3s.server.db import split_batches
+from p3s.engine.states import DatasetState, Signal
+from p3s.errors import BadInput, Conflict, Problem
+from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import bundle, dataset, job, workflow
 from p3s.server.queries.adoption import describe, read_heritage, read_places
 from p3s.server.queries.find import find_row
@@ -94,8 +94,15 @@ def _adopt_some(ledger: Ledger, workflow_id: int, names: Sequence[str], heritage
     made = ledger.connection.execute(
         sa.select(dataset.c.id, dataset.c.key).where(dataset.c.producer_id.in_(moved)).order_by(dataset.c.id)
     ).all()
+    # Held to the commit: a file that is deleted at this moment is not taken over, and one that is taken over stays.
+    sources = sa.select(dataset.c.id, dataset.c.state).where(
+        dataset.c.id.in_([heritage.made[row.key].id for row in made])
+    )
+    states = {row.id: row.state for row in ledger.connection.execute(lock_rows(sources, share=True))}
     for target in made:
         known = heritage.made[target.key]
+        if states.get(known.id) != DatasetState.AVAILABLE:
+            raise Conflict(f"dataset {target.key} of workflow {heritage.uuid[:8]} was deleted a moment ago; load again")
         ledger.move(
             "dataset",
             [target.id],

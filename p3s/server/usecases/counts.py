@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from p3s.clock import read_clock
-from p3s.server.queries.system import count_jobs, count_states
+from p3s.server.queries.arrivals import count_fates
+from p3s.server.queries.system import count_jobs, count_states, find_oldest_ready
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,11 +36,17 @@ class Counts:
         For jobs, workflows, pilots and datasets, how many are in each state.
     jobtypes : mapping
         For each jobtype, how many of its jobs are in each state.
+    fates : mapping
+        For each service, by its number, how many of its files have each fate.
+    ready_since : float or None
+        When that job became ready that has been ready for longest.
     """
 
     at: float
     nouns: Mapping[str, Mapping[str, int]]
     jobtypes: Mapping[str, Mapping[str, int]]
+    fates: Mapping[int, Mapping[str, int]]
+    ready_since: float | None
 
 
 class Counter:
@@ -80,11 +87,13 @@ class Counter:
             with self._db.read() as connection:
                 jobtypes = count_jobs(connection)
                 nouns = count_states(connection)
+                fates = count_fates(connection)
+                ready_since = find_oldest_ready(connection)
             jobs: dict[str, int] = {}
             for states in jobtypes.values():
                 for state, number in states.items():
                     jobs[state] = jobs.get(state, 0) + number
-            found = Counts(read_clock(), nouns | {"jobs": dict(sorted(jobs.items()))}, jobtypes)
+            found = Counts(read_clock(), nouns | {"jobs": dict(sorted(jobs.items()))}, jobtypes, fates, ready_since)
             self._known, self._cost = found, time.monotonic() - start
             self._next = start + self._cost / SHARE
             return found

@@ -14,6 +14,7 @@ from p3s.server.db import lock_rows
 from p3s.server.models import dataset
 from p3s.server.transitions.deletions import check_consumers, delete_dataset, skip_consumers
 from p3s.server.transitions.externals import Facts, admit_externals
+from p3s.server.transitions.removals import check_files, order_removal
 from p3s.wire import DeleteDatasetReply
 
 if TYPE_CHECKING:
@@ -85,8 +86,10 @@ def adjust_dataset(core: Core, row: Any, body: AdjustDatasetBody, by: str) -> No
     core.change(by, action)
 
 
-def delete(core: Core, row: Any, by: str, *, force: bool, admin: bool) -> DeleteDatasetReply:
+def delete(core: Core, row: Any, by: str, *, force: bool, admin: bool, files: bool = False) -> DeleteDatasetReply:
     """Delete a dataset that nobody needs; by force, one that jobs wait for: these are skipped, and it has failed.
+
+    With `files` a pilot deletes the file, too.
 
     Raises
     ------
@@ -94,6 +97,8 @@ def delete(core: Core, row: Any, by: str, *, force: bool, admin: bool) -> Delete
         If jobs need it and may not be skipped.
     """
     message = f"was deleted by {by}"
+    if files:
+        check_files(row)
     with core.db.read() as connection:
         check_consumers(connection, row, force=force, owner=None if admin else by)
     skipped = 0
@@ -101,10 +106,17 @@ def delete(core: Core, row: Any, by: str, *, force: bool, admin: bool) -> Delete
     while left:
         more, left = core.change(by, lambda ledger: skip_consumers(ledger, row.id, f"dataset {row.key} {message}"))
         skipped += more
-    core.change(by, lambda ledger: delete_dataset(ledger, row.id, message, failed=skipped > 0))
+
+    def action(ledger: Ledger) -> str:
+        delete_dataset(ledger, row.id, message, failed=skipped > 0)
+        return order_removal(ledger, row.id, by) if files else ""
+
+    became = core.change(by, action)
     with core.db.read() as connection:
         state = connection.scalar(sa.select(dataset.c.state).where(dataset.c.id == row.id))
-    return DeleteDatasetReply(uuid=row.uuid, state=DatasetState(state or DatasetState.DELETED), skipped=skipped)
+    return DeleteDatasetReply(
+        uuid=row.uuid, state=DatasetState(state or DatasetState.DELETED), skipped=skipped, files=became
+    )
 
 
 def _check_facts(datatype: str, checksum: str) -> list[Problem]:

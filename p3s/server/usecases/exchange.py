@@ -19,6 +19,7 @@ from p3s.server.queries.orders import read_orders
 from p3s.server.secrets import fits_attempt, hash_token
 from p3s.server.transitions.claims import Wish, claim_jobs
 from p3s.server.transitions.leases import return_unknown
+from p3s.server.transitions.removals import HAS_REMOVALS, note_removed, read_removals
 from p3s.server.transitions.reports import take_reports
 from p3s.wire import TAIL_BYTES, ExchangeBody, ExchangeReply, RegisterReply, StopOrder
 
@@ -134,6 +135,7 @@ class _Seen:
     def silent(self) -> bool:
         """Whether there is nothing new to say."""
         orders = {*self.reply.watch, *(stop.attempt for stop in self.reply.stop)}
+        orders.update(order.uuid for order in self.reply.removals)
         return self.reply.status is PilotStatus.OK and not self.reply.jobs and orders <= self.heard
 
 
@@ -148,7 +150,7 @@ def exchange(core: Core, uuid: str, secret: str, body: ExchangeBody) -> Exchange
     seen = _exchange_once(core, uuid, secret, body)
     if body.claim is not None:
         core.hub.end_wait(seen.pilot_id)
-    if body.reports or body.logs or body.wait <= 0 or body.state == "leaving" or not seen.silent:
+    if body.reports or body.logs or body.removed or body.wait <= 0 or body.state == "leaving" or not seen.silent:
         return seen.reply
     return _hold(core, uuid, secret, body, seen)
 
@@ -203,6 +205,8 @@ def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody)
     reply.verdicts = take_reports(ledger, body.reports, core.rules)
     if body.logs:
         _keep_logs(core, ledger, body.logs)
+    if body.removed:
+        note_removed(ledger, row.id, body.removed)
     if body.running is not None:
         known = {*body.running, *(report.attempt for report in body.reports)}
         # The list and the acknowledgement are of one moment, so a late call does no harm.
@@ -215,6 +219,8 @@ def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody)
     if row.has_orders:
         # What comes after this look rings the pilot's bell.
         _collect_orders(ledger, row.id, reply)
+    if row.has_removals:
+        reply.removals = read_removals(ledger.connection, row.id)
     return seen
 
 
@@ -250,6 +256,7 @@ _TOUCH = Prepared(
         .scalar_subquery()
         .label("banned"),
         sa.exists().where(attempt.c.pilot_id == _PILOT_ID, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
+        HAS_REMOVALS.label("has_removals"),
     )
 )
 

@@ -11,7 +11,7 @@ from p3s.engine.states import Signal, WorkflowState
 from p3s.errors import Conflict
 from p3s.server.db import lock_rows
 from p3s.server.models import job, meta, workflow
-from p3s.server.transitions.pauses import list_retriable, pause_some, resume_some, retry_jobs
+from p3s.server.transitions.pauses import list_retriable, pause_some, resume_some, retake_some, retry_jobs
 from p3s.server.usecases.acts import refuse_loading
 from p3s.wire import RetryReply
 
@@ -94,6 +94,10 @@ def _retry(core: Core, workflow_id: int, uuid: str, by: str, *, below: int | Non
             raise Conflict(f"the workflow of {uuid} is moved into the archive at this moment, and changes no more")
         return retry_jobs(ledger, workflow_id, list_retriable(ledger.connection, workflow_id, below=below))
 
+    # All names first: what one batch after the other found out would leave the workflow half retried.
+    last = 0
+    while last := core.change(by, partial(retake_some, workflow_id=workflow_id, below=below, after=last)):
+        pass
     total = 0
     while moved := core.change(by, step):
         total += moved

@@ -91,16 +91,16 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
         quicker = _find_loaded(core, body, owner)
         assert quicker is not None
         return quicker
+    adopted: list[str] = []
+    again: dict[str, str] = {}
     try:
         _store_plan(core, ident, owner, plan, order, body.site)
+        if body.adopt is not None and heritage is not None:
+            adopted, again = adopt_jobs(core, ident, plan, heritage, body.adopt.below, owner)
     except Conflict:
         # What was refused on the way leaves nothing behind.
         core.change(owner, lambda ledger: drop_load(ledger, ident))
         raise
-    adopted: list[str] = []
-    again: dict[str, str] = {}
-    if body.adopt is not None and heritage is not None:
-        adopted, again = adopt_jobs(core, ident, plan, heritage, body.adopt.below, owner)
     _finish_load(core, ident, owner, hold=body.hold)
     loaded = _find_loaded(core, body, owner)
     assert loaded is not None

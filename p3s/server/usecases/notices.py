@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 
 from p3s.clock import read_clock
-from p3s.engine.notices import Book, advance, settle, take_due
+from p3s.engine.notices import Book, advance, find_orphans, settle, take_due
 from p3s.server.db import insert_missing, lock_rows
 from p3s.server.models import meta
 from p3s.server.queries.troubles import find_place, read_news
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["read_book", "settle_letter", "take_letters"]
 
 KEY = "notices"
+#: Notices of a channel that is gone which its event spells out; the others are counted.
+TOLD = 3
 
 
 def read_book(connection: sa.Connection) -> Book:
@@ -55,7 +57,10 @@ def take_letters(core: Core, pace: Pace, *, settled: bool, keep: bool) -> list[L
         return []
 
     def action(ledger: Ledger) -> list[Letter]:
-        book, due = _look(ledger.connection, _lock_book(ledger), pace, ledger.now, settled=settled)
+        locked = _lock_book(ledger)
+        for letter in find_orphans(locked, pace):
+            ledger.note("notice", letter.channel, "dropped", cause=_describe_orphan(letter))
+        book, due = _look(ledger.connection, locked, pace, ledger.now, settled=settled)
         _write_book(ledger, book)
         return due
 
@@ -70,6 +75,16 @@ def settle_letter(core: Core, letter: Letter, subject: str, error: str = "") -> 
         ledger.note("notice", letter.channel, "failed" if error else "sent", cause=error or subject)
 
     core.change("notifications", action)
+
+
+def _describe_orphan(letter: Letter) -> str:
+    number = len(letter.notices) + letter.left_out
+    told = [notice.trouble.text for notice in letter.notices[:TOLD]]
+    rest = f"; and {number - len(told)} more" if number > len(told) else ""
+    return (
+        f"the channel is gone from the file of notifications with {number} unsent notice{'' if number == 1 else 's'}: "
+        f"{'; '.join(told)}{rest}"
+    )
 
 
 def _look(connection: sa.Connection, book: Book, pace: Pace, now: float, *, settled: bool) -> tuple[Book, list[Letter]]:

@@ -22,6 +22,7 @@ from p3s.server.transitions.leases import (
     wake_sleepers,
 )
 from p3s.server.transitions.pauses import pause_some, resume_some
+from p3s.server.transitions.removals import assign_removals
 from p3s.server.transitions.repeats import forget_old
 from p3s.server.transitions.series import add_up
 from p3s.server.transitions.spread import continue_ripples
@@ -66,6 +67,7 @@ def sweep(core: Core, *, leases: bool) -> None:
         _repeat(core, "sweeper", lambda ledger: return_unacknowledged(ledger, settings.ack, rules))
         _repeat(core, "sweeper", lambda ledger: end_silent_pilots(ledger, settings.lease, rules))
         _repeat(core, "sweeper", lambda ledger: end_overdue_attempts(ledger, settings.lease, rules))
+    _repeat(core, "sweeper", assign_removals)
     _repeat(core, "sweeper", pass_deadlines)
     _repeat(core, "sweeper", rewrite_some)
     with core.db.read() as connection:

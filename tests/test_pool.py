@@ -1,0 +1,159 @@
+"""Plain HTTP over kept connections, against a server that sends what a test says, byte for byte."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p3s.client import Answer, PoolTransport
+from p3s.errors import BadInput, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class Server:
+    """Answers requests in order, and keeps them; an empty answer ends the connection."""
+
+    def __init__(self, answers: Sequence[bytes]) -> None:
+        self.answers = list(answers)
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while self.answers:
+            connection, _ = self.listener.accept()
+            self.connections += 1
+            with connection:
+                while self.answers and (request := self._read(connection)):
+                    self.requests.append(request)
+                    answer = self.answers.pop(0)
+                    # In pieces, because nothing promises that an answer comes in one.
+                    size = max(len(answer) // 10, 1)
+                    with contextlib.suppress(ConnectionError):
+                        # The client has heard enough.
+                        for start in range(0, len(answer), size):
+                            connection.sendall(answer[start : start + size])
+                    if b"close" in answer or not (b"\r\nContent-L" in answer or b"chunked" in answer):
+                        break
+
+    @staticmethod
+    def _read(connection: socket.socket) -> bytes:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            piece = connection.recv(65536)
+            if not piece:
+                return b""
+            request += piece
+        head, _, body = request.partition(b"\r\n\r\n")
+        size = next((int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")), 0)
+        while len(body) < size:
+            body += connection.recv(65536)
+        return head + b"\r\n\r\n" + body
+
+
+@contextlib.contextmanager
+def serve(*answers: bytes) -> Iterator[Server]:
+    """Run a server until it has given all its answers."""
+    server = Server(answers)
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(OSError):
+            # What a failed test left unanswered must not keep it waiting.
+            server.answers.clear()
+            socket.create_connection(server.listener.getsockname()).close()
+        server.listener.close()
+        server.thread.join(10)
+
+
+def ask(transport: PoolTransport, server: Server, method: str = "GET", body: bytes | None = None) -> Answer:
+    """Send one request."""
+    return transport.send(method, f"{server.url}/api/v1/who?a=b", {"Authorization": "Bearer x"}, body, 10.0)
+
+
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Two: a\r\nx-two: b\r\n\r\nhello"
+
+
+def test_kept_connection() -> None:
+    """Requests follow each other on one connection; a body goes with its length, a repeated field is joined."""
+    with serve(GOOD, GOOD) as server:
+        transport = PoolTransport()
+        expected = Answer(200, b"hello", {"content-length": "5", "x-two": "a, b"})
+        assert [ask(transport, server), ask(transport, server, "POST", b"{}")] == [expected] * 2
+        assert server.connections == 1
+        first, second = server.requests
+        assert first.startswith(b"GET /api/v1/who?a=b HTTP/1.1\r\nHost: 127.0.0.1:")
+        assert b"\r\nAuthorization: Bearer x\r\n" in first
+        assert b"\r\nContent-Length: 2\r\n" in second
+        assert second.endswith(b"\r\n\r\n{}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x\r\nhello\r\nA\r\n0123456789\r\n0\r\n:\r\n\r\n",
+            b"hello0123456789",
+        ),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD, b"hello"),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", b"until the end"),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nend", b"end"),
+        (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", b""),
+    ],
+)
+def test_forms_of_answers(answer: bytes, body: bytes) -> None:
+    """All ways to say where an answer ends are understood, and the next request is answered, too."""
+    with serve(answer, GOOD) as server:
+        transport = PoolTransport()
+        assert ask(transport, server).body == body
+        assert ask(transport, server).body == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"", "ended before"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nhello", "ended before"),
+        (b"SSH-2.0-close\r\n\r\n", "does not speak HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -4\r\nConnection: close\r\n\r\n", "length is said to be '-4'"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\n", "coded as 'gzip'"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n", "parts of a size 'zz'"),
+        (b"HTTP/1.1 200 OK\r\nnonsense\r\nConnection: close\r\n\r\n", "makes no sense"),
+        (b"HTTP/1.1 200 OK\r\nX: close" + b"x" * 70_000, "does not end"),
+    ],
+)
+def test_no_answer(answer: bytes, message: str) -> None:
+    """What is no whole answer is told as a server that cannot be reached, and the next request begins anew."""
+    with serve(answer, GOOD) as server:
+        transport = PoolTransport()
+        with pytest.raises(Unreachable, match=message):
+            ask(transport, server)
+        assert ask(transport, server).body == b"hello"
+        assert server.connections == 2
+
+
+def test_connection_that_the_server_closed() -> None:
+    """A kept connection that ended meanwhile is not used again."""
+    with serve(GOOD + b"", GOOD) as server:
+        transport = PoolTransport()
+        ask(transport, server)
+        ((_, connection),) = transport._idle
+        connection.shutdown(socket.SHUT_RDWR)
+        assert ask(transport, server).body == b"hello"
+        assert server.connections == 2
+
+
+def test_line_break_in_a_header() -> None:
+    """A token with a line break is refused before anything is sent, and not shown."""
+    with pytest.raises(BadInput, match="line break") as caught:
+        PoolTransport().send("GET", "http://127.0.0.1:9", {"Authorization": "Bearer a\r\nX: b"}, None, 1.0)
+    assert "Bearer" not in str(caught.value)
