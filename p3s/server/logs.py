@@ -51,6 +51,11 @@ class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name in the standard library
+        """Return the line itself; what callers say stays in it, whatever characters they choose."""
+        record.message = _escape(record.message)
+        return super().formatMessage(record)
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         text = super().format(record)
@@ -76,7 +81,7 @@ class JsonFormatter(logging.Formatter):
         fields |= getattr(record, "fields", {})
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
-        return _hide(json.dumps(fields, ensure_ascii=False, default=str))
+        return _hide(_escape(json.dumps(fields, ensure_ascii=False, default=str)))
 
 
 class GunicornLogger(Logger):
@@ -94,6 +99,13 @@ def _find_request(record: logging.LogRecord) -> str:
     if has_request_context():
         return str(g.get("request_id", ""))
     return str(getattr(record, "request_id", ""))
+
+
+def _escape(text: str) -> str:
+    """Return the text with line ends, control characters and marks of direction written as JSON writes them."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def _hide(text: str) -> str:

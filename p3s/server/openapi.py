@@ -63,13 +63,13 @@ def complete_document(app: APIFlask, document: dict[str, Any]) -> dict[str, Any]
         path = "".join(f"{{{text}}}" if is_name else text for is_name, text in _split(rule.rule))
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             operation = document["paths"][path][method.lower()]
-            _complete_operation(operation, rule.endpoint)
+            _complete_operation(operation, rule.endpoint, method)
             described.setdefault(path, {})[method.lower()] = operation
     document["paths"] = dict(sorted(described.items()))
     return document
 
 
-def _complete_operation(operation: dict[str, Any], endpoint: str) -> None:
+def _complete_operation(operation: dict[str, Any], endpoint: str, method: str) -> None:
     operation["operationId"] = endpoint.removeprefix("api.")
     operation["security"] = [{"token": []}]
     roles = ", ".join(sorted(NEEDS[endpoint] - {Role.SELF})) or "a pilot's own secret"
@@ -77,6 +77,10 @@ def _complete_operation(operation: dict[str, Any], endpoint: str) -> None:
     for name in QUERIES.get(endpoint, ()):
         kind = {"type": "integer", "minimum": 1 if name == "limit" else 0} if name in _NUMBERS else {"type": "string"}
         operation["parameters"].append({"in": "query", "name": name, "required": False, "schema": kind})
+    if method == "GET":
+        tag = {"in": "header", "name": "If-None-Match", "required": False, "schema": {"type": "string"}}
+        operation["parameters"].append(tag | {"description": "The ETag of an earlier answer."})
+        operation["responses"]["304"] = {"description": "as it was; without a body"}
     if endpoint in KEYED:
         text = "A repeat with the same key and content is answered as the first was, and changes nothing."
         key = {"in": "header", "name": HEADER, "required": False, "description": text}

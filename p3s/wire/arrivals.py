@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from p3s.engine.fates import Fate
 from p3s.engine.states import WorkflowState
-from p3s.wire.base import Reply, Request, Uuid
+from p3s.wire.base import Line, Reply, Request, Uuid
 
 #: Characters of a path: an index of the database has to hold it.
 MAX_PLACE = 600
@@ -90,7 +90,7 @@ class BeatBody(Request):
 
     kind: Name = "injector"
     instance: Uuid
-    host: str = Field(max_length=255)
+    host: Line
     pid: int
     period: float = Field(gt=0, le=86_400)
     last: str = Field(default="", max_length=4096)

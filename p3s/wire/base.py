@@ -15,6 +15,10 @@ Uuid = Annotated[
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+#: A name that is shown in lines of logs and tables: without control characters.
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=255)]
+
+
 # Models are completed when they are first used, for a command needs few of them. That several threads may be the first
 # to use one is what the lock of pydantic 2.14 is for.
 class Request(BaseModel):

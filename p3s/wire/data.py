@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from p3s.engine.states import DatasetState
-from p3s.wire.base import Reply, Request
+from p3s.wire.base import Line, Reply, Request
 
 
 class DatatypeBody(Request):
@@ -37,7 +37,7 @@ class RegisterDatasetBody(Request):
     """
 
     place: str = Field(min_length=1, max_length=4096)
-    site: str = Field(default="default", max_length=100)
+    site: Line = Field(default="default", max_length=100)
     datatype: str = Field(default="", max_length=100)
     size: int | None = Field(default=None, ge=0)
     checksum: str = Field(default="", max_length=100)

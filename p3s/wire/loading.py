@@ -8,7 +8,7 @@ from pydantic import Field
 
 from p3s.engine.spec import StandaloneSpec
 from p3s.engine.states import WorkflowState
-from p3s.wire.base import Reply, Request, Uuid
+from p3s.wire.base import Line, Reply, Request, Uuid
 
 
 class ExternalMember(Request):
@@ -57,7 +57,7 @@ class LoadBody(Request):
     params: dict[str, str] = {}
     overrides: dict[str, Any] = {}
     externals: dict[str, list[ExternalMember]] = {}
-    site: str = "default"
+    site: Line = "default"
     key: str | None = Field(default=None, min_length=1, max_length=200)
     hold: bool = False
     adopt: Adopt | None = None

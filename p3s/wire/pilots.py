@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from p3s.engine.states import PilotStatus, Reason
-from p3s.wire.base import Digest, Reply, Request, Uuid
+from p3s.wire.base import Digest, Line, Reply, Request, Uuid
 
 #: Bytes of an attempt's stdout and stderr that the server keeps, each.
 TAIL_BYTES = 64 * 1024
@@ -24,15 +24,15 @@ class RegisterBody(Request):
     """A pilot makes itself known; `uuid` is its own, a repeat answers a new secret for the same pilot."""
 
     uuid: Uuid
-    name: str = ""
-    site: str = "default"
-    host: str
+    name: Line = ""
+    site: Line = "default"
+    host: Line
     pid: int
-    version: str
+    version: Line
     slots: int = Field(ge=1, le=10_000)
     cpus: int = Field(ge=1)
     memory: int = Field(default=0, ge=0)
-    labels: list[str] = []
+    labels: list[Line] = []
     accepts: Accepts = Accepts()
     lifetime: float | None = Field(default=None, ge=0)
     data: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,10 @@ import sqlalchemy as sa
 from p3s.server.db import Database
 from p3s.server.models import attempt, meta
 from p3s.server.secrets import derive_attempt_token
-from tests.support.servers import wait_until
+from tests.support.servers import TOKEN, wait_until
 
 if TYPE_CHECKING:
     from tests.support.servers import System
-
-#: What every token and every pilot's secret looks like.
-TOKEN = re.compile(rb"p3s_[A-Za-z0-9_-]{40,}")
 
 DAG = """\
 name: nosy

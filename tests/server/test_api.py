@@ -121,6 +121,22 @@ def test_load_show_and_list(api):
     assert shown["why"] == "It waits for job a (defined)."
 
 
+def test_what_is_known_is_not_sent_again(api):
+    """An answer has an ETag; whoever brings it back gets 304 without a body, until something changed."""
+    api.load()
+    headers = {"Authorization": f"Bearer {api.tokens[Role.VIEWER]}"}
+    for path in ("/workflows?limit=5", f"/workflows/{UUID % 1}", f"/workflows/{UUID % 1}/graph", "/dags/small"):
+        first = api.app.test_client().get(f"/api/v1{path}", headers=headers)
+        known = headers | {"If-None-Match": first.headers["ETag"]}
+        again = api.app.test_client().get(f"/api/v1{path}", headers=known)
+        assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+        stranger = api.app.test_client().get(f"/api/v1{path}", headers={"If-None-Match": first.headers["ETag"]})
+        assert stranger.status_code == 401
+    api.call("POST", f"/workflows/{UUID % 1}/cancel", body={})
+    known = headers | {"If-None-Match": api.call("GET", "/dags/small").headers["ETag"]}
+    assert api.app.test_client().get(f"/api/v1/workflows/{UUID % 1}", headers=known).status_code == 200
+
+
 def test_lists_come_by_page(api):
     """A cursor leads from page to page, newest first, without gaps or repeats."""
     for number in range(1, 8):

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import namedtuple
 
+from p3s.server.auth import Role, Who
 from p3s.server.secrets import make_token
 from p3s.server.usecases import holds
 from p3s.server.usecases.alarms import find_alarms
@@ -40,7 +41,7 @@ def test_bodies_of_an_older_pilot_are_taken(core):
     """Register, claim and report as an older pilot writes them."""
     make_job(core)
     body = RegisterBody.model_validate_json(REGISTER)
-    registered = json.loads(register_pilot(core, body, None, secret=make_token()).model_dump_json())
+    registered = json.loads(register_pilot(core, body, Who("pilots", Role.PILOT), make_token()).model_dump_json())
     assert registered.keys() >= {"secret", "heartbeat", "lease", "poll", "patience"}
     reply = exchange(core, body.uuid, registered["secret"], ExchangeBody.model_validate_json(CLAIM))
     seen = json.loads(reply.model_dump_json())

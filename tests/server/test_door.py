@@ -242,6 +242,17 @@ def test_json_lines_are_json_without_tokens(make_api):
     assert "abc123abc123" in text
 
 
+def test_a_line_stays_one_line():
+    """Line ends, control characters and marks of direction that a caller chose are written out."""
+    message = "a\nb\x1b[2J\u202e\u2028\x9b\u00e9"
+    text = TextFormatter().format(make_record(message))
+    assert text.endswith(r"a\nb\u001b[2J\u202e\u2028\u009b" + "\u00e9")
+    line = JsonFormatter().format(make_record(message, fields={"path": message}))
+    assert text.isprintable()
+    assert line.isprintable()
+    assert json.loads(line)["path"] == message
+
+
 def test_the_log_says_who_asked_for_what(make_api, caplog):
     """At level info each request is a line with the token's name, never the token."""
     api = make_api()

@@ -206,11 +206,11 @@ def test_each_kind_keeps_what_is_in_use(core):
     one.succeed(*one.claim())
     core.db.write(lambda connection: connection.execute(sa.update(pilot).values(state="stopped")))
     data = b"left over"
-    store_blob(core, sha256(data).hexdigest(), data)
+    store_blob(core, sha256(data).hexdigest(), data, one.uuid)
     everything = ("pilots", "events", "blobs", "arrivals")
     core.change("test", lambda ledger: ledger.note("report", "run-control", "report"))
     core.change("test", lambda ledger: ledger.note("report", "run-control", "report"))
-    assert run_purge(core, *everything)[0] == {"pilots": 0, "events": 1, "blobs": 0, "arrivals": 0}
+    assert run_purge(core, *everything)[0] == {"pilots": 0, "events": 2, "blobs": 0, "arrivals": 0}
     with core.db.read() as connection:
         newest = connection.scalar(sa.select(sa.func.max(event.c.id)))
         assert connection.scalar(sa.select(event.c.noun).where(event.c.id == newest)) == "report"
@@ -229,7 +229,7 @@ def test_archive_is_purged_for_good_with_its_contents(core):
     (order,) = one.claim()
     data = b"a page"
     digest = sha256(data).hexdigest()
-    store_blob(core, digest, data)
+    store_blob(core, digest, data, order.workflow)
     place = f"/data/{order.workflow}/a/{order.attempt}/page.txt"
     one.report(order, "succeeded", outputs=[{"name": "page", "path": place, "size": len(data), "digest": digest}])
     age(core, blob, "created")

@@ -168,7 +168,7 @@ def test_results_must_be_uploaded_first(core):
     assert "not uploaded" in pilot.report(order, "succeeded").message
     (again,) = pilot.claim()
     digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
-    store_blob(core, digest, b"{}")
+    store_blob(core, digest, b"{}", pilot.uuid)
     output = OutputReport(name="r", path=pilot.place(again, "r.json"), size=2, digest=digest)
     assert pilot.report(again, "succeeded", outputs=[output]).verdict == "accepted"
 

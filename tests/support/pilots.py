@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from p3s.server.auth import Role, Who
 from p3s.server.secrets import make_token
 from p3s.server.usecases.exchange import exchange, register_pilot
 from p3s.wire import (
@@ -56,7 +57,7 @@ class ScriptedPilot:
             site=self.site,
             accepts=self.accepts,
         )
-        self.secret = register_pilot(self.core, body, None, secret=make_token()).secret
+        self.secret = register_pilot(self.core, body, Who("pilots", Role.PILOT), make_token()).secret
 
     def call(self, **fields: Any) -> ExchangeReply:
         return exchange(self.core, self.uuid, self.secret, ExchangeBody(**fields))

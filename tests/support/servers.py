@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from p3s.client import Client
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: What every token and every pilot's secret looks like.
+TOKEN = re.compile(rb"p3s_[A-Za-z0-9_-]{40,}")
 P3S = (sys.executable, "-m", "p3s.cli.main")
 
 
@@ -195,8 +198,12 @@ class System:
         return path
 
     def stop(self) -> None:
+        """End all processes; none of them may have written a token into a log."""
         for process in reversed(self.processes):
             end_process(process)
+        logs = [*self.folder.glob("*.log"), *self.folder.glob("*-log/**/*")]
+        leaks = [path for path in logs if path.is_file() and TOKEN.search(path.read_bytes())]
+        assert not leaks, f"a token is in {leaks}"
 
 
 def end_process(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, seconds: float = 15.0) -> None:

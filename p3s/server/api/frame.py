@@ -89,7 +89,14 @@ def endpoint(
     def decorate(function: Callable[..., Any]) -> Callable[..., Response]:
         @wraps(function)
         def view(**kwargs: Any) -> Response:
-            return answer_once(partial(work, **kwargs), hides) if has_key else work(**kwargs)
+            if has_key:
+                return answer_once(partial(work, **kwargs), hides)
+            response = work(**kwargs)
+            if method == "GET":
+                # Who asks again and again, and says what it has, is sent only what is new.
+                response.add_etag()
+                response.make_conditional(request)
+            return response
 
         def work(**kwargs: Any) -> Response:
             if takes is not None:

@@ -105,7 +105,7 @@ def allow_host(name: str, body: EmptyBody) -> HostList:  # noqa: ARG001 - see ab
 @endpoint("POST", "/pilots", takes=RegisterBody, gives=RegisterReply, status=201, hides="secret")
 def register_pilot(body: RegisterBody) -> RegisterReply:
     """Make a pilot known; the answer has its own secret."""
-    return calls.register_pilot(core(), body, caller().site, caller().token_id, secret=choose_secret())
+    return calls.register_pilot(core(), body, caller(), choose_secret())
 
 
 @endpoint("POST", "/pilots/<ident>/exchange", takes=ExchangeBody, gives=ExchangeReply, keyed=False)
@@ -134,4 +134,4 @@ def fetch_blob(digest: str) -> Response:
 @endpoint("PUT", "/blobs/<digest>")
 def store_blob(digest: str) -> None:
     """Keep a small file by its SHA-256."""
-    acts.store_blob(core(), digest, request.get_data())
+    acts.store_blob(core(), digest, request.get_data(), caller().name)

@@ -111,6 +111,10 @@ def _register(ledger: Ledger, entries: Sequence[tuple[Any, Facts]]) -> None:
             ledger.move("dataset", [row.id], Signal.REGISTER, message="", **facts.describe())
         elif news := {name: value for name, value in facts.describe().items() if getattr(row, name) != value}:
             ledger.connection.execute(sa.update(dataset).where(dataset.c.id == row.id).values(news))
+            said = ", ".join(f"{name} {value}" for name, value in news.items())
+            ledger.note(
+                "dataset", row.uuid, "adjust", before=row.state, after=row.state, cause=f"{ledger.cause}: {said}"
+            )
     spread_datasets(ledger, arrived)
 
 

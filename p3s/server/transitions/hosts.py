@@ -51,12 +51,17 @@ def clear_burns(ledger: Ledger, pilot_id: int) -> None:
     _CLEAR.run(ledger.connection, pilot=pilot_id)
 
 
-def write_ban(ledger: Ledger, name: str, reason: str | None) -> None:
+def write_ban(ledger: Ledger, name: str, reason: str | None, by: str = "the server") -> None:
     """Ban a host for a reason, or, with None, allow it again."""
     insert_missing(ledger.connection, host, [{"name": name, "burnt": [], "since": ledger.now}])
     values = {"banned": reason is not None, "reason": reason or "", "burnt": [], "since": ledger.now}
     ledger.connection.execute(sa.update(host).where(host.c.name == name).values(values))
-    ledger.note("host", name[:36], "ban" if reason else "allow", cause=f"{name}: {reason or ledger.cause}")
+    ledger.note(
+        "host",
+        name[:36],
+        "ban" if reason else "allow",
+        cause=f"{name}: {reason}, by {by}" if reason else f"{name}, by {by}",
+    )
 
 
 def _runs_elsewhere(connection: sa.Connection, name: str, since: float) -> bool:

@@ -17,7 +17,7 @@ from p3s.engine.states import (
 )
 from p3s.engine.states import WorkflowState as W
 from p3s.errors import BadInput, Conflict, Problem
-from p3s.server.db import insert_missing
+from p3s.server.db import insert_missing, insert_new
 from p3s.server.models import attempt, blob, blob_number, dag, job, pilot, workflow
 from p3s.server.queries.pilots import LIVE
 from p3s.server.transitions.deletions import find_foreign_reader
@@ -164,12 +164,12 @@ def end_pilot(core: Core, row: Any, status: PilotStatus, by: str) -> None:
 
 def ban_host(core: Core, name: str, reason: str | None, by: str) -> None:
     """Give a host no more jobs, for a reason; or, with None, give it jobs again."""
-    core.change(by, lambda ledger: write_ban(ledger, name, reason))
+    core.change(by, lambda ledger: write_ban(ledger, name, reason, by))
     if reason is None:
         core.ring_all()
 
 
-def store_blob(core: Core, digest: str, data: bytes) -> None:
+def store_blob(core: Core, digest: str, data: bytes, by: str) -> None:
     """Keep a file by its content, and the numbers in it if it is a JSON summary.
 
     Raises
@@ -186,7 +186,8 @@ def store_blob(core: Core, digest: str, data: bytes) -> None:
 
     def action(ledger: Ledger) -> None:
         row = {"digest": digest, "size": len(data), "data": data, "created": ledger.now}
-        insert_missing(ledger.connection, blob, [row])
+        if insert_new(ledger.connection, blob, row):
+            ledger.note("file", digest[:36], "store", cause=f"{digest}, {len(data)} bytes, by pilot {by}")
         if numbers:
             rows = [{"digest": digest, "key": key, "value": value} for key, value in numbers.items()]
             insert_missing(ledger.connection, blob_number, rows)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from p3s.engine.names import check_extension, check_label
 from p3s.errors import BadInput, Conflict, NotFound, Problem
-from p3s.server.db import insert_missing, lock_rows
+from p3s.server.db import insert_new, lock_rows
 from p3s.server.models import datatype
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add_datatype(core: Core, name: str, body: DatatypeBody, by: str) -> None:
 
     def action(ledger: Ledger) -> None:
         row = {"name": name, "ext": body.ext, "comment": body.comment, "owner": by, "created": ledger.now}
-        insert_missing(ledger.connection, datatype, [row])
+        is_new = insert_new(ledger.connection, datatype, row)
         mine = datatype.c.name == name
         known = ledger.connection.execute(lock_rows(sa.select(datatype).where(mine))).one()
         if known.ext != body.ext:
@@ -47,8 +47,11 @@ def add_datatype(core: Core, name: str, body: DatatypeBody, by: str) -> None:
                 f"datatype {name} is registered by {known.owner} with the extension {known.ext}; "
                 f"`p3s datatype delete {name}` takes it out"
             )
+        if is_new:
+            ledger.note("datatype", name[:36], "add", cause=f"{name} {body.ext}, by {by}")
         if body.comment and known.comment != body.comment:
             ledger.connection.execute(sa.update(datatype).where(mine).values(comment=body.comment))
+            ledger.note("datatype", name[:36], "adjust", cause=f"{name}: {body.comment}, by {by}")
 
     core.change(by, action)
 
@@ -70,4 +73,9 @@ def find_owner(core: Core, name: str) -> str:
 
 def delete_datatype(core: Core, name: str, by: str) -> None:
     """Take a datatype out; data of this type stays as it is, and keeps its name."""
-    core.change(by, lambda ledger: ledger.connection.execute(sa.delete(datatype).where(datatype.c.name == name)))
+
+    def action(ledger: Ledger) -> None:
+        if ledger.connection.execute(sa.delete(datatype).where(datatype.c.name == name)).rowcount:
+            ledger.note("datatype", name[:36], "delete", cause=f"{name}, by {by}")
+
+    core.change(by, action)

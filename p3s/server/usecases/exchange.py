@@ -26,6 +26,7 @@ from p3s.wire import TAIL_BYTES, ExchangeBody, ExchangeReply, RegisterReply, Sto
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p3s.server.auth import Who
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.usecases.core import Core
     from p3s.wire import LogChunk, RegisterBody
@@ -38,9 +39,7 @@ REMEMBERED = 20_000
 SMALL = 16
 
 
-def register_pilot(
-    core: Core, body: RegisterBody, site: str | None, token_id: int | None = None, *, secret: str
-) -> RegisterReply:
+def register_pilot(core: Core, body: RegisterBody, who: Who, secret: str) -> RegisterReply:
     """Make a pilot known, or known again, and give it a new secret of its own.
 
     Parameters
@@ -49,10 +48,8 @@ def register_pilot(
         The server.
     body : RegisterBody
         What the pilot says of itself.
-    site : str or None
-        The site that the token is bound to.
-    token_id : int or None
-        The token's row. A pilot is known again only to the token that registered it.
+    who : Who
+        Whose token it was sent with. A pilot is known again only to the token that registered it.
     secret : str
         The pilot's new secret.
 
@@ -61,20 +58,20 @@ def register_pilot(
     NotAllowed
         If the token is bound to another site, or the pilot was registered with another token.
     """
-    if site is not None and body.site not in {"default", site}:
-        raise NotAllowed(f"this token registers pilots of site {site} only, not of {body.site}")
+    if who.site is not None and body.site not in {"default", who.site}:
+        raise NotAllowed(f"this token registers pilots of site {who.site} only, not of {body.site}")
     values = body.model_dump(exclude={"uuid", "accepts"}) | {
         "accepts": body.accepts.model_dump(),
-        "site": site or body.site,
+        "site": who.site or body.site,
         "hash": hash_token(secret),
-        "token_id": token_id,
+        "token_id": who.token_id,
         "status": PilotStatus.OK,
         "reason": "",
     }
 
     def action(ledger: Ledger) -> None:
         row = ledger.connection.execute(
-            sa.select(pilot.c.id, pilot.c.token_id).where(pilot.c.uuid == body.uuid).with_for_update()
+            sa.select(pilot.c.id, pilot.c.state, pilot.c.token_id).where(pilot.c.uuid == body.uuid).with_for_update()
         ).one_or_none()
         if row is None:
             fresh = values | {
@@ -86,12 +83,13 @@ def register_pilot(
             ledger.connection.execute(sa.insert(pilot).values(fresh))
             ledger.note("pilot", body.uuid, "register", after=PilotState.ACTIVE)
             return
-        if row.token_id not in {None, token_id}:
+        if row.token_id not in {None, who.token_id}:
             raise NotAllowed(f"pilot {body.uuid} was registered with another token; start one with a new uuid")
         ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.id).values(values | {"seen": ledger.now}))
-        ledger.move("pilot", [row.id], Signal.RETRY)
+        if not ledger.move("pilot", [row.id], Signal.RETRY):
+            ledger.note("pilot", body.uuid, "register", before=row.state, after=row.state)
 
-    core.change(f"pilot {body.uuid[:8]} on {body.host}", action)
+    core.change(f"{body.host}, by {who.name}", action)
     settings = core.settings
     return RegisterReply(
         secret=secret,
