@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from p3s.clock import read_clock
 from p3s.pilot.processes import read_process
 from tests.chaos.proxy import Proxy, Weather
@@ -33,7 +35,8 @@ class MortalPostgres(Postgres):
 
     def kill(self, how: signal.Signals) -> None:
         """Send a signal to the postmaster and wait until it is gone."""
-        pid = int((self._folder / "cluster" / "postmaster.pid").read_text().split("\n")[0])
+        note = self._folder / "cluster" / "postmaster.pid"
+        pid = int(note.read_text().split("\n")[0])
         os.kill(pid, how)
 
         def is_gone() -> bool:
@@ -42,7 +45,8 @@ class MortalPostgres(Postgres):
             return process is None or not process.is_alive
 
         wait_until(is_gone, 20, "the postmaster's end")
-        # A child that nobody has waited for would be taken for a server that runs.
+        # A number that nobody has waited for, or that another process got, would be taken for a server that runs.
+        note.unlink(missing_ok=True)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
 
@@ -51,8 +55,9 @@ class MortalPostgres(Postgres):
 
         def start() -> bool:
             # The children of a killed postmaster hold its memory for a moment longer.
-            with contextlib.suppress(subprocess.SubprocessError):
+            with contextlib.suppress(subprocess.SubprocessError, psycopg.OperationalError):
                 self._server.ensure_postgres_running()
+                self._execute("SELECT 1")
                 return True
             return False
 

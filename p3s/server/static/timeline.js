@@ -105,7 +105,7 @@ function makeChart(data, width, scale) {
     grid.append(band, name);
     for (const bar of pilot.bars) {
       const top = y + bar.row * height;
-      body.append(makeBar(bar, toX, top, height, now, bars.length <= STOPS));
+      body.append(...makeBar(bar, toX, top, height, now, bars.length <= STOPS));
       if (bar.critical) middles.set(bar, top + height / 2);
     }
     y += rows[index] * height + 10;
@@ -126,6 +126,7 @@ function makeChart(data, width, scale) {
   return { svg, end, critical };
 }
 
+// A bar, which is a link, and its name where there is room for it.
 function makeBar(bar, toX, top, height, now, isStop) {
   const from = toX(bar.started ?? bar.claimed);
   const to = toX(bar.ended ?? now);
@@ -142,12 +143,10 @@ function makeBar(bar, toX, top, height, now, isStop) {
   });
   link.append(makeSvg("title", {}, `${what}\n${state}, ${took}\n${formatTime(bar.started ?? bar.claimed)}`), rect);
   const room = Math.floor((width - 10) / 6.1);
-  if (height > THIN && room >= 3) {
-    const text = measureText(bar.name, FONT) <= width - 10 ? bar.name : cut(bar.name, room);
-    // The label of the link says it in full.
-    link.append(makeSvg("text", { class: "name", "aria-hidden": "true", x: from + 5, y: top + height / 2 + 4 }, text));
-  }
-  return link;
+  if (height <= THIN || room < 3) return [link];
+  const text = measureText(bar.name, FONT) <= width - 10 ? bar.name : cut(bar.name, room);
+  // Beside the link, whose label has the whole name: a link may not show a name that its label lacks.
+  return [link, makeSvg("text", { class: "name", "aria-hidden": "true", x: from + 5, y: top + height / 2 + 4 }, text)];
 }
 
 // From the end of each critical attempt to the start of the next.
