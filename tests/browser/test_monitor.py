@@ -50,7 +50,7 @@ def farm(tmp_path_factory):
 
 def open_page(browser, farm, *, width=1400, theme="light"):
     """Return a page of somebody who has logged in, and the list of what went wrong on it."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce")
     page = context.new_page()
     page.set_default_timeout(30_000)
     page.goto(farm.url)
@@ -168,22 +168,25 @@ def test_a_lost_server_greys_the_page(browser, tmp_path):
         system.stop()
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1400, "light"), (400, "dark")])
-def test_pages_are_accessible(browser, farm, width, theme):
-    """On no page does axe-core find a serious violation, the console an error, or the width a page wider than it."""
-    if not AXE.exists():
-        lack("axe-core was not fetched (make assets)")
-    if not farm.client.list_workflows().items:
-        call(farm, "workflow", "load", str(farm.write("one.yaml", 'name: one\njobs: {a: {run: "true"}}\n')), "-q")
-    workflow = farm.client.list_workflows().items[0].uuid
-    job = farm.client.list_jobs().items[0].uuid
-    page, wrong = open_page(browser, farm, width=width, theme=theme)
-    names = (
+#: Rules of axe-core that look at colours and sizes: asked again in each theme, at each width.
+LOOKS = ["color-contrast", "link-in-text-block", "scrollable-region-focusable", "target-size"]
+#: Widths and themes beside the first one, which all rules are asked in.
+OTHERS = [(1400, "dark"), (400, "dark"), (400, "light")]
+
+
+def list_names(farm):
+    """Return the addresses of all pages: lists, one thing of each kind, a search."""
+    text = "name: one\nresults: [x]\njobs: {a: {outputs: {x: x.json}, run: 'echo 1 > $x'}}\n"
+    call(farm, "workflow", "load", str(farm.write("one.yaml", text)), "--watch", "-q", check=0)
+    client = farm.client
+    workflow = client.list_workflows().items[0].uuid
+    job = client.list_jobs().items[0].uuid
+    pilot = client.list_pilots().items[0].uuid
+    dataset = client.list_datasets().items[0].uuid
+    lists = (
         "",
         "workflows",
-        f"workflows/{workflow}",
         "jobs",
-        f"jobs/{job}",
         "pilots",
         "datasets",
         "dags",
@@ -192,23 +195,71 @@ def test_pages_are_accessible(browser, farm, width, theme):
         "services",
         "jobtypes",
         "files",
-        "hosts",
-        "sites",
-        "datatypes",
-        "search?q=one",
     )
-    for name in names:
+    things = (f"workflows/{workflow}", f"jobs/{job}", f"jobs/{job}?attempt=1", f"pilots/{pilot}", f"datasets/{dataset}")
+    return (*lists, "hosts", "sites", "datatypes", *things, "dags/one", "search?q=one", "workflows?state=failed")
+
+
+def test_pages_are_accessible(browser, farm):
+    """On no page does axe-core find a serious violation, the console an error, or the width a page wider than it."""
+    if not AXE.exists():
+        lack("axe-core was not fetched (make assets)")
+    page, wrong = open_page(browser, farm)
+    for name in list_names(farm):
+        page.set_viewport_size({"width": 1400, "height": 900})
+        page.emulate_media(color_scheme="light")
         page.goto(f"{farm.url}/{name}")
         if name.startswith("workflows/"):
             expect(page.locator("#dag .legend li").first).to_be_visible()
         page.evaluate(AXE.read_text())
-        found = page.evaluate("axe.run().then((all) => all.violations)")
-        serious = [
-            (one["id"], [node["html"][:120] for node in one["nodes"]][:3])
-            for one in found
-            if one["impact"] in {"serious", "critical"}
-        ]
-        assert serious == [], f"/{name}"
-        over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert over <= 0, f"/{name} is {over} pixels wider than the window"
+        assert find_serious(page, None) == [], f"/{name}"
+        for width, theme in OTHERS:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            assert find_serious(page, LOOKS) == [], f"/{name}, {theme}, {width} pixels"
+            over = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert over <= 0, f"/{name} is {over} pixels wider than a window of {width}"
+        assert wrong == [], f"/{name}"
+
+
+def find_serious(page, rules):
+    """Return what axe-core finds serious: the rule, and where."""
+    options = {} if rules is None else {"runOnly": {"type": "rule", "values": rules}}
+    found = page.evaluate("(options) => axe.run(options).then((all) => all.violations)", options)
+    return [
+        (one["id"], [node["html"][:120] for node in one["nodes"]][:3])
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+    ]
+
+
+def test_a_keyboard_is_enough(browser, farm):
+    """Without a mouse: past the header, through a filter, to a job, and to what asks twice."""
+    text = 'name: keys\njobs: {stays: {run: "sleep 60"}}\n'
+    ident = call(farm, "workflow", "load", str(farm.write("keys.yaml", text)), "-q").stdout.strip()
+    page, wrong = open_page(browser, farm)
+    page.goto(f"{farm.url}/workflows")
+    page.keyboard.press("Tab")
+    expect(page.locator("a.skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.locator("select[name=state]")).to_be_focused()
+    page.keyboard.type("run")
+    page.keyboard.press("Enter")
+    for _ in range(12):
+        if page.locator("button:text-is('Filter'):focus").count():
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**state=running*")
+    page.goto(f"{farm.url}/workflows/{ident}")
+    asks = page.locator("summary", has_text="Cancel")
+    asks.focus()
+    page.keyboard.press("Enter")
+    sure = page.get_by_role("button", name="Yes, cancel it").first
+    expect(sure).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(sure).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("p.told")).to_contain_text("cancelled")
     assert wrong == []
