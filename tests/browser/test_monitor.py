@@ -176,7 +176,9 @@ OTHERS = [(1400, "dark"), (400, "dark"), (400, "light")]
 
 def list_names(farm):
     """Return the addresses of all pages: lists, one thing of each kind, a search."""
-    text = "name: one\nresults: [x]\njobs: {a: {outputs: {x: x.json}, run: 'echo 1 > $x'}}\n"
+    # The second name is longer than its bar in the timeline.
+    text = "name: one\nresults: [x]\njobs:\n  a: {outputs: {x: x.json}, run: 'sleep 2; echo 1 > $x'}\n"
+    text += "  a_name_that_is_cut_where_it_stands_in_the_timeline: {inputs: [x], run: sleep 0.2}\n"
     call(farm, "workflow", "load", str(farm.write("one.yaml", text)), "--watch", "-q", check=0)
     client = farm.client
     workflow = client.list_workflows().items[0].uuid
