@@ -153,6 +153,28 @@ def test_numbers_of_results_are_plotted(browser, farm):
     assert wrong == []
 
 
+def test_the_api_is_described(browser, farm):
+    """The page of the API lists each call, loads nothing from elsewhere, and tries one without showing the token."""
+    page, wrong = open_page(browser, farm)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("footer a", has_text="API").click()
+    document = page.request.get(f"{farm.url}/api/v1/openapi.json").json()
+    expect(page.locator(".opblock")).to_have_count(sum(len(found) for found in document["paths"].values()))
+    page.locator("#operations-tokens-list_tokens .opblock-summary-control").click()
+    page.get_by_role("button", name="Authorize").first.click()
+    token = (farm.home / "admin.token").read_text().strip()
+    page.locator(".modal-ux input").fill(token)
+    page.locator(".modal-ux .authorize").click()
+    page.locator(".modal-ux .btn-done").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+    assert token not in page.content()
+    assert [url for url in asked if not url.startswith(farm.url)] == []
+    assert wrong == []
+
+
 def test_a_lost_server_greys_the_page(browser, tmp_path):
     """A page says that its server is lost, and how old it is; once the server is back the page is as before."""
     system = System(tmp_path)
