@@ -175,6 +175,21 @@ def test_the_api_is_described(browser, farm):
     assert wrong == []
 
 
+def test_the_first_screen_of_a_phone(browser, tmp_path):
+    """On a phone the overview's first screen has the search, the verdict and all four tiles, and all pages' names."""
+    system = System(tmp_path)
+    try:
+        system.start_server()
+        page, wrong = open_page(browser, system, width=400)
+        for place in ("input[type=search]", ".verdict", ".tile >> nth=3", "nav[aria-label=Pages] li:last-child"):
+            box = page.locator(place).bounding_box()
+            assert box["x"] >= 0, place
+            assert (box["x"] + box["width"] <= 400, box["y"] + box["height"] <= 900) == (True, True), (place, box)
+        assert wrong == []
+    finally:
+        system.stop()
+
+
 def test_a_lost_server_greys_the_page(browser, tmp_path):
     """A page says that its server is lost, and how old it is; once the server is back the page is as before."""
     system = System(tmp_path)
