@@ -203,6 +203,7 @@ def list_names(farm):
     lists = (
         "",
         "workflows",
+        "archive",
         "jobs",
         "pilots",
         "datasets",

@@ -31,11 +31,24 @@ The addresses of drawings are answered by ``drawings.py`` and ``series.py``; all
 modules. Each table also answers as ``?format=csv`` and ``?format=json``, with ``table=NAME`` where a page has several.
 """
 
-from p3s.server.monitor import actions, drawings, entry, jobs, lists, overview, results, search, series, workflows
+from p3s.server.monitor import (
+    actions,
+    archived,
+    drawings,
+    entry,
+    jobs,
+    lists,
+    overview,
+    results,
+    search,
+    series,
+    workflows,
+)
 from p3s.server.monitor.frame import blueprint
 
 __all__ = [
     "actions",
+    "archived",
     "blueprint",
     "drawings",
     "entry",
