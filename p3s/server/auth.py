@@ -100,6 +100,7 @@ NEEDS: dict[str, frozenset[Role]] = {
     "monitor.limit_jobtype": _ADMIN,
     "monitor.change_server": _ADMIN,
     "openapi.spec": _ANYONE,
+    "monitor.describe_api": _ANYONE,
     "api.who": frozenset({Role.VIEWER, Role.SUBMITTER, Role.PILOT, Role.ADMIN}),
     "api.status": _READ,
     "api.why": _READ,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from p3s.server.auth import Role
+from p3s.server.usecases.sweep import add_events
 from tests.support.api import SMALL, UUID
 
 SIGHTING = {"rule": "r", "place": "/data/seen", "stamp": "1", "size": 1, "fate": "too-small"}
@@ -55,7 +56,11 @@ REQUESTS: list[tuple[str, str, str, Any, list[Any]]] = [
 def prepare(api, first, what, given):
     """Do what a request needs to be done before."""
     if first == "/workflows":
-        return api.load(what, Role.ADMIN, **given)
-    if first == "/jobs":
-        return api.call("POST", "/jobs", body={"jobs": [JOB | {"uuid": UUID % what, "hold": True}]})
-    return api.call(first, what, body=given)
+        answer = api.load(what, Role.ADMIN, **given)
+    elif first == "/jobs":
+        answer = api.call("POST", "/jobs", body={"jobs": [JOB | {"uuid": UUID % what, "hold": True}]})
+    else:
+        answer = api.call(first, what, body=given)
+    # The sweeper of a server does this each five seconds.
+    add_events(api.core)
+    return answer

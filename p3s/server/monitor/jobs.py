@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
@@ -12,30 +12,31 @@ from p3s.errors import BadInput, Problem
 from p3s.server.monitor.frame import Page, blueprint, caller, core, may_change, page
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
 from p3s.server.monitor.tables import Column, Filter, Table, read_rows
-from p3s.server.queries.find import find_row
+from p3s.server.queries.find import NOUNS, find_row
 from p3s.server.queries.jobs import count_inputs, find_attempt, list_jobs, read_log, show_job
 from p3s.server.queries.windows import WINDOW
 from p3s.server.usecases import acts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from p3s.wire import JobList
+    from p3s.wire import AttemptView, JobList, JobView
 
-__all__ = ["EVENT_COLUMNS", "JOB_COLUMNS", "show_jobs"]
+__all__ = ["EVENT_COLUMNS", "JOB_COLUMNS", "show_events", "show_jobs"]
 
 JOB_COLUMNS = (
-    Column("uuid", "id", "id", "/jobs/{uuid}"),
+    Column("uuid", "id", "id", "/jobs/{uuid}", is_minor=True),
     Column("name", "name", link="/jobs/{uuid}"),
     Column("state", "state", "state"),
     Column("workflow_name", "workflow", link="/workflows/{workflow}"),
-    Column("jobtype", "type"),
-    Column("priority", "priority", "number"),
-    Column("attempt", "tries", "number"),
-    Column("owner", "owner"),
-    Column("created", "created", "age"),
+    Column("jobtype", "type", link="/jobs?jobtype={jobtype}", is_minor=True),
+    Column("priority", "priority", "number", is_minor=True),
+    Column("attempt", "tries", "number", is_minor=True),
+    Column("owner", "owner", is_minor=True),
+    Column("created", "created", "age", is_minor=True),
     Column("started", "started", "age"),
-    Column("ended", "ended", "age"),
+    Column("ended", "ended", "age", is_minor=True),
+    Column("took", "took", "seconds"),
     Column("reason"),
     Column("workflow"),
 )
@@ -45,30 +46,31 @@ _ATTEMPTS = (
     Column("host", "host"),
     Column("pilot", "pilot", "id", "/pilots/{pilot}"),
     Column("started", "started", "age"),
-    Column("ended", "ended", "age"),
+    Column("ended", "ended", "age", is_minor=True),
+    Column("took", "took", "seconds"),
     Column("exit_code", "exit code", "number"),
     Column("signal", "signal", "number"),
     Column("peak_memory", "peak memory", "size"),
     Column("cpu_time", "CPU time", "seconds"),
-    Column("message", "message"),
+    Column("message", "message", "words"),
     Column("reason"),
     Column("uuid"),
 )
 _DATASETS = (
-    Column("uuid", "id", "id", "/datasets/{uuid}"),
-    Column("key", "name"),
+    Column("uuid", "id", "id", "/datasets/{uuid}", is_minor=True),
+    Column("key", "name", link="/datasets/{uuid}"),
     Column("state", "state", "state"),
     Column("size", "size", "size"),
-    Column("place", "place", "code"),
+    Column("place", "place", "place"),
 )
 EVENT_COLUMNS = (
     Column("at", "time", "time"),
     Column("noun", "what"),
-    Column("uuid", "id", "id"),
+    Column("uuid", "id", "id", "{link}"),
     Column("signal", "signal"),
-    Column("before", "before", "state"),
+    Column("before", "before", "state", is_minor=True),
     Column("after", "after", "state"),
-    Column("cause", "cause"),
+    Column("cause", "cause", "words"),
 )
 #: Inputs, and outputs, that the page of a job shows.
 DATA = 100
@@ -77,11 +79,22 @@ _ACTS = (("cancel", "Cancel"), ("retry", "Retry"))
 STREAMS = ("stdout", "stderr")
 
 
-def show_jobs(found: JobList, columns: Sequence[Column], filters: tuple[Filter, ...]) -> Table:
+def show_jobs(found: JobList, columns: Sequence[Column], filters: tuple[Filter, ...], *, more: str = "Older") -> Table:
     """Return a page of jobs as a table; those that the caller may change can be ticked."""
-    rows = [item.model_dump() | {"mine": may_change(item.owner)} for item in found.items]
+    rows = [_add_time(item) | {"mine": may_change(item.owner)} for item in found.items]
     acts = _ACTS if any(row["mine"] for row in rows) else ()
-    return Table("jobs", "Jobs", columns, rows, "None yet.", found.next, filters, acts)
+    return Table("jobs", "Jobs", columns, rows, "None yet.", found.next, filters, acts, more)
+
+
+def show_events(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events with where each thing has its page."""
+    return [row | {"link": f"/{row['noun']}s/{row['uuid']}" if row["noun"] in NOUNS else ""} for row in rows]
+
+
+def _add_time(item: JobView | AttemptView) -> dict[str, Any]:
+    """Return a job or an attempt as a row with how long it took."""
+    took = item.ended - item.started if item.ended is not None and item.started is not None else None
+    return item.model_dump() | {"took": took}
 
 
 @page("/jobs")
@@ -118,7 +131,7 @@ def job(ident: str) -> Page:
             "attempts",
             "Attempts",
             _ATTEMPTS,
-            [row | {"job": it.uuid} for row in read_rows(it.attempts)],
+            [_add_time(item) | {"job": it.uuid} for item in it.attempts],
             "No pilot has taken it yet.",
         ),
         Table(
@@ -128,8 +141,11 @@ def job(ident: str) -> Page:
             read_rows(it.inputs),
         ),
         Table("outputs", "Outputs", _DATASETS, read_rows(it.outputs)),
-        Table("events", "Events", EVENT_COLUMNS, read_rows(it.events)),
+        Table("events", "Events", EVENT_COLUMNS, show_events(read_rows(it.events))),
     )
+    if it.state == JobState.FAILED:
+        # What a failure printed is what is looked for.
+        logs.reverse()
     return Page("job.html", f"{it.name} {it.uuid[:8]}", tables, {"it": it, "logs": logs})
 
 
