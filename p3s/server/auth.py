@@ -131,6 +131,8 @@ NEEDS: dict[str, frozenset[Role]] = {
     "api.cancel_job": _SUBMIT,
     "api.retry_job": _SUBMIT,
     "api.adjust_jobs": _SUBMIT,
+    "api.cancel_jobs": _SUBMIT,
+    "api.retry_jobs": _SUBMIT,
     "api.delete_jobs": _SUBMIT,
     "api.list_jobtypes": _READ,
     "api.limit_jobtype": _ADMIN,
