@@ -72,7 +72,9 @@ def wants_page() -> bool:
     """Tell whether a browser asks, which shows pages and not JSON."""
     if request.blueprint == "monitor":
         return request.args.get("format") is None and not request.path.endswith((".json", "/log"))
-    return request.blueprint is None and request.accept_mimetypes.best == "text/html"
+    # Browsers name several kinds that they like as much as HTML; programs name none of them.
+    liked = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    return request.blueprint is None and liked == "text/html"
 
 
 def _answer(error: dict[str, object], status: int) -> Response:

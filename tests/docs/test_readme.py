@@ -150,7 +150,7 @@ def test_monitor_opens_with_the_token_shown(tour: System):
         assert mark is not None
         answer = session.post(f"{tour.url}/login", data={"token": token, "mark": mark.group(1)}, timeout=10)
         assert answer.status_code == 200
-        assert "<table" in session.get(f"{tour.url}/", timeout=10).text
+        assert 'id="live"' in session.get(f"{tour.url}/", timeout=10).text
 
 
 def test_first_thirty_lines_hold_what_a_reader_needs():

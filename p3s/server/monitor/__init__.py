@@ -6,7 +6,7 @@ links and forms. Scripts, where they were built, make it live. The two meet in t
 **The frame.** Every page extends ``templates/frame.html``. It loads ``static/p3s.css``, ``static/live.css`` and the
 module ``static/main.js``, which imports what the page needs; the work of others is in ``static/built``, if it was
 fetched. What changes with time is inside ``<main id="live" data-live>``; the header, the search box and what an action
-has to say (``.told``) stand outside. The login form has no ``#live``.
+has to say (``.told``) stand outside. The login form and the page of the API have no ``#live``.
 
 **Looking again.** A script asks for the page's own address every 2 s, with the ``ETag`` of the answer before in
 ``If-None-Match``. A page that says the same answers 304 without a body. Else the ``#live`` of the answer takes the
@@ -31,12 +31,27 @@ The addresses of drawings are answered by ``drawings.py`` and ``series.py``; all
 modules. Each table also answers as ``?format=csv`` and ``?format=json``, with ``table=NAME`` where a page has several.
 """
 
-from p3s.server.monitor import actions, drawings, entry, jobs, lists, overview, results, search, series, workflows
+from p3s.server.monitor import (
+    actions,
+    archived,
+    description,
+    drawings,
+    entry,
+    jobs,
+    lists,
+    overview,
+    results,
+    search,
+    series,
+    workflows,
+)
 from p3s.server.monitor.frame import blueprint
 
 __all__ = [
     "actions",
+    "archived",
     "blueprint",
+    "description",
     "drawings",
     "entry",
     "jobs",

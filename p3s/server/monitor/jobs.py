@@ -2,86 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 
 from p3s.clock import read_clock
 from p3s.engine.states import JobState
-from p3s.errors import BadInput, Problem
+from p3s.errors import Archived, BadInput, Problem
+from p3s.server.monitor import archived
+from p3s.server.monitor.columns import (
+    ATTEMPT_COLUMNS,
+    DATA,
+    DATA_COLUMNS,
+    EVENT_COLUMNS,
+    JOB_COLUMNS,
+    STREAMS,
+    add_time,
+)
 from p3s.server.monitor.frame import Page, blueprint, caller, core, may_change, page
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
 from p3s.server.monitor.tables import Column, Filter, Table, read_rows
-from p3s.server.queries.find import find_row
+from p3s.server.queries.find import NOUNS, find_row
 from p3s.server.queries.jobs import count_inputs, find_attempt, list_jobs, read_log, show_job
 from p3s.server.queries.windows import WINDOW
 from p3s.server.usecases import acts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from p3s.wire import JobList
 
-__all__ = ["EVENT_COLUMNS", "JOB_COLUMNS", "show_jobs"]
+__all__ = ["show_events", "show_jobs"]
 
-JOB_COLUMNS = (
-    Column("uuid", "id", "id", "/jobs/{uuid}"),
-    Column("name", "name", link="/jobs/{uuid}"),
-    Column("state", "state", "state"),
-    Column("workflow_name", "workflow", link="/workflows/{workflow}"),
-    Column("jobtype", "type"),
-    Column("priority", "priority", "number"),
-    Column("attempt", "tries", "number"),
-    Column("owner", "owner"),
-    Column("created", "created", "age"),
-    Column("started", "started", "age"),
-    Column("ended", "ended", "age"),
-    Column("reason"),
-    Column("workflow"),
-)
-_ATTEMPTS = (
-    Column("number", "try", "number", "/jobs/{job}?attempt={number}"),
-    Column("state", "state", "state"),
-    Column("host", "host"),
-    Column("pilot", "pilot", "id", "/pilots/{pilot}"),
-    Column("started", "started", "age"),
-    Column("ended", "ended", "age"),
-    Column("exit_code", "exit code", "number"),
-    Column("signal", "signal", "number"),
-    Column("peak_memory", "peak memory", "size"),
-    Column("cpu_time", "CPU time", "seconds"),
-    Column("message", "message"),
-    Column("reason"),
-    Column("uuid"),
-)
-_DATASETS = (
-    Column("uuid", "id", "id", "/datasets/{uuid}"),
-    Column("key", "name"),
-    Column("state", "state", "state"),
-    Column("size", "size", "size"),
-    Column("place", "place", "code"),
-)
-EVENT_COLUMNS = (
-    Column("at", "time", "time"),
-    Column("noun", "what"),
-    Column("uuid", "id", "id"),
-    Column("signal", "signal"),
-    Column("before", "before", "state"),
-    Column("after", "after", "state"),
-    Column("cause", "cause"),
-)
-#: Inputs, and outputs, that the page of a job shows.
-DATA = 100
 _ACTS = (("cancel", "Cancel"), ("retry", "Retry"))
-#: Streams of a payload.
-STREAMS = ("stdout", "stderr")
 
 
-def show_jobs(found: JobList, columns: Sequence[Column], filters: tuple[Filter, ...]) -> Table:
+def show_jobs(found: JobList, columns: Sequence[Column], filters: tuple[Filter, ...], *, more: str = "Older") -> Table:
     """Return a page of jobs as a table; those that the caller may change can be ticked."""
-    rows = [item.model_dump() | {"mine": may_change(item.owner)} for item in found.items]
+    rows = [add_time(item) | {"mine": may_change(item.owner)} for item in found.items]
     acts = _ACTS if any(row["mine"] for row in rows) else ()
-    return Table("jobs", "Jobs", columns, rows, "None yet.", found.next, filters, acts)
+    return Table("jobs", "Jobs", columns, rows, "None yet.", found.next, filters, acts, more)
+
+
+def show_events(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events with where each thing has its page."""
+    return [row | {"link": f"/{row['noun']}s/{row['uuid']}" if row["noun"] in NOUNS else ""} for row in rows]
 
 
 @page("/jobs")
@@ -107,7 +72,10 @@ def jobs() -> Page:
 def job(ident: str) -> Page:
     """Show a job."""
     with core().db.read() as connection:
-        row = find_row(connection, "job", ident, owner=caller().name)
+        try:
+            row = find_row(connection, "job", ident, owner=caller().name)
+        except Archived as gone:
+            return archived.show_job(connection, gone)
         it = show_job(connection, row.id, read_clock(), most=DATA)
         inputs = count_inputs(connection, row.id) if len(it.inputs) == DATA else len(it.inputs)
         wanted = read_number("attempt")
@@ -117,19 +85,22 @@ def job(ident: str) -> Page:
         Table(
             "attempts",
             "Attempts",
-            _ATTEMPTS,
-            [row | {"job": it.uuid} for row in read_rows(it.attempts)],
+            ATTEMPT_COLUMNS,
+            [add_time(item) | {"job": it.uuid} for item in it.attempts],
             "No pilot has taken it yet.",
         ),
         Table(
             "inputs",
             "Inputs" if inputs <= DATA else f"The first {DATA} of {inputs:,} inputs",
-            _DATASETS,
+            DATA_COLUMNS,
             read_rows(it.inputs),
         ),
-        Table("outputs", "Outputs", _DATASETS, read_rows(it.outputs)),
-        Table("events", "Events", EVENT_COLUMNS, read_rows(it.events)),
+        Table("outputs", "Outputs", DATA_COLUMNS, read_rows(it.outputs)),
+        Table("events", "Events", EVENT_COLUMNS, show_events(read_rows(it.events))),
     )
+    if it.state == JobState.FAILED:
+        # What a failure printed is what is looked for.
+        logs.reverse()
     return Page("job.html", f"{it.name} {it.uuid[:8]}", tables, {"it": it, "logs": logs})
 
 

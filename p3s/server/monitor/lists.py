@@ -8,8 +8,10 @@ from p3s.clock import read_clock
 from p3s.engine.fates import Fate
 from p3s.engine.states import DatasetState, PilotState
 from p3s.errors import BadInput, Problem
+from p3s.server.monitor.columns import EVENT_COLUMNS
 from p3s.server.monitor.frame import Page, caller, core, is_admin, page
-from p3s.server.monitor.jobs import EVENT_COLUMNS
+from p3s.server.monitor.jobs import show_events
+from p3s.server.monitor.overview import show_use
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
 from p3s.server.monitor.tables import Column, Filter, Table, make_act, read_rows
 from p3s.server.queries.arrivals import list_arrivals, list_services
@@ -27,26 +29,26 @@ from p3s.server.queries.windows import WINDOW
 __all__: list[str] = []
 
 _PILOTS = (
-    Column("uuid", "id", "id", "/pilots/{uuid}"),
+    Column("uuid", "id", "id", "/pilots/{uuid}", is_minor=True),
     Column("name", "name", link="/pilots/{uuid}"),
     Column("state", "state", "state"),
-    Column("host", "host"),
-    Column("site", "site"),
+    Column("host", "host", is_minor=True),
+    Column("site", "site", is_minor=True),
     Column("seen", "heard", "age"),
     Column("use", "slots in use", "bar"),
+    Column("acts", "do", "acts"),
     Column("done", "done", "number"),
     Column("failed", "failed", "number"),
-    Column("reason", "why it stopped"),
-    Column("created", "since", "age"),
-    Column("acts", "", "acts"),
+    Column("created", "since", "age", is_minor=True),
+    Column("reason"),
 )
 _HOSTS = (
     Column("name", "host"),
     Column("state", "state", "state"),
     Column("pilots", "live pilots", "number"),
-    Column("burnt", "not startable in a row", "number"),
-    Column("why", "why"),
+    Column("burnt", "could not start in a row", "number", is_minor=True),
     Column("acts", "do", "acts"),
+    Column("reason"),
 )
 _SITES = (
     Column("name", "site"),
@@ -69,33 +71,33 @@ _JOBTYPES = (
     Column("cap"),
 )
 _DATASETS = (
-    Column("uuid", "id", "id", "/datasets/{uuid}"),
+    Column("uuid", "id", "id", "/datasets/{uuid}", is_minor=True),
     Column("key", "name", link="/datasets/{uuid}"),
     Column("state", "state", "state"),
-    Column("workflow", "workflow", "id", "/workflows/{workflow}"),
-    Column("producer", "made by"),
-    Column("datatype", "datatype"),
+    Column("workflow", "workflow", "id", "/workflows/{workflow}", is_minor=True),
+    Column("producer", "made by", link="/jobs/{workflow}/{producer}"),
+    Column("datatype", "datatype", is_minor=True),
     Column("size", "size", "size"),
-    Column("place", "place", "code"),
-    Column("created", "created", "age"),
+    Column("place", "place", "place"),
+    Column("created", "created", "age", is_minor=True),
     Column("site"),
     Column("checksum"),
 )
 _DATATYPES = (
     Column("name", "datatype"),
     Column("ext", "extension", "code"),
-    Column("comment", "comment"),
+    Column("comment", "comment", "words"),
     Column("owner", "owner"),
 )
 _FILES = (
-    Column("place", "file", "code", "/search?q={place}"),
+    Column("place", "file", "place", "/search?q={place}"),
     Column("fate", "fate", "state"),
     Column("service", "injector"),
     Column("rule", "rule"),
     Column("workflow", "workflow", "id", "/workflows/{workflow}"),
     Column("size", "size", "size"),
     Column("arrived", "arrived", "age"),
-    Column("message", "message"),
+    Column("message", "message", "words"),
     Column("uuid"),
 )
 _DAGS = (
@@ -104,7 +106,7 @@ _DAGS = (
     Column("version", "version", "number"),
     Column("workflows", "workflows of it", "number"),
     Column("created", "stored", "age"),
-    Column("file", "file", "code"),
+    Column("file", "file", "place", is_minor=True),
     Column("digest"),
 )
 _SERVICES = (
@@ -113,7 +115,7 @@ _SERVICES = (
     Column("state", "state", "state"),
     Column("host", "host"),
     Column("seen", "heard", "age"),
-    Column("last", "last file", "code"),
+    Column("last", "last file", "place"),
     Column("last_at", "seen", "age"),
     Column("owner", "owner"),
 )
@@ -181,14 +183,10 @@ def jobtypes() -> Page:
     rows = []
     for name in sorted(counts.jobtypes.keys() | caps.keys()):
         states, cap = counts.jobtypes.get(name, {}), caps.get(name)
-        use = None
-        if cap is not None:
-            parts = [("running", min(cap["open"], cap["cap"]))]
-            use = {"parts": parts, "whole": cap["cap"] or 1, "label": f"{cap['open']} of {cap['cap']}"}
         rows.append(
             {
                 "name": name,
-                "use": use,
+                "use": show_use(cap)["use"] if cap else None,
                 "cap": cap["cap"] if cap else None,
                 "running": states.get("running", 0) + states.get("dispatched", 0),
                 "ready": states.get("defined", 0),
@@ -230,7 +228,7 @@ def dataset(ident: str) -> Page:
     tables = (
         Table("dataset", "Dataset", _DATASETS, [it]),
         *origin,
-        Table("readers", "Read by", (Column("job", "job", link="/search?q={job}"),), readers, "No job reads it."),
+        Table("readers", "Read by", (Column("job", "job", link="/jobs/{job}"),), readers, "No job reads it."),
     )
     it["name"] = it["key"]
     return Page("thing.html", f"{it['key']} {it['uuid'][:8]}", tables, {"it": it, "why": why, "plural": "datasets"})
@@ -310,7 +308,7 @@ def events() -> Page:
         )
     nouns = ("workflow", "job", "attempt", "dataset", "pilot", "host", "server")
     filters = (Filter("noun", "What", nouns), Filter("uuid", "Id", hint="its beginning"))
-    table = Table("events", "Events", EVENT_COLUMNS, rows, next=more, filters=filters)
+    table = Table("events", "Events", EVENT_COLUMNS, show_events(rows), next=more, filters=filters)
     return Page("list.html", "Events", (table,))
 
 
@@ -331,7 +329,7 @@ def _show_pilot(item: dict[str, Any]) -> dict[str, Any]:
             make_act(f"/pilots/{item['uuid']}/drain", "Drain"),
             make_act(f"/pilots/{item['uuid']}/kill", "Kill", "Yes, stop its payloads", "bad"),
         ]
-    return item | {"seen": read_clock() - item["age"], "use": use, "acts": does, "why": item["reason"]}
+    return item | {"seen": read_clock() - item["age"], "use": use, "acts": does}
 
 
 def _show_host(item: dict[str, Any]) -> dict[str, Any]:
@@ -343,4 +341,4 @@ def _show_host(item: dict[str, Any]) -> dict[str, Any]:
             if item["banned"]
             else make_act(f"{address}/ban", "Ban", "Yes, give it no jobs")
         ]
-    return item | {"state": "banned" if item["banned"] else "allowed", "why": item["reason"], "acts": does}
+    return item | {"state": "banned" if item["banned"] else "allowed", "acts": does}

@@ -18,10 +18,10 @@ __all__ = ["show_results"]
 _COLUMNS = (
     Column("key", "result", link="/results/{dataset}/content"),
     Column("dag", "DAG", link="/results?dag={dag}"),
-    Column("workflow", "workflow", "id", "/workflows/{workflow}"),
+    Column("workflow", "workflow", "id", "/workflows/{workflow}", is_minor=True),
     Column("params", "params", "params"),
-    Column("job", "made by"),
-    Column("size", "size", "size"),
+    Column("job", "made by", link="/jobs/{workflow}/{job}", is_minor=True),
+    Column("size", "size", "size", is_minor=True),
     Column("created", "loaded", "age"),
     Column("numbers", "numbers", "params"),
     Column("place"),

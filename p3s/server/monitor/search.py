@@ -18,8 +18,8 @@ __all__: list[str] = []
 
 _COLUMNS = (
     Column("noun", "what"),
-    Column("uuid", "id", "id", "{link}"),
-    Column("name", "name"),
+    Column("uuid", "id", "id", "{link}", is_minor=True),
+    Column("name", "name", link="{link}"),
     Column("state", "state", "state"),
     Column("created", "created", "age"),
 )

@@ -27,16 +27,19 @@ class Column:
     title : str
         Its head; a column without one is exported only.
     kind : str
-        How a cell is shown, a macro of ``cells.html``: text, id, code, state, time, age, due, seconds, size, number,
-        bar, yes.
+        How a cell is shown, a macro of ``cells.html``: text, words, id, code, place, state, time, age, due, seconds,
+        size, number, params, bar, acts, yes.
     link : str
         Where a cell leads to, with names of the row's entries in braces; ``{link}`` alone is the row's own address.
+    is_minor : bool
+        Whether a phone leaves it out: the page of the thing has it.
     """
 
     name: str
     title: str = ""
     kind: str = "text"
     link: str = ""
+    is_minor: bool = False
 
     def make_link(self, row: Mapping[str, Any]) -> str:
         """Return where this row's cell leads to; nothing if an entry that the address needs is empty."""
@@ -79,6 +82,8 @@ class Table:
         Of the form above it.
     acts : sequence of (name, title)
         What may be done to the rows that are ticked; those whose entry ``mine`` is true can be.
+    more : str
+        What leads to the page after this one.
     """
 
     name: str
@@ -89,6 +94,7 @@ class Table:
     next: str | None = None
     filters: Sequence[Filter] = field(default_factory=tuple)
     acts: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    more: str = "Older"
 
     @property
     def shown(self) -> list[Column]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from p3s.engine.formats import format_duration, format_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["FILTERS", "show_iso", "show_utc"]
+__all__ = ["FILTERS", "order_states", "show_iso", "show_number", "show_utc"]
 
 
 def show_utc(moment: float) -> str:
@@ -30,17 +30,47 @@ def show_iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def show_number(value: float) -> str:
+    """Return a number for people: in groups of three digits, and a whole one without a fraction.
+
+    Examples
+    --------
+    >>> show_number(1202), show_number(12.0), show_number(0.12345)
+    ('1\u202f202', '12', '0.1234')
+    """
+    if float(value).is_integer():
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:.4g}"
+
+
+def order_states(counts: Mapping[str, int], order: Iterable[str]) -> dict[str, int]:
+    """Return numbers by state in the order in which a thing goes through its states."""
+    return {state: counts[state] for state in map(str, order) if counts.get(state)}
+
+
 def _show_params(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in params.items())
+    return ", ".join(f"{name}={_show_plain(value)}" for name, value in params.items())
+
+
+def _show_plain(value: object) -> str:
+    """Return a value as it would be typed: a whole number without a fraction."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _split_place(place: str) -> tuple[str, str]:
+    """Return the folder and the name of a place, so that a narrow column can cut the folder."""
+    head, slash, tail = place.rstrip("/").rpartition("/")
+    return head + slash, tail
 
 
 #: Filters of the templates.
-FILTERS: Mapping[str, Callable[..., str]] = {
+FILTERS: Mapping[str, Callable[..., Any]] = {
     "utc": show_utc,
     "iso": show_iso,
     "duration": format_duration,
     "size": format_size,
     "params": _show_params,
     "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
-    "number": lambda value: f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else f"{value:.4g}",
+    "number": show_number,
+    "split_place": _split_place,
 }

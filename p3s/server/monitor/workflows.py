@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from p3s.clock import read_clock
 from p3s.engine.states import JobState, WorkflowState
+from p3s.errors import Archived
+from p3s.server.monitor import archived
+from p3s.server.monitor.columns import EVENT_COLUMNS, JOB_COLUMNS, SHARED, add_time, measure_progress
 from p3s.server.monitor.frame import Page, caller, core, may_change, page
-from p3s.server.monitor.jobs import EVENT_COLUMNS, JOB_COLUMNS, show_jobs
+from p3s.server.monitor.jobs import show_events, show_jobs
 from p3s.server.monitor.reading import read_cursor, read_limit, read_moment, read_text
 from p3s.server.monitor.results import show_results
 from p3s.server.monitor.tables import Column, Filter, Table
+from p3s.server.monitor.values import order_states
 from p3s.server.queries.dags import read_text_of
 from p3s.server.queries.events import list_newest
 from p3s.server.queries.find import find_row
-from p3s.server.queries.jobs import list_jobs
+from p3s.server.queries.jobs import find_first_open, list_jobs
 from p3s.server.queries.results import list_newest_results
 from p3s.server.queries.runtimes import estimate_end
-from p3s.server.queries.why import explain_workflow
+from p3s.server.queries.why import explain_job, explain_workflow
 from p3s.server.queries.workflows import list_workflows, view_workflow
 
 if TYPE_CHECKING:
@@ -25,19 +29,22 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
+    from p3s.wire import WorkflowView
+
 __all__ = ["make_workflows"]
 
 #: Events and results of a workflow that its page shows.
 EVENTS, RESULTS = 50, 24
 
 _COLUMNS = (
-    Column("uuid", "id", "id", "/workflows/{uuid}"),
+    Column("uuid", "id", "id", "/workflows/{uuid}", is_minor=True),
     Column("name", "name", link="/workflows/{uuid}"),
     Column("state", "state", "state"),
     Column("progress", "jobs done", "bar"),
-    Column("owner", "owner", link="/workflows?owner={owner}"),
+    Column("owner", "owner", link="/workflows?owner={owner}", is_minor=True),
     Column("params", "params", "params"),
     Column("created", "created", "age"),
+    Column("took", "took", "seconds", is_minor=True),
     Column("deadline", "deadline", "due"),
     Column("started", kind="time"),
     Column("ended", kind="time"),
@@ -66,7 +73,10 @@ def workflows() -> Page:
 def workflow(ident: str) -> Page:
     """Show a workflow."""
     with core().db.read() as connection:
-        row = find_row(connection, "workflow", ident, owner=caller().name)
+        try:
+            row = find_row(connection, "workflow", ident, owner=caller().name)
+        except Archived as gone:
+            return archived.show_workflow(connection, gone)
         it = view_workflow(connection, row.id)
         why = explain_workflow(connection, row)
         filters = {"state": read_text("state")}
@@ -74,13 +84,43 @@ def workflow(ident: str) -> Page:
         results, _ = list_newest_results(connection, workflow_id=row.id, limit=RESULTS)
         text = read_text_of(connection, row.dag_id)
         end = estimate_end(connection, row, it.dag, read_clock())
-        found = list_jobs(connection, workflow_id=row.id, filters=filters, limit=read_limit(), cursor=read_cursor())
-    columns = [column for column in JOB_COLUMNS if column.name != "workflow_name"]
-    jobs = show_jobs(found, columns, (Filter("state", "State", tuple(JobState)),))
-    story = Table("events", "Events", EVENT_COLUMNS, events)
-    values = {"it": it, "why": why, "progress": _measure(it), "shown": show_results(results), "text": text, "eta": end}
-    values["late"] = _is_late(it, read_clock())
+        stuck = _find_stuck(connection, row, it)
+        found = list_jobs(
+            connection,
+            workflow_id=row.id,
+            filters=filters,
+            limit=read_limit(),
+            cursor=read_cursor(),
+            is_forward=True,
+        )
+    columns = [column for column in JOB_COLUMNS if column.name not in SHARED]
+    jobs = show_jobs(found, columns, (Filter("state", "State", tuple(JobState)),), more="More")
+    story = Table("events", "Events", EVENT_COLUMNS, show_events(events))
+    values = {
+        "it": it,
+        "why": why,
+        "progress": measure_progress(it),
+        "shown": show_results(results),
+        "text": text,
+        "eta": end,
+    }
+    values |= {
+        "eta": end,
+        "late": _is_late(it, read_clock()),
+        "counts": order_states(it.counts, JobState),
+        "stuck": stuck,
+    }
     return Page("workflow.html", f"{it.name} {it.uuid[:8]}", (jobs, story), values)
+
+
+def _find_stuck(connection: sa.Connection, row: Any, it: WorkflowView) -> dict[str, Any] | None:
+    """Return the first job in line of a workflow of which no pilot has any, with why it does not run."""
+    if row.state != WorkflowState.RUNNING or it.counts.get(JobState.RUNNING) or it.counts.get(JobState.DISPATCHED):
+        return None
+    first = find_first_open(connection, row.id)
+    if first is None:
+        return None
+    return {"uuid": first.uuid, "name": first.name, "why": explain_job(connection, first, read_clock())}
 
 
 def make_workflows(
@@ -101,7 +141,8 @@ def make_workflows(
         **times,
     )
     rows = [
-        item.model_dump() | {"progress": _measure(item), "mine": may_change(item.owner), "late": _is_late(item, now)}
+        add_time(item)
+        | {"progress": measure_progress(item), "mine": may_change(item.owner), "late": _is_late(item, now)}
         for item in found.items
     ]
     empty = "None yet: `p3s workflow load FILE` starts one."
@@ -111,11 +152,3 @@ def make_workflows(
 
 def _is_late(item: Any, now: float) -> bool:
     return item.state == WorkflowState.RUNNING and item.deadline is not None and item.deadline < now
-
-
-def _measure(item: Any) -> dict[str, Any]:
-    """Return the parts of a workflow's progress bar."""
-    done = item.counts.get("finished", 0)
-    states = ("finished", "failed", "cancelled", "skipped", "running", "dispatched")
-    parts = [(state, item.counts.get(state, 0)) for state in states]
-    return {"parts": parts, "whole": item.jobs, "label": f"{done} of {item.jobs}"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.states import FINAL_ATTEMPT
+from p3s.engine.states import FINAL_ATTEMPT, JobState
 from p3s.errors import NotFound
 from p3s.server.models import attempt, attempt_log, dataset, event, job, job_input, job_spec, workflow
 from p3s.server.queries.datasets import list_attempts, view_datasets
@@ -17,7 +17,15 @@ from p3s.wire import EventView, JobList, JobView, LogView
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["count_inputs", "find_attempt", "list_jobs", "list_workflow_jobs", "read_log", "show_job"]
+__all__ = [
+    "count_inputs",
+    "find_attempt",
+    "find_first_open",
+    "list_jobs",
+    "list_workflow_jobs",
+    "read_log",
+    "show_job",
+]
 
 #: Events that `show_job` tells, newest last.
 EVENTS = 200
@@ -33,13 +41,15 @@ def list_jobs(
     prefix: str | None = None,
     before: float | None = None,
     window: int | None = None,
+    is_forward: bool = False,
 ) -> JobList:
     """Return a page of jobs, newest first; `filters` are columns of ``job`` and the values they must have.
 
     `prefix` is how their uuids begin, `before` the moment before which they were created. With a `window`, only so many
-    jobs are gone through, so that a page may be short and still have a cursor.
+    jobs are gone through, so that a page may be short and still have a cursor. `is_forward` lists them as they were
+    written, parents first.
     """
-    statement = _select().order_by(job.c.id.desc()).limit(limit + 1)
+    statement = _select().order_by(job.c.id if is_forward else job.c.id.desc()).limit(limit + 1)
     floor = find_floor(connection, job, cursor, window)
     if floor:
         statement = statement.where(job.c.id >= floor)
@@ -54,10 +64,21 @@ def list_jobs(
     if before is not None:
         statement = statement.where(job.c.created < before)
     if cursor:
-        statement = statement.where(job.c.id < int(cursor))
+        statement = statement.where(job.c.id > int(cursor) if is_forward else job.c.id < int(cursor))
     rows = connection.execute(statement).all()
     more = str(rows[limit - 1].id) if len(rows) > limit else str(floor) if floor else None
     return JobList(items=[_view(row) for row in rows[:limit]], next=more)
+
+
+def find_first_open(connection: sa.Connection, workflow_id: int) -> Any:
+    """Return the first job of a workflow that may be claimed, else the first that waits; None if there is neither."""
+    for state in (JobState.DEFINED, JobState.WAITING):
+        found = connection.execute(
+            _select().where(job.c.workflow_id == workflow_id, job.c.state == state).order_by(job.c.id).limit(1)
+        ).one_or_none()
+        if found is not None:
+            return found
+    return None
 
 
 def list_workflow_jobs(connection: sa.Connection, workflow_id: int) -> list[JobView]:

@@ -3,6 +3,8 @@ import { loadStyle, make, makeSource, mix, onTheme, readColors, readVariables } 
 import { formatTime } from "./times.js";
 
 const HEIGHT = 150;
+// Steps between marks where numbers are whole.
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
 
 export function show(place) {
   const source = makeSource();
@@ -51,9 +53,9 @@ export function show(place) {
     }
   };
 
-  new ResizeObserver(() => {
-    if (Math.abs(place.clientWidth - width) < 4) return;
-    width = place.clientWidth;
+  new ResizeObserver(([{ contentRect }]) => {
+    if (Math.abs(contentRect.width - width) < 4) return;
+    width = contentRect.width;
     draw();
   }).observe(place);
   onTheme(draw);
@@ -97,18 +99,23 @@ function makeOptions(uPlot, data, panel, look, width) {
       y: { range: (_plot, low, high) => (panel.counts ? [0, Math.max(high, 1) * 1.08] : pad(low, high)) },
     },
     axes: [
-      { ...axis, space: 70, values: chooseMarks(data) },
-      { ...axis, size: 46, space: 28, incrs: panel.counts ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6] : undefined },
+      { ...axis, space: 70, values: chooseMarks(data), incrs: isWhole(data) ? WHOLE : undefined },
+      { ...axis, size: 46, space: 28, incrs: panel.counts ? WHOLE : undefined },
     ],
     series: [{}, ...panel.series.map((one, index) => makeSeries(uPlot, one, colorOf(one, index, look), look))],
     hooks: { setCursor: [(plot) => readOut(plot, panel)] },
   };
 }
 
+// A param such as a run's number has no fractions, and its digits are no groups of thousands.
+function isWhole(data) {
+  return !data.time && data.x.every(Number.isInteger);
+}
+
 // What stands at the marks of the x axis: the time of day, or the values of a param.
 function chooseMarks(data) {
   if (data.labels) return (_plot, marks) => marks.map((mark) => data.labels[mark] ?? "");
-  if (!data.time) return undefined;
+  if (!data.time) return isWhole(data) ? (_plot, marks) => marks.map(String) : undefined;
   const isLong = data.x.at(-1) - data.x[0] > 2 * 86400;
   return (_plot, marks) => marks.map((mark) => (isLong ? formatTime(mark).slice(5, 10) : formatTime(mark).slice(11, 16)));
 }

@@ -177,6 +177,9 @@ function formatStep(at, step) {
   return at < 3600 ? `${at / 60} min` : `${Math.floor(at / 3600)}:${String(Math.round((at % 3600) / 60)).padStart(2, "0")} h`;
 }
 
+// Members of a family differ at the end of their names.
 function cut(text, length) {
-  return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
+  if (text.length <= length) return text;
+  const head = Math.ceil((length - 1) * 0.4);
+  return `${text.slice(0, head)}…${text.slice(text.length - (length - 1 - head))}`;
 }
