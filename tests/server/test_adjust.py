@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from p3s.errors import BadInput
+from p3s.errors import BadInput, NotAllowed
 from p3s.server.queries.find import find_row
 from p3s.server.queries.why import explain_job
 from p3s.server.usecases import holds
@@ -126,6 +126,14 @@ def test_others_jobs_and_unknown_ones_change_nothing(core):
     with pytest.raises(BadInput) as caught:
         adjust_jobs(core, AdjustBody(jobs=[mine, theirs, unknown], priority=5), "ann", admin=False)
     assert [problem.where for problem in caught.value.problems] == ["jobs[1]", "jobs[2]"]
+    assert find(core, mine).priority == 0
+    # Where nothing else is wrong, it is no bad input but not allowed.
+    for change in (
+        lambda jobs: adjust(core, *jobs, priority=5),
+        lambda jobs: delete_jobs(core, jobs, "ann", admin=False),
+    ):
+        with pytest.raises(NotAllowed, match="belongs to bob"):
+            change([mine, theirs])
     assert find(core, mine).priority == 0
     assert adjust(core, theirs, admin=True, priority=5).done == [theirs]
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from p3s.engine.names import check_label
 from p3s.engine.states import FINAL_WORKFLOW, AttemptState, WorkflowState
-from p3s.errors import BadInput, Problem
+from p3s.errors import BadInput, NotAllowed, Problem
 from p3s.server.db import split_batches
 from p3s.server.models import attempt, job, workflow
 from p3s.server.transitions.adjust import adjust_jobs as adjust_some
@@ -37,7 +37,9 @@ def adjust_jobs(core: Core, body: AdjustBody, by: str, *, admin: bool) -> ManyRe
     Raises
     ------
     BadInput
-        If nothing is asked for, or a job is not there or somebody else's; nothing is changed then.
+        If nothing is asked for, or a job is not there; all problems are listed, and nothing is changed.
+    NotAllowed
+        If nothing is wrong but that jobs are somebody else's; nothing is changed then.
     """
     if body.priority is None and body.timelimit is None and body.hold is None:
         raise BadInput([Problem("say what to change: a priority, a time limit, or whether to hold", where="priority")])
@@ -54,7 +56,9 @@ def delete_jobs(core: Core, uuids: Sequence[str], by: str, *, admin: bool) -> Ma
     Raises
     ------
     BadInput
-        If a job is not there or somebody else's; nothing is deleted then.
+        If a job is not there; all problems are listed, and nothing is deleted.
+    NotAllowed
+        If nothing is wrong but that jobs are somebody else's; nothing is deleted then.
     """
     _check_jobs(core, uuids, None if admin else by)
     left: dict[str, str] = {}
@@ -85,12 +89,17 @@ def _check_jobs(core: Core, uuids: Sequence[str], owner: str | None) -> None:
             rows = connection.execute(sa.select(job.c.uuid, job.c.owner).where(job.c.uuid.in_(batch)))
             found |= {row.uuid: row.owner for row in rows}
     problems = []
+    is_foreign = True
     for number, uuid in enumerate(uuids):
         if uuid not in found:
+            is_foreign = False
             problems.append(Problem(f"there is no job {uuid}; `p3s job list` shows ids", where=f"jobs[{number}]"))
         elif owner is not None and found[uuid] != owner:
             message = f"job {uuid} belongs to {found[uuid]}; only {found[uuid]} or an admin may change it"
             problems.append(Problem(message, where=f"jobs[{number}]"))
+    if problems and is_foreign:
+        more = f"; the same holds for {len(problems) - 1} more of these jobs" if len(problems) > 1 else ""
+        raise NotAllowed(f"{problems[0].message}{more}")
     if problems:
         raise BadInput(problems)
 
