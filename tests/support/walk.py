@@ -26,6 +26,8 @@ REQUESTS: list[tuple[str, str, str, Any, list[Any]]] = [
     ("adjust_jobs", "POST", "/jobs/adjust", {"jobs": [UUID % 70], "priority": 3}, []),
     ("cancel_job", "POST", f"/jobs/{UUID % 70}/cancel", {}, []),
     ("retry_job", "POST", f"/jobs/{UUID % 70}/retry", {}, []),
+    ("cancel_jobs", "POST", "/jobs/cancel", {"jobs": [UUID % 70]}, []),
+    ("retry_jobs", "POST", "/jobs/retry", {"jobs": [UUID % 70]}, []),
     ("delete_jobs", "POST", "/jobs/delete", {"jobs": [UUID % 71]}, [("/jobs", 71, {})]),
     ("register_dataset", "POST", "/datasets", {"place": "/data/raw"}, []),
     ("adjust_dataset", "POST", "/datasets/@last/adjust", {"comment": "good"}, []),

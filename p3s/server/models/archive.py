@@ -56,6 +56,16 @@ archive_job = make_table(
     sa.Index("ix_archive_job_archive_id", "archive_id"),
 )
 
+#: Where the datasets of an archived workflow are, and the attempts of its jobs.
+archive_item = make_table(
+    "archive_item",
+    sa.Column("uuid", Ident, primary_key=True),
+    sa.Column("noun", State, nullable=False),
+    make_ref("archive_id", "archive"),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Index("ix_archive_item_archive_id", "archive_id"),
+)
+
 #: Contents that results of archived workflows have.
 archive_blob = make_table(
     "archive_blob",
