@@ -38,6 +38,7 @@ TARGET = 200.0
 #: Pages that are lists; each is asked for with each of its filters, and exported.
 LISTS = (
     "workflows",
+    "archive",
     "jobs",
     "jobtypes",
     "results",

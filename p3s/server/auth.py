@@ -68,6 +68,7 @@ NEEDS: dict[str, frozenset[Role]] = {
     "monitor.overview": _READ,
     "monitor.workflows": _READ,
     "monitor.workflow": _READ,
+    "monitor.archive": _READ,
     "monitor.graph": _READ,
     "monitor.timeline": _READ,
     "monitor.series": _READ,

@@ -227,6 +227,7 @@ def list_names(farm):
     lists = (
         "",
         "workflows",
+        "archive",
         "jobs",
         "pilots",
         "datasets",

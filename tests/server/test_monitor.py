@@ -13,7 +13,10 @@ from p3s.clock import read_clock
 from p3s.server.auth import NEEDS, Role
 from p3s.server.models import attempt, attempt_log, dataset, job, minute, workflow
 from p3s.server.usecases import counts as counts_module
+from p3s.server.usecases.purge import purge
+from p3s.server.usecases.sweep import add_events
 from p3s.settings import Home
+from p3s.wire import PurgeBody
 from tests.support.api import UUID, Api
 from tests.support.pilots import ScriptedPilot
 
@@ -23,6 +26,7 @@ STATEMENTS = 30
 LISTS = (
     "/",
     "/workflows",
+    "/archive",
     "/jobs",
     "/pilots",
     "/hosts",
@@ -191,6 +195,39 @@ def test_what_older_attempts_printed_is_a_link_away(api):
     assert f'href="/jobs/{uuid}?attempt=1"' in newest
     assert "first words" in get(api, f"/jobs/{uuid}?attempt=1").get_data(as_text=True)
     get(api, f"/jobs/{uuid}?attempt=3", status=404)
+
+
+def test_archived_work_is_shown_at_its_old_addresses(api):
+    """After a purge, a workflow and its jobs say since when they are in the archive; nothing can be done to them."""
+    api.load(
+        text="name: old\nresults: [x]\njobs: {a: {outputs: {x: x.txt}, run: 'true'}, b: {inputs: [x], run: 'true'}}\n"
+    )
+    job = get(api, f"/jobs/{UUID % 1}/a?format=json&table=events").get_json()["items"][0]["uuid"]
+    api.call("POST", f"/workflows/{UUID % 1}/cancel", body={})
+    # The sweeper of a server does this each five seconds.
+    add_events(api.core)
+    moved = purge(api.core, PurgeBody(what=["workflows"], older=0.0, dry_run=False), "root", owner=None)
+    assert not moved.more
+    page = f"/workflows/{UUID % 1}"
+    for path, words in (
+        (page, "in the archive since"),
+        (f"{page}/a".replace("workflows", "jobs"), "in the archive since"),
+    ):
+        text = get(api, path, Role.ADMIN).get_data(as_text=True)
+        assert words in text
+        assert "cancelled" in text
+        assert '<form class="act"' not in text
+        assert 'type="checkbox"' not in text
+    rows = get(api, f"{page}?format=json&table=jobs").get_json()["items"]
+    assert [row["name"] for row in rows] == ["b", "a"]
+    assert get(api, f"{page}?format=json&table=jobs&state=finished").get_json()["items"] == []
+    rows = get(api, "/archive?format=json&name=old").get_json()["items"]
+    assert [row["uuid"] for row in rows] == [UUID % 1]
+    assert get(api, "/archive?format=json&name=new").get_json()["items"] == []
+    for query, noun in ((UUID % 1, "workflow"), (job, "job")):
+        found = get(api, f"/search?format=json&q={query}").get_json()["items"]
+        assert (noun, "archived") in {(row["noun"], row["state"]) for row in found}
+    post(api, f"{page}/retry", status=409)
 
 
 def test_capacity_and_lateness_are_measured(api):
@@ -377,4 +414,4 @@ def test_counts_are_the_truth(api):
 def test_no_page_is_open_to_all():
     """Every route of the monitor but the door itself needs a role."""
     opened = {name for name, roles in NEEDS.items() if name.startswith("monitor.") and Role.ANYONE in roles}
-    assert opened == {"monitor.login", "monitor.logout"}
+    assert opened == {"monitor.login", "monitor.logout", "monitor.describe_api"}

@@ -33,6 +33,7 @@ modules. Each table also answers as ``?format=csv`` and ``?format=json``, with `
 
 from p3s.server.monitor import (
     actions,
+    archived,
     description,
     drawings,
     entry,
@@ -48,6 +49,7 @@ from p3s.server.monitor.frame import blueprint
 
 __all__ = [
     "actions",
+    "archived",
     "blueprint",
     "description",
     "drawings",

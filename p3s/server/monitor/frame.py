@@ -56,7 +56,7 @@ _OWN = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*\Z")
 #: The pages of the header, by the first part of their addresses: a name, and the pages that stand beside each other.
 PAGES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("Overview", (("", "Overview"),)),
-    ("Workflows", (("workflows", "Workflows"),)),
+    ("Workflows", (("workflows", "Workflows"), ("archive", "Archive"))),
     ("Jobs", (("jobs", "Jobs"), ("jobtypes", "Jobtypes"))),
     ("Results", (("results", "Results"),)),
     ("Data", (("datasets", "Datasets"), ("files", "Files seen"), ("datatypes", "Datatypes"))),

@@ -8,8 +8,9 @@ from p3s.clock import read_clock
 from p3s.engine.fates import Fate
 from p3s.engine.states import DatasetState, PilotState
 from p3s.errors import BadInput, Problem
+from p3s.server.monitor.columns import EVENT_COLUMNS
 from p3s.server.monitor.frame import Page, caller, core, is_admin, page
-from p3s.server.monitor.jobs import EVENT_COLUMNS, show_events
+from p3s.server.monitor.jobs import show_events
 from p3s.server.monitor.overview import show_use
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
 from p3s.server.monitor.tables import Column, Filter, Table, make_act, read_rows

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from p3s.clock import read_clock
 from p3s.engine.states import JobState, WorkflowState
+from p3s.errors import Archived
+from p3s.server.monitor import archived
+from p3s.server.monitor.columns import EVENT_COLUMNS, JOB_COLUMNS, SHARED, add_time, measure_progress
 from p3s.server.monitor.frame import Page, caller, core, may_change, page
-from p3s.server.monitor.jobs import EVENT_COLUMNS, JOB_COLUMNS, show_events, show_jobs
+from p3s.server.monitor.jobs import show_events, show_jobs
 from p3s.server.monitor.reading import read_cursor, read_limit, read_moment, read_text
 from p3s.server.monitor.results import show_results
 from p3s.server.monitor.tables import Column, Filter, Table
-from p3s.server.monitor.values import order_states, show_number
+from p3s.server.monitor.values import order_states
 from p3s.server.queries.dags import read_text_of
 from p3s.server.queries.events import list_newest
 from p3s.server.queries.find import find_row
@@ -47,8 +50,6 @@ _COLUMNS = (
     Column("ended", kind="time"),
     Column("jobs"),
 )
-#: What all jobs of a workflow have in common.
-_SHARED = {"workflow_name", "owner", "created"}
 _ACTS = (("cancel", "Cancel"), ("retry", "Retry"))
 _FILTERS = (
     Filter("state", "State", tuple(WorkflowState)),
@@ -72,7 +73,10 @@ def workflows() -> Page:
 def workflow(ident: str) -> Page:
     """Show a workflow."""
     with core().db.read() as connection:
-        row = find_row(connection, "workflow", ident, owner=caller().name)
+        try:
+            row = find_row(connection, "workflow", ident, owner=caller().name)
+        except Archived as gone:
+            return archived.show_workflow(connection, gone)
         it = view_workflow(connection, row.id)
         why = explain_workflow(connection, row)
         filters = {"state": read_text("state")}
@@ -89,11 +93,23 @@ def workflow(ident: str) -> Page:
             cursor=read_cursor(),
             is_forward=True,
         )
-    columns = [column for column in JOB_COLUMNS if column.name not in _SHARED]
+    columns = [column for column in JOB_COLUMNS if column.name not in SHARED]
     jobs = show_jobs(found, columns, (Filter("state", "State", tuple(JobState)),), more="More")
     story = Table("events", "Events", EVENT_COLUMNS, show_events(events))
-    values = {"it": it, "why": why, "progress": _measure(it), "shown": show_results(results), "text": text, "eta": end}
-    values |= {"late": _is_late(it, read_clock()), "counts": order_states(it.counts, JobState), "stuck": stuck}
+    values = {
+        "it": it,
+        "why": why,
+        "progress": measure_progress(it),
+        "shown": show_results(results),
+        "text": text,
+        "eta": end,
+    }
+    values |= {
+        "eta": end,
+        "late": _is_late(it, read_clock()),
+        "counts": order_states(it.counts, JobState),
+        "stuck": stuck,
+    }
     return Page("workflow.html", f"{it.name} {it.uuid[:8]}", (jobs, story), values)
 
 
@@ -125,9 +141,8 @@ def make_workflows(
         **times,
     )
     rows = [
-        item.model_dump()
-        | {"progress": _measure(item), "mine": may_change(item.owner), "late": _is_late(item, now)}
-        | {"took": item.ended - (item.started or item.created) if item.ended else None}
+        add_time(item)
+        | {"progress": measure_progress(item), "mine": may_change(item.owner), "late": _is_late(item, now)}
         for item in found.items
     ]
     empty = "None yet: `p3s workflow load FILE` starts one."
@@ -137,11 +152,3 @@ def make_workflows(
 
 def _is_late(item: Any, now: float) -> bool:
     return item.state == WorkflowState.RUNNING and item.deadline is not None and item.deadline < now
-
-
-def _measure(item: Any) -> dict[str, Any]:
-    """Return the parts of a workflow's progress bar."""
-    done = item.counts.get("finished", 0)
-    states = ("finished", "failed", "cancelled", "skipped", "running", "dispatched")
-    parts = [(state, item.counts.get(state, 0)) for state in states]
-    return {"parts": parts, "whole": item.jobs, "label": f"{show_number(done)} of {show_number(item.jobs)}"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from p3s.server.models import arrival, dag, dataset, job, pilot, workflow
+from p3s.server.models import archive, archive_job, arrival, dag, dataset, job, pilot, workflow
 from p3s.server.queries.find import NOUNS
 from p3s.server.queries.params import matches_param
 
@@ -59,6 +59,17 @@ def _find_ids(connection: sa.Connection, prefix: str) -> list[dict[str, Any]]:
     found = []
     for noun, table in NOUNS.items():
         found += _pick(connection, noun, table.c.uuid >= prefix, table.c.uuid < prefix + "g")
+    # What is in the archive is shown at its old address.
+    for noun, place in (("workflow", archive), ("job", archive_job.join(archive))):
+        uuid = (archive if noun == "workflow" else archive_job).c.uuid
+        name = archive.c.name if noun == "workflow" else sa.literal("a job of ") + archive.c.name
+        rows = connection.execute(
+            sa.select(uuid.label("uuid"), name.label("name"), sa.literal("archived").label("state"), archive.c.created)
+            .select_from(place)
+            .where(uuid >= prefix, uuid < prefix + "g")
+            .limit(HITS)
+        )
+        found += [{"noun": noun, **row._mapping} for row in rows]  # noqa: SLF001 - the documented way
     return found
 
 
