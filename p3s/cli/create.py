@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import contextmanager
+import shlex
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +12,17 @@ import click
 
 from p3s.cli.common import add_example, add_output_options, add_server_option, connect, parse_pairs
 from p3s.cli.output import format_count, print_json, tell
+from p3s.cli.progress import show_progress
 from p3s.cli.values import DURATION
 from p3s.engine.load import load_standalone
-from p3s.submit import check_payloads, make_variants, prepare_jobs, read_standalone, submit_jobs
+from p3s.errors import BadInput, P3sError, Refused
+from p3s.submit import check_payloads, make_variants, name_jobs, prepare_jobs, read_standalone, submit_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from p3s.engine.spec import StandaloneSpec
     from p3s.wire import StandaloneJob
 
 __all__ = ["standalone"]
-
-#: Jobs that are created so soon that no bar is drawn.
-FEW = 1000
 
 
 @add_example(
@@ -54,6 +51,7 @@ FEW = 1000
     help="One job for each file, which finds it in P3S_INPUT_FILE; else that variable here says which.",
 )
 @click.option("--set", "sets", metavar="PATH=VALUE", multiple=True, help="Such as env.X=1; repeatable.")
+@click.option("--key", help="Create each job at most once for this key, ever, however often this is said.")
 @click.option("--hold", is_flag=True, help="Leave it held until `p3s workflow start`.")
 @click.option("--no-check", is_flag=True, help="Do not look whether payloads exist here and are executable.")
 @add_output_options
@@ -71,6 +69,7 @@ def standalone(
     number: int,
     inputs: str | None,
     sets: tuple[str, ...],
+    key: str | None,
     url: str | None,
     *,
     hold: bool,
@@ -106,40 +105,32 @@ def standalone(
         for unseen in check_payloads(specs):
             tell(f"{unseen} is in a folder that is not here; it must be where the pilots run")
     jobs = [job for group, base in groups for job in prepare_jobs(group, base, hold=hold)]
-    _create(jobs, url, as_json=as_json, quiet=quiet)
+    _create(jobs, key, url, as_json=as_json, quiet=quiet)
 
 
-def _create(jobs: list[StandaloneJob], url: str | None, *, as_json: bool, quiet: bool) -> None:
+def _create(jobs: list[StandaloneJob], key: str | None, url: str | None, *, as_json: bool, quiet: bool) -> None:
     """Send the jobs, and print the id of each as soon as it is there."""
+    client = connect(url)
+    key = key or str(uuid.uuid4())
+    jobs = name_jobs(jobs, client.ask_who().name, key)
     created: list[str] = []
-    # Ids on a terminal are progress enough.
-    drawn = len(jobs) > FEW and sys.stderr.isatty() and not (sys.stdout.isatty() or quiet)
-    with show_progress(len(jobs), "jobs", shown=drawn) as advance:
-        for uuids in submit_jobs(connect(url), jobs):
-            created += uuids
-            advance(len(created))
-            if not as_json:
-                click.echo("\n".join(uuids))
+    try:
+        with show_progress(len(jobs), "jobs", quiet=quiet) as advance:
+            for uuids in submit_jobs(client, jobs):
+                created += uuids
+                advance(len(created))
+                if not as_json:
+                    click.echo("\n".join(uuids))
+    except (KeyboardInterrupt, P3sError) as error:
+        if created or not isinstance(error, BadInput | Refused):
+            count = format_count(len(jobs), "job")
+            tell(f"{len(created)} of {count} are created for sure, and what was under way perhaps")
+            tell(f"the same command with --key {shlex.quote(key)} creates the others, and none twice")
+        raise
     if as_json:
         print_json({"uuids": created})
     elif not quiet:
         tell(f"{format_count(len(created), 'job')} created; `p3s job list` shows them")
-
-
-@contextmanager
-def show_progress(total: int, noun: str, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Draw a bar on stderr, and give a function that takes how much is done."""
-    if not shown:
-        yield lambda _done: None
-        return
-    # Rich takes a while to import.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = (TextColumn(noun), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def _place(payload: str) -> str:

@@ -16,22 +16,21 @@ from p3s.cli.common import (
     confirm_action,
     connect,
 )
-from p3s.cli.holds import tell_retry
 from p3s.cli.output import clean_text, format_count, print_json, shorten_id, tell
+from p3s.cli.progress import show_progress
 from p3s.cli.values import DURATION
 from p3s.engine.states import FINAL_JOB, JobState
-from p3s.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from p3s.client import Client
-    from p3s.wire import CancelReply, JobView, ManyReply, RetryReply
+    from p3s.wire import JobView, ManyReply
 
 __all__ = ["adjust", "cancel", "delete", "retry"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
-R = TypeVar("R")
+R = TypeVar("R", bound="ManyReply")
 
 #: States that a selection means which names none: what can be cancelled, and what is retried, upon which what was
 #: skipped for it goes along.
@@ -95,8 +94,11 @@ def adjust(
     found = _select(client, idents, fit)
     if not found or ((not idents or dry_run) and not _confirm("adjust", found, client, yes=yes, dry_run=dry_run)):
         return 0 if dry_run or not found else 1
-    replies = [client.adjust_jobs(part, priority=priority, timelimit=timelimit, hold=hold) for part in _split(found)]
-    return _report(replies, "adjusted", as_json=as_json, quiet=quiet)
+
+    def act(uuids: list[str]) -> ManyReply:
+        return client.adjust_jobs(uuids, priority=priority, timelimit=timelimit, hold=hold)
+
+    return _act(found, act, "adjusted", as_json=as_json, quiet=quiet)[0]
 
 
 @add_example("p3s job cancel 4f3a", "p3s job cancel --yes @last/track-u", "p3s job cancel --jobtype larsoft --older 2d")
@@ -124,12 +126,11 @@ def cancel(
     if not found or not _confirm("cancel", found, client, yes=yes, dry_run=dry_run):
         return 0 if dry_run or not found else 1
 
-    def report(reply: CancelReply) -> None:
-        click.echo(reply.uuid)
-        if not quiet and reply.stopping:
-            tell("its payload was told to stop")
-
-    return _act(found, client.cancel_job, report, as_json=as_json)
+    code, replies = _act(found, client.cancel_jobs, "cancelled", as_json=as_json, quiet=quiet)
+    stopping = sum(reply.stopping for reply in replies)
+    if stopping and not quiet:
+        tell("its payload was told to stop" if stopping == 1 else f"{stopping} payloads were told to stop")
+    return code
 
 
 @add_example("p3s job retry @last", "p3s job retry @last/track-u", "p3s job retry --state failed --jobtype larsoft")
@@ -159,10 +160,14 @@ def retry(
     if not found or ((not idents or dry_run) and not _confirm("retry", found, client, yes=yes, dry_run=dry_run)):
         return 0 if dry_run or not found else 1
 
-    def report(reply: RetryReply) -> None:
-        tell_retry(reply, as_json=False, quiet=quiet)
-
-    return _act(found, client.retry_job, report, as_json=as_json)
+    code, replies = _act(found, client.retry_jobs, "told to run again", as_json=as_json, quiet=quiet)
+    done = [uuid for reply in replies for uuid in reply.done]
+    more = sum(reply.jobs for reply in replies) - len(done)
+    if done and not quiet:
+        if more > 0:
+            tell(f"and {format_count(more, 'job')} that had been skipped for want of them")
+        tell(f"`p3s why {shorten_id(done[0])}` tells more")
+    return code
 
 
 @add_example("p3s job delete 4f3a", "p3s job delete --state finished --older 7d --dry-run")
@@ -189,7 +194,7 @@ def delete(
     found = _select(client, idents, fit)
     if not found or not _confirm("delete", found, client, yes=yes, dry_run=dry_run):
         return 0 if dry_run or not found else 1
-    return _report([client.delete_jobs(part) for part in _split(found)], "deleted", as_json=as_json, quiet=quiet)
+    return _act(found, client.delete_jobs, "deleted", as_json=as_json, quiet=quiet)[0]
 
 
 def _select(
@@ -202,12 +207,13 @@ def _select(
     if idents:
         found = {job.uuid: job for job in (client.show_job(ident) for ident in idents)}
         return list(found.values())
-    jobs = list(client.iterate_jobs(**given, limit=LARGEST_PAGE))
-    if among is not None and "state" not in given:
-        jobs = [job for job in jobs if job.state in among]
+    # One state after the other, in the order in which jobs go through them: what has ended by the million is not read.
+    states = [state for state in JobState if among is not None and state in among and "state" not in given]
+    walks = [client.iterate_jobs(**{**given, "state": state}, limit=LARGEST_PAGE) for state in states]
+    jobs = {job.uuid: job for walk in walks or [client.iterate_jobs(**given, limit=LARGEST_PAGE)] for job in walk}
     if not jobs:
         tell("no job fits")
-    return jobs
+    return list(jobs.values())
 
 
 def _confirm(action: str, found: Sequence[JobView], client: Client, *, yes: bool, dry_run: bool) -> bool:
@@ -217,37 +223,31 @@ def _confirm(action: str, found: Sequence[JobView], client: Client, *, yes: bool
     return confirm_action(action, things, client.url, yes=yes, dry_run=dry_run)
 
 
-def _split(found: Sequence[JobView]) -> list[list[str]]:
+def _act(
+    found: Sequence[JobView], call: Callable[[list[str]], R], done: str, *, as_json: bool, quiet: bool
+) -> tuple[int, list[R]]:
+    """Act on jobs in requests of bounded size, and print what was done and why not to the others.
+
+    Nothing done is a refusal. Whatever ends it early, what was done until then is told.
+    """
     uuids = [job.uuid for job in found]
-    return [uuids[start : start + LARGEST_PAGE] for start in range(0, len(uuids), LARGEST_PAGE)]
+    replies: list[R] = []
+    reached = 0
+    try:
+        with show_progress(len(uuids), "jobs", quiet=quiet) as advance:
+            while reached < len(uuids):
+                replies.append(call(uuids[reached : reached + LARGEST_PAGE]))
+                reached = min(reached + LARGEST_PAGE, len(uuids))
+                advance(reached)
+    finally:
+        if replies:
+            _report(replies, done, as_json=as_json, quiet=quiet)
+        if 0 < reached < len(uuids):
+            tell(f"{format_count(len(uuids) - reached, 'job')} may not have been reached; give the same command again")
+    return 4 if not any(reply.done for reply in replies) else 0, replies
 
 
-def _act(found: Sequence[JobView], call: Callable[[str], R], report: Callable[[R], None], *, as_json: bool) -> int:
-    """Act on one job after the other; one that has moved on meanwhile keeps none of the others from it."""
-    done: list[R] = []
-    left: list[str] = []
-    for job in found:
-        try:
-            reply = call(job.uuid)
-        except Conflict as error:
-            if len(found) == 1:
-                raise
-            left.append(f"job {shorten_id(job.uuid)} is left as it was: {error}")
-            continue
-        done.append(reply)
-        if not as_json:
-            report(reply)
-    if as_json:
-        print_json(done)
-    for line in left[:SHOWN]:
-        tell(line)
-    if len(left) > SHOWN:
-        tell(f"and {len(left) - SHOWN} more are left as they were")
-    return 4 if left and not done else 0
-
-
-def _report(replies: Sequence[ManyReply], done: str, *, as_json: bool, quiet: bool) -> int:
-    """Print what was done, and why not to the others; nothing done is a refusal."""
+def _report(replies: Sequence[ManyReply], done: str, *, as_json: bool, quiet: bool) -> None:
     uuids = [uuid for reply in replies for uuid in reply.done]
     left = {uuid: why for reply in replies for uuid, why in reply.left.items()}
     if as_json:
@@ -261,4 +261,3 @@ def _report(replies: Sequence[ManyReply], done: str, *, as_json: bool, quiet: bo
             tell(f"job {shorten_id(uuid)} is left as it was: {why}")
         if len(left) > SHOWN:
             tell(f"and {len(left) - SHOWN} more are left as they were; --json names all")
-    return 4 if left and not uuids else 0

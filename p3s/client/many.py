@@ -15,7 +15,7 @@ __all__ = ["ManyCalls"]
 
 
 class ManyCalls(BaseClient):
-    """Adjust and delete jobs, list and limit jobtypes."""
+    """Adjust, cancel, retry and delete jobs, list and limit jobtypes."""
 
     def adjust_jobs(
         self,
@@ -29,9 +29,17 @@ class ManyCalls(BaseClient):
         body = wire.AdjustBody(jobs=list(uuids), priority=priority, timelimit=timelimit, hold=hold)
         return self._post("jobs/adjust", body, wire.ManyReply)
 
+    def cancel_jobs(self, uuids: Sequence[str]) -> wire.CancelJobsReply:
+        """Cancel up to 1,000 jobs; running payloads are told to stop."""
+        return self._post("jobs/cancel", wire.JobsBody(jobs=list(uuids)), wire.CancelJobsReply)
+
+    def retry_jobs(self, uuids: Sequence[str]) -> wire.RetryJobsReply:
+        """Run up to 1,000 jobs again that did not finish, and the skipped ones that depend on them."""
+        return self._post("jobs/retry", wire.JobsBody(jobs=list(uuids)), wire.RetryJobsReply)
+
     def delete_jobs(self, uuids: Sequence[str]) -> wire.ManyReply:
         """Forget up to 1,000 standalone jobs that have ended or never started."""
-        return self._post("jobs/delete", wire.DeleteJobsBody(jobs=list(uuids)), wire.ManyReply)
+        return self._post("jobs/delete", wire.JobsBody(jobs=list(uuids)), wire.ManyReply)
 
     def list_numbers(
         self,

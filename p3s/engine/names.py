@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "MAX_HOST",
+    "MAX_LABEL",
     "MAX_NAME",
+    "MAX_VERSION",
     "check_checksum",
     "check_env_name",
     "check_extension",
+    "check_host",
     "check_label",
     "check_name",
     "check_place",
@@ -30,8 +34,14 @@ __all__ = [
     "take_stem",
 ]
 
-#: Characters of a job's name.
+#: Characters of the name of a workflow, a job or a pilot, and of a key. Columns are as wide, and bodies admit no more.
 MAX_NAME = 200
+#: Of an owner, a site, a jobtype, a datatype, a service or a checksum.
+MAX_LABEL = 100
+#: Of a host's name.
+MAX_HOST = 255
+#: Of a pilot's version.
+MAX_VERSION = 40
 
 _VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}", re.ASCII)
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}", re.ASCII)
@@ -39,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}", re.ASCII)
 _EXTENSION = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9_.+-]{0,98}", re.ASCII)
 _CHECKSUM = re.compile(r"adler32:[0-9a-f]{8}|sha256:[0-9a-f]{64}", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNFIT = re.compile(r"[^A-Za-z0-9_.:-]+", re.ASCII)
 
 #: Variables that decide how a program starts: a dataset of this name would change what the payload does.
@@ -150,6 +160,29 @@ def check_label(label: str) -> str:
     if _LABEL.fullmatch(label):
         return ""
     return "is no label: a letter or digit, then letters, digits and '_.:+-', at most 100"
+
+
+def check_host(name: str) -> str:
+    r"""Return why `name` cannot be a host, or nothing.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if the name is fine.
+
+    Examples
+    --------
+    >>> check_host("wn07.example.org"), check_host("a\nb")
+    ('', 'is no host: at most 255 characters, and no control characters')
+    """
+    if name.strip() and len(name) <= MAX_HOST and not _CONTROL.search(name):
+        return ""
+    return f"is no host: at most {MAX_HOST} characters, and no control characters"
 
 
 def check_checksum(text: str) -> str:
@@ -274,8 +307,8 @@ def check_place(place: str) -> str:
 
     Examples
     --------
-    >>> check_place("/data/a.csv"), check_place("a\nb")
-    ('', 'holds a control character')
+    >>> check_place("/data/a.csv"), check_place("a\nb"), check_place("a\x9b2J")
+    ('', 'holds a control character', 'holds a control character')
     """
     if not place.strip():
         return "is empty"

@@ -287,7 +287,9 @@ class Brain(Planner):
     # Ends -----------------------------------------------------------------------------------------
 
     def _stop_or(self, instruction: Instruction, now: float) -> list[Instruction]:
-        if isinstance(instruction, events.Discard) and instruction.attempt in self.roster:
-            # Its payload still runs. That it was stopped is reported, and what it made deleted on the answer.
-            return self.roster.end(instruction.attempt, "stopped", "another attempt counts", now, force=True)
-        return [instruction]
+        if not isinstance(instruction, events.Stop):
+            return [instruction]
+        if instruction.attempt not in self.roster:
+            return []
+        # That it was stopped is reported, and what it made deleted on the answer.
+        return self.roster.end(instruction.attempt, "stopped", instruction.reason, now, force=instruction.force)

@@ -134,7 +134,7 @@ class Ledger:
         Returns
         -------
         list of Instruction
-            What follows: forget, publish, discard.
+            What follows: forget, publish, discard; for a start that was not taken, stop, if it still runs.
         """
         found = {(verdict.attempt, verdict.kind): verdict for verdict in verdicts}
         instructions: list[Instruction] = []
@@ -146,7 +146,7 @@ class Ledger:
                 continue
             del self._reports[key]
             if verdict.verdict in {"superseded", "refused"}:
-                instructions += self._drop(report.attempt, verdict)
+                instructions += self._drop(report, verdict)
             elif report.kind == "succeeded" and report.attempt in self._publishes:
                 instructions += self.resume_publication(report.attempt)
             elif report.kind == "succeeded":
@@ -204,12 +204,13 @@ class Ledger:
         """Return when something is to be tried again; infinity for never."""
         return min((at for at, _ in self._retries), default=float("inf"))
 
-    def _drop(self, attempt: str, verdict: Verdict) -> list[Instruction]:
-        self._reports = {key: value for key, value in self._reports.items() if key[0] != attempt}
+    def _drop(self, report: AttemptReport, verdict: Verdict) -> list[Instruction]:
+        attempt = report.attempt
+        note = Note(
+            f"attempt {attempt}: {verdict.kind} report {verdict.verdict} ({verdict.message or 'no cause given'})"
+        )
+        if report.kind == "started":
+            # What it made is for the verdict on its end alone: that may be on its way, or even be taken already.
+            return [note, Stop(attempt, force=True, reason="another attempt counts")]
         self._publishes.discard(attempt)
-        self._waiting.discard(attempt)
-        cause = verdict.message or "no cause given"
-        return [
-            Note(f"attempt {attempt}: {verdict.kind} report {verdict.verdict} ({cause})"),
-            Discard(attempt),
-        ]
+        return [note, Discard(attempt)]

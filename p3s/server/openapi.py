@@ -63,13 +63,18 @@ def complete_document(app: APIFlask, document: dict[str, Any]) -> dict[str, Any]
         path = "".join(f"{{{text}}}" if is_name else text for is_name, text in _split(rule.rule))
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             operation = document["paths"][path][method.lower()]
-            _complete_operation(operation, rule.endpoint, method)
+            _complete_operation(operation, rule.endpoint, method, path.split("/")[3])
             described.setdefault(path, {})[method.lower()] = operation
     document["paths"] = dict(sorted(described.items()))
+    # Nouns stand at the operations, and the server is where the document came from, also behind a proxy.
+    document.pop("tags", None)
+    document["servers"] = [{"url": "/"}]
     return document
 
 
-def _complete_operation(operation: dict[str, Any], endpoint: str, method: str) -> None:
+def _complete_operation(operation: dict[str, Any], endpoint: str, method: str, noun: str) -> None:
+    # The noun of its address: what stands together on the page.
+    operation["tags"] = [noun]
     operation["operationId"] = endpoint.removeprefix("api.")
     operation["security"] = [{"token": []}]
     roles = ", ".join(sorted(NEEDS[endpoint] - {Role.SELF})) or "a pilot's own secret"

@@ -11,7 +11,7 @@ external data is.
 """
 
 from p3s.submit.files import compute_checksum, locate_externals, read_bundle, read_file
-from p3s.submit.jobs import check_payloads, prepare_jobs, read_standalone, submit_jobs
+from p3s.submit.jobs import check_payloads, name_jobs, prepare_jobs, read_standalone, submit_jobs
 from p3s.submit.overriding import Changes, read_objects
 from p3s.submit.sites import read_site
 from p3s.submit.variants import make_variants
@@ -25,6 +25,7 @@ __all__ = [
     "load_beside_files",
     "locate_externals",
     "make_variants",
+    "name_jobs",
     "prepare_jobs",
     "prepare_load",
     "prepare_plan",

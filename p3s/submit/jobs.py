@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from p3s.client import Client
     from p3s.engine.spec import StandaloneSpec
 
-__all__ = ["check_payloads", "prepare_jobs", "read_standalone", "submit_jobs"]
+__all__ = ["check_payloads", "name_jobs", "prepare_jobs", "read_standalone", "submit_jobs"]
 
 #: Jobs, and bytes of their files as they are sent, in one request.
 MAX_BATCH = 1000
 MAX_BATCH_BYTES = 64 * 1024 * 1024
+#: What uuids are made from, with a user, a key and a number.
+_SPACE = uuid.UUID("0d0c6f3e-55a5-4a53-9a0b-6d0a4a1c9f11")
 
 
 def read_standalone(path: str | Path) -> tuple[list[StandaloneSpec], Path]:
@@ -88,6 +90,23 @@ def prepare_jobs(specs: Sequence[StandaloneSpec], base: Path, *, hold: bool = Fa
     return [
         StandaloneJob(uuid=str(uuid.uuid4()), spec=spec, bundle=bundles[id(spec)], hold=hold or spec.hold)
         for spec in specs
+    ]
+
+
+def name_jobs(jobs: Sequence[StandaloneJob], owner: str, key: str) -> list[StandaloneJob]:
+    """Return jobs with uuids that follow from their owner, a key and their order: sent again, they are known.
+
+    Examples
+    --------
+    >>> from p3s.engine.spec import StandaloneSpec
+    >>> jobs = [StandaloneJob(uuid=str(uuid.uuid4()), spec=StandaloneSpec(run="true")) for _ in range(2)]
+    >>> first, again, other = (name_jobs(jobs, "ann", key) for key in ("night", "night", "day"))
+    >>> [job.uuid for job in first] == [job.uuid for job in again], first[0].uuid in {first[1].uuid, other[0].uuid}
+    (True, False)
+    """
+    return [
+        job.model_copy(update={"uuid": str(uuid.uuid5(_SPACE, f"{owner}/{number}/{key}"))})
+        for number, job in enumerate(jobs)
     ]
 
 

@@ -29,7 +29,16 @@ from p3s.wire.data import (
     RegisterDatasetBody,
 )
 from p3s.wire.events import EventList, ReportBody
-from p3s.wire.jobs import AdjustBody, DeleteJobsBody, JobtypeList, JobtypeView, LimitBody, ManyReply
+from p3s.wire.jobs import (
+    AdjustBody,
+    CancelJobsReply,
+    JobsBody,
+    JobtypeList,
+    JobtypeView,
+    LimitBody,
+    ManyReply,
+    RetryJobsReply,
+)
 from p3s.wire.loading import (
     Adopt,
     BundleFile,
@@ -110,6 +119,7 @@ __all__ = [
     "BundleEntry",
     "BundleFile",
     "BundleList",
+    "CancelJobsReply",
     "CancelReply",
     "Claim",
     "CreateJobsBody",
@@ -124,7 +134,6 @@ __all__ = [
     "DatatypeView",
     "DeleteDatasetBody",
     "DeleteDatasetReply",
-    "DeleteJobsBody",
     "Digest",
     "EmptyBody",
     "ErrorReply",
@@ -142,6 +151,7 @@ __all__ = [
     "JobList",
     "JobOrder",
     "JobView",
+    "JobsBody",
     "JobtypeList",
     "JobtypeView",
     "KnownBody",
@@ -175,6 +185,7 @@ __all__ = [
     "Request",
     "ResultList",
     "ResultView",
+    "RetryJobsReply",
     "RetryReply",
     "RotateTokenBody",
     "ServiceList",

@@ -7,13 +7,14 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from p3s.engine.fates import Fate
+from p3s.engine.names import MAX_LABEL
 from p3s.engine.states import WorkflowState
-from p3s.wire.base import Line, Reply, Request, Uuid
+from p3s.wire.base import Host, Number, Reply, Request, Size, Uuid
 
 #: Characters of a path: an index of the database has to hold it.
 MAX_PLACE = 600
 #: A name of a service or a rule.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=100)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]*$", max_length=MAX_LABEL)]
 
 
 class Sighting(Request):
@@ -25,8 +26,8 @@ class Sighting(Request):
 
     rule: Name
     place: str = Field(min_length=1, max_length=MAX_PLACE)
-    stamp: str = Field(max_length=100)
-    size: int = Field(ge=0)
+    stamp: str = Field(max_length=MAX_LABEL)
+    size: Size
     identity: str = Field(default="", max_length=80)
     fate: Fate
     message: str = Field(default="", max_length=4000)
@@ -79,7 +80,7 @@ class KnownBody(Request):
 
     service: Name
     rule: Name
-    places: list[str] = Field(max_length=1000)
+    places: list[Annotated[str, Field(max_length=4096)]] = Field(max_length=1000)
 
 
 class BeatBody(Request):
@@ -90,8 +91,8 @@ class BeatBody(Request):
 
     kind: Name = "injector"
     instance: Uuid
-    host: Line
-    pid: int
+    host: Host
+    pid: Number
     period: float = Field(gt=0, le=86_400)
     last: str = Field(default="", max_length=4096)
     arriving: bool = False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from p3s.engine.names import MAX_HOST, MAX_LABEL, MAX_NAME, MAX_VERSION
 
 #: A uuid in its canonical text form, made by whoever submits.
 Uuid = Annotated[
@@ -15,8 +17,20 @@ Uuid = Annotated[
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-#: A name that is shown in lines of logs and tables: without control characters.
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=255)]
+# What is shown in lines of logs and tables has no control characters; nothing is longer than the column that keeps it.
+_SHOWN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+#: The name of a pilot.
+Title = Annotated[str, StringConstraints(pattern=_SHOWN, max_length=MAX_NAME)]
+#: A site, or a label of a pilot.
+Label = Annotated[str, StringConstraints(pattern=_SHOWN, max_length=MAX_LABEL)]
+#: A machine.
+Host = Annotated[str, StringConstraints(pattern=_SHOWN, max_length=MAX_HOST)]
+#: A release of p3s.
+Version = Annotated[str, StringConstraints(pattern=_SHOWN, max_length=MAX_VERSION)]
+#: A whole number that any column for one keeps.
+Number = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+#: Bytes, or anything else that may be large.
+Size = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 # Models are completed when they are first used, for a command needs few of them. That several threads may be the first

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from p3s.engine.names import MAX_LABEL
 from p3s.engine.states import DatasetState
-from p3s.wire.base import Line, Reply, Request
+from p3s.wire.base import Label, Reply, Request, Size
 
 
 class DatatypeBody(Request):
     """A kind of data: `ext` is the extension of its files, with its dot."""
 
-    ext: str = Field(max_length=100)
+    ext: str = Field(max_length=MAX_LABEL)
     comment: str = Field(default="", max_length=4096)
 
 
@@ -37,20 +38,20 @@ class RegisterDatasetBody(Request):
     """
 
     place: str = Field(min_length=1, max_length=4096)
-    site: Line = Field(default="default", max_length=100)
-    datatype: str = Field(default="", max_length=100)
-    size: int | None = Field(default=None, ge=0)
-    checksum: str = Field(default="", max_length=100)
+    site: Label = "default"
+    datatype: str = Field(default="", max_length=MAX_LABEL)
+    size: Size | None = None
+    checksum: str = Field(default="", max_length=MAX_LABEL)
     comment: str = Field(default="", max_length=4096)
 
 
 class AdjustDatasetBody(Request):
     """Change what is said of a dataset; None leaves as it is. Size and checksum can be told where not known."""
 
-    datatype: str | None = Field(default=None, max_length=100)
+    datatype: str | None = Field(default=None, max_length=MAX_LABEL)
     comment: str | None = Field(default=None, max_length=4096)
-    size: int | None = Field(default=None, ge=0)
-    checksum: str | None = Field(default=None, max_length=100)
+    size: Size | None = None
+    checksum: str | None = Field(default=None, max_length=MAX_LABEL)
 
 
 class DeleteDatasetBody(Request):

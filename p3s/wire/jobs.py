@@ -19,8 +19,8 @@ class AdjustBody(Request):
     hold: bool | None = None
 
 
-class DeleteJobsBody(Request):
-    """Forget standalone jobs."""
+class JobsBody(Request):
+    """Whose turn it is: the jobs to cancel, to retry or to forget."""
 
     jobs: list[Uuid] = Field(min_length=1, max_length=1000)
 
@@ -30,6 +30,18 @@ class ManyReply(Reply):
 
     done: list[str]
     left: dict[str, str]
+
+
+class CancelJobsReply(ManyReply):
+    """What a cancel of many did; `stopping` payloads were told to stop."""
+
+    stopping: int = 0
+
+
+class RetryJobsReply(ManyReply):
+    """What a retry of many did; `jobs` run again in all, with the skipped ones that depend on them."""
+
+    jobs: int = 0
 
 
 class LimitBody(Request):

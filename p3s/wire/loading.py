@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
+from p3s.engine.names import MAX_LABEL, MAX_NAME
 from p3s.engine.spec import StandaloneSpec
 from p3s.engine.states import WorkflowState
-from p3s.wire.base import Line, Reply, Request, Uuid
+from p3s.wire.base import Label, Number, Reply, Request, Size, Uuid
 
 
 class ExternalMember(Request):
@@ -16,8 +17,8 @@ class ExternalMember(Request):
 
     place: str = Field(min_length=1, max_length=4096)
     available: bool = False
-    size: int | None = Field(default=None, ge=0)
-    checksum: str = ""
+    size: Size | None = None
+    checksum: str = Field(default="", max_length=MAX_LABEL)
 
 
 class BundleFile(Request):
@@ -44,21 +45,21 @@ class LoadBody(Request):
 
     `uuid` is made by the client: the same body sent twice starts one workflow. `key` starts at most one workflow
     per owner and key for ever. `overrides` sets values of the DAG by path (``jobs.reduce.env.X``) for this workflow.
-    per owner and key for ever. `age` is how long ago the data came that starts it: its deadline counts from there.
+    `age` is how long ago the data came that starts it: its deadline counts from there.
     """
 
     uuid: Uuid
     text: str | None = None
-    file: str = "workflow.yaml"
-    base: str = ""
+    file: str = Field(default="workflow.yaml", max_length=4096)
+    base: str = Field(default="", max_length=4096)
     bundle: list[BundleFile] = []
-    dag: str | None = None
-    version: int | None = None
+    dag: str | None = Field(default=None, max_length=MAX_NAME)
+    version: Number | None = None
     params: dict[str, str] = {}
     overrides: dict[str, Any] = {}
     externals: dict[str, list[ExternalMember]] = {}
-    site: Line = "default"
-    key: str | None = Field(default=None, min_length=1, max_length=200)
+    site: Label = "default"
+    key: str | None = Field(default=None, min_length=1, max_length=MAX_NAME)
     hold: bool = False
     adopt: Adopt | None = None
     age: float | None = Field(default=None, ge=0)

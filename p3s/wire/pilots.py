@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from p3s.engine.names import MAX_LABEL
 from p3s.engine.states import PilotStatus, Reason
-from p3s.wire.base import Digest, Line, Reply, Request, Uuid
+from p3s.wire.base import Digest, Host, Label, Number, Reply, Request, Size, Title, Uuid, Version
 
 #: Bytes of an attempt's stdout and stderr that the server keeps, each.
 TAIL_BYTES = 64 * 1024
@@ -24,15 +25,15 @@ class RegisterBody(Request):
     """A pilot makes itself known; `uuid` is its own, a repeat answers a new secret for the same pilot."""
 
     uuid: Uuid
-    name: Line = ""
-    site: Line = "default"
-    host: Line
-    pid: int
-    version: Line
+    name: Title = ""
+    site: Label = "default"
+    host: Host
+    pid: Number
+    version: Version
     slots: int = Field(ge=1, le=10_000)
-    cpus: int = Field(ge=1)
-    memory: int = Field(default=0, ge=0)
-    labels: list[Line] = []
+    cpus: Number = Field(ge=1)
+    memory: Size = 0
+    labels: list[Label] = []
     accepts: Accepts = Accepts()
     lifetime: float | None = Field(default=None, ge=0)
     data: str = ""
@@ -54,10 +55,10 @@ class Claim(Request):
     `cpus` and `memory` are what is free; a memory of None bounds nothing.
     """
 
-    number: int = Field(ge=1)
+    number: Number = Field(ge=1)
     want: int = Field(ge=1, le=10_000)
-    cpus: int = Field(ge=0)
-    memory: int | None = Field(default=None, ge=0)
+    cpus: Number = Field(ge=0)
+    memory: Size | None = None
 
 
 class OutputReport(Request):
@@ -65,8 +66,8 @@ class OutputReport(Request):
 
     name: str
     path: str
-    size: int = Field(ge=0)
-    checksum: str = ""
+    size: Size
+    checksum: str = Field(default="", max_length=MAX_LABEL)
     digest: Digest | None = None
 
 
@@ -81,15 +82,15 @@ class AttemptReport(Request):
     kind: Literal["started", "succeeded", "failed", "handed-back", "stopped"]
     reason: Reason | None = None
     message: str = Field(default="", max_length=4096)
-    exit_code: int | None = None
-    signal: int | None = None
+    exit_code: Number | None = None
+    signal: Number | None = None
     wall: float | None = Field(default=None, ge=0)
     cpu_time: float | None = Field(default=None, ge=0)
-    peak_memory: int | None = Field(default=None, ge=0)
+    peak_memory: Size | None = None
     stdout: bytes = Field(default=b"", max_length=TAIL_BYTES)
-    stdout_size: int = Field(default=0, ge=0)
+    stdout_size: Size = 0
     stderr: bytes = Field(default=b"", max_length=TAIL_BYTES)
-    stderr_size: int = Field(default=0, ge=0)
+    stderr_size: Size = 0
     outputs: list[OutputReport] = []
 
 
@@ -99,7 +100,7 @@ class LogChunk(Request):
     attempt: Uuid
     token: str
     stream: Literal["stdout", "stderr"]
-    offset: int = Field(ge=0)
+    offset: Size
     data: bytes = Field(max_length=TAIL_BYTES)
 
 
@@ -134,7 +135,7 @@ class ExchangeBody(Request):
         ``leaving`` is the last call; what the pilot still had comes back without cost.
     """
 
-    ack: int = Field(default=0, ge=0)
+    ack: Number = Field(default=0, ge=0)
     claim: Claim | None = None
     wait: float = Field(default=0, ge=0, le=300)
     reports: list[AttemptReport] = Field(default=[], max_length=1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from p3s.engine.names import MAX_LABEL, MAX_NAME
 from p3s.engine.purging import PurgeKind
 from p3s.engine.states import PilotState, WorkflowState
 from p3s.wire.base import Reply, Request
@@ -19,8 +20,8 @@ class PurgeBody(Request):
     what: list[PurgeKind] = Field(min_length=1)
     older: float = Field(ge=0, lt=1e11)
     state: WorkflowState | PilotState | None = None
-    owner: str | None = Field(default=None, max_length=100)
-    name: str | None = Field(default=None, max_length=200)
+    owner: str | None = Field(default=None, max_length=MAX_LABEL)
+    name: str | None = Field(default=None, max_length=MAX_NAME)
     dry_run: bool = True
     after: int = Field(default=0, ge=0, lt=2**62)
 

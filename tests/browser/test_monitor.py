@@ -13,6 +13,8 @@ from tests.support.servers import System, wait_until
 
 AXE = Path(__file__).parent.parent.parent / ".venv" / "axe.js"
 BUILT = Path(__file__).parent.parent.parent / "p3s" / "server" / "static" / "built" / "stamp"
+# What a page shows within a second on a quiet machine.
+expect.set_options(timeout=30_000)
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("browser"), pytest.mark.timeout(240)]
 
 GATED = """\
@@ -105,7 +107,7 @@ def test_a_workflow_from_waiting_to_finished(browser, farm, tmp_path):
     follower.goto(f"{farm.url}/jobs/{bad}")
     follower.get_by_role("button", name="Retry").first.click()
     expect(lead).to_contain_text("finished", timeout=45_000)
-    expect(page.locator("#dag .legend")).not_to_contain_text("failed", timeout=15_000)
+    expect(page.locator("#dag .legend")).not_to_contain_text("failed")
     assert page.evaluate("window.same")
     assert wrong == wrong_there == []
 
@@ -151,6 +153,28 @@ def test_numbers_of_results_are_plotted(browser, farm):
     page.wait_for_url("**number=hits*")
     expect(page.locator("#plot-results canvas")).to_be_visible()
     expect(page.locator("#plot-results")).to_contain_text("hits against run")
+    assert wrong == []
+
+
+def test_the_api_is_described(browser, farm):
+    """The page of the API lists each call, loads nothing from elsewhere, and tries one without showing the token."""
+    page, wrong = open_page(browser, farm)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.locator("footer a", has_text="API").click()
+    document = page.request.get(f"{farm.url}/api/v1/openapi.json").json()
+    expect(page.locator(".opblock")).to_have_count(sum(len(found) for found in document["paths"].values()))
+    page.locator("#operations-tokens-list_tokens .opblock-summary-control").click()
+    page.get_by_role("button", name="Authorize").first.click()
+    token = (farm.home / "admin.token").read_text().strip()
+    page.locator(".modal-ux input").fill(token)
+    page.locator(".modal-ux .authorize").click()
+    page.locator(".modal-ux .btn-done").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+    assert token not in page.content()
+    assert [url for url in asked if not url.startswith(farm.url)] == []
     assert wrong == []
 
 

@@ -19,6 +19,7 @@ from p3s.engine.load import load_dag
 from p3s.engine.writing import dump_spec, write_json, write_yaml
 from p3s.errors import BadInput
 from tests.engine.makers import File
+from tests.support.files import GRAPH_PIECES, break_text
 
 HEAD = """<?xml version='1.0' encoding='utf-8'?>
 <graphml xmlns="http://graphml.graphdrawing.org/xmlns">
@@ -264,40 +265,11 @@ def test_there_and_back_is_the_same(data):
         assert nx.utils.graphs_equal(make_plan_graph(again), make_plan_graph(spec))
 
 
-#: Pieces that break XML, or what p3s makes of it.
-PIECES = (
-    "<",
-    ">",
-    "&",
-    "&a;",
-    "]]>",
-    "<!DOCTYPE x>",
-    "<?x?>",
-    "\0",
-    "</node>",
-    "</data>",
-    '"',
-    "{",
-    "9" * 400,
-    "<graph>",
-    "\u202e",
-)
-
-
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_mutated_graphs_are_refused_or_read(seed):
     """Good files with pieces added, taken out and moved are read or are bad input, never a failure."""
     dice = random.Random(seed)
-    text = FILTER
-    for _ in range(dice.randint(1, 4)):
-        place, end = sorted((dice.randrange(len(text)), dice.randrange(len(text))))
-        match dice.randrange(3):
-            case 0:
-                text = text[:place] + dice.choice(PIECES) + text[place:]
-            case 1:
-                text = text[:place] + text[min(end, place + 20) :]
-            case _:
-                text = text[:place] + text[end : end + 15] + text[place:]
+    text = break_text(dice, FILTER, GRAPH_PIECES, most=20_000)
     with contextlib.suppress(BadInput):
         expand_dag(load_graphml(text, "x.graphml"), {}, {}, bundle={})

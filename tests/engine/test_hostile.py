@@ -19,67 +19,11 @@ from p3s.engine.yamltext import locate_paths, read_yaml
 from p3s.errors import BadInput
 from tests.engine.makers import File
 from tests.engine.test_expand import DIAMOND
+from tests.fuzz_files import run
+from tests.support.files import TEXT_PIECES, break_text
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 SEEDS = [DIAMOND, *(path.read_text() for path in sorted(FOLDER.rglob("*.yaml")))]
-#: Pieces that break things: they are put into good files at random places.
-PIECES = [
-    *(
-        "${{",
-        "}}",
-        "${{ params.x }}",
-        "&a",
-        "*a",
-        "!!int",
-        "---\n",
-        "[",
-        "]",
-        "{",
-        "}",
-        ":",
-        ": ",
-        "- ",
-        "\n",
-        "\t",
-        "'",
-        '"',
-    ),
-    *(
-        "#",
-        "|",
-        ">",
-        "null",
-        "~",
-        "<<",
-        "?",
-        "%",
-        "@",
-        "`",
-        "\0",
-        "\x85",
-        "\u2028",
-        "\ud800",
-        "9" * 400,
-        "-",
-        "..",
-        "/",
-        " ",
-    ),
-    *(
-        "all",
-        "partial",
-        "done",
-        "each",
-        "matrix:",
-        "inputs:",
-        "outputs:",
-        "env:",
-        "if:",
-        "retry:",
-        "resources:",
-        "jobs:",
-    ),
-]
 
 
 def load_anyhow(text: str) -> None:
@@ -111,17 +55,15 @@ def test_any_text(text: str) -> None:
 def test_mutated_files(seed: int) -> None:
     """Good files with pieces added, taken out and moved are refused or read."""
     dice = random.Random(seed)
-    text = dice.choice(SEEDS)
-    for _ in range(dice.randint(1, 4)):
-        place, end = sorted((dice.randrange(len(text)), dice.randrange(len(text))))
-        match dice.randrange(3):
-            case 0:
-                text = text[:place] + dice.choice(PIECES) + text[place:]
-            case 1:
-                text = text[:place] + text[min(end, place + 20) :] or "x"
-            case _:
-                text = text[:place] + text[end : end + 15] + text[place:]
+    text = break_text(dice, dice.choice(SEEDS), TEXT_PIECES, most=20_000)
     load_anyhow(text)
+
+
+def test_the_long_search_works() -> None:
+    """The command that reads thousands of broken files reads some, and none costs too much or ends otherwise."""
+    sums, wrong = run(1.0, 1, 7)
+    assert wrong == []
+    assert sums[0]["files"] > 0
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

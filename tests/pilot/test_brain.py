@@ -239,6 +239,24 @@ def test_reports_do_not_wait_for_a_held_claim() -> None:
     assert [report.kind for report in quick.body.reports] == ["succeeded"]
 
 
+def test_a_start_that_was_not_taken_drops_no_success() -> None:
+    """Cut off past its lease, it tells start and end at once: what is said of the start is not said of the outputs."""
+    brain, order = make_brain(slots=1), make_order()
+    take(brain, order)
+    told = find_call(brain.plan(1.0))
+    assert [report.kind for report in told.body.reports] == ["started"]
+    brain.handle(events.Exited(order.attempt), 2.0)
+    brain.handle(make_end(order), 2.0)
+    brain.handle(events.CallFailed(told.channel, told.body, "away", "cut"), 70.0)
+    told = find_call(brain.plan(brain.find_next_time(70.0)))
+    assert {report.kind for report in told.body.reports} == {"started", "succeeded"}
+    start = Verdict(attempt=order.attempt, kind="started", verdict="superseded")
+    success = Verdict(attempt=order.attempt, kind="succeeded", verdict="accepted")
+    decisions = answer(brain, told, 80.0, verdicts=[start, success])
+    assert not [one for one in decisions if isinstance(one, events.Discard | events.Stop)]
+    assert events.Forget(order.attempt) in decisions
+
+
 def test_full_pilot_holds_a_control_call() -> None:
     """A full, quiet pilot keeps a call without a claim open, so that stop orders reach it at once."""
     brain, order = make_brain(slots=1), make_order()

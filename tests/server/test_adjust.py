@@ -6,12 +6,11 @@ import uuid
 
 import pytest
 
-from p3s.errors import BadInput
 from p3s.server.queries.find import find_row
 from p3s.server.queries.why import explain_job
 from p3s.server.usecases import holds
 from p3s.server.usecases.acts import cancel_workflow
-from p3s.server.usecases.jobs import adjust_jobs, delete_jobs
+from p3s.server.usecases.jobs import adjust_jobs, cancel_jobs, delete_jobs, retry_jobs
 from p3s.server.usecases.sweep import sweep
 from p3s.wire import AdjustBody
 from tests.support.pilots import ScriptedPilot
@@ -119,15 +118,75 @@ def test_a_running_job_cannot_be_held(core):
     assert "`p3s job cancel`" in adjust(core, ident, hold=True).left[ident]
 
 
-def test_others_jobs_and_unknown_ones_change_nothing(core):
-    """One wrong id refuses the whole request and names each problem."""
-    mine, theirs = make_job(core), make_job(core, owner="bob")
+@pytest.mark.parametrize("act", [cancel_jobs, retry_jobs, delete_jobs, adjust_jobs])
+def test_others_jobs_and_unknown_ones_stay_with_the_reason(core, act):
+    """One that is gone or somebody else's keeps none of the others from it; an admin may change them all."""
+    mine, theirs = make_job(core, hold=True), make_job(core, owner="bob", hold=True)
+    if act is retry_jobs:
+        cancel_jobs(core, [mine, theirs], "root", admin=True)
     unknown = str(uuid.uuid4())
-    with pytest.raises(BadInput) as caught:
-        adjust_jobs(core, AdjustBody(jobs=[mine, theirs, unknown], priority=5), "ann", admin=False)
-    assert [problem.where for problem in caught.value.problems] == ["jobs[1]", "jobs[2]"]
-    assert find(core, mine).priority == 0
-    assert adjust(core, theirs, admin=True, priority=5).done == [theirs]
+    given = [theirs, unknown, mine]
+    body = AdjustBody(jobs=given, priority=5) if act is adjust_jobs else given
+    reply = act(core, body, "ann", admin=False)
+    assert reply.done == [mine]
+    assert list(reply.left) == [theirs, unknown]
+    assert "belongs to bob" in reply.left[theirs]
+    assert "there is no job" in reply.left[unknown]
+    body = AdjustBody(jobs=[theirs], priority=5) if act is adjust_jobs else [theirs]
+    assert act(core, body, "root", admin=True).done == [theirs]
+
+
+def test_cancel_of_many_ends_what_is_open(core):
+    """What waits is cancelled, what runs is told to stop, what has ended stays; a repeat says the same."""
+    done, runs, *waiting = (make_job(core) for _ in range(6))
+    pilot = ScriptedPilot(core)
+    pilot.succeed(pilot.claim()[0])
+    pilot.claim()
+    for _ in range(2):
+        reply = cancel_jobs(core, [done, runs, *waiting], "ann", admin=False)
+        assert reply.done == [runs, *waiting]
+        assert reply.left == {done: "it is finished already; there is nothing to cancel"}
+    assert reply.stopping == 0
+    assert {find(core, ident).state for ident in reply.done} == {"cancelled"}
+    again = retry_jobs(core, [runs, waiting[0]], "ann", admin=False)
+    assert again.done == [waiting[0]]
+    assert "has not yet stopped" in again.left[runs]
+
+
+def test_retry_of_many_takes_the_skipped_ones_along(core):
+    """Jobs of many workflows run again in one request, each with what was skipped below it; the rest says why not."""
+    loaded = [load_text(core, CHAIN).uuid for _ in range(3)]
+    firsts = [find(core, f"{one}/first").uuid for one in loaded]
+    refused = load_text(core, 'name: refused\njobs: {a: {if: "false", run: "true"}, b: {run: "true"}}\n').uuid
+    by_if, ready = (find(core, f"{refused}/{name}").uuid for name in "ab")
+    alone = [make_job(core) for _ in range(60)]
+    assert cancel_jobs(core, [*firsts, *alone], "ann", admin=False).left == {}
+    assert read_states(core, loaded[0]) == {"first": "cancelled", "second": "skipped"}
+    reply = retry_jobs(core, [*firsts, *alone, by_if, ready], "ann", admin=False)
+    assert reply.done == [*firsts, *alone]
+    assert reply.jobs == len(reply.done) + 3
+    assert "its own `if`" in reply.left[by_if]
+    assert "it is defined; only what failed" in reply.left[ready]
+    for one in loaded:
+        assert read_states(core, one) == {"first": "defined", "second": "waiting"}
+        assert read_workflow_state(core, one) == "running"
+    assert {find(core, ident).state for ident in alone} == {"defined"}
+
+
+def test_one_that_may_not_keeps_no_other_from_its_retry(core):
+    """Of two jobs that publish one name, one runs again; the other says who has the name, and others go on."""
+    text = 'name: {}\njobs: {{a: {{outputs: {{x: x}}, publish: {{x: /data/one}}, run: "true"}}}}\n'
+    jobs = []
+    for name in ("one", "two"):
+        loaded = load_text(core, text.format(name)).uuid
+        jobs.append(find(core, f"{loaded}/a").uuid)
+        cancel_jobs(core, jobs[-1:], "ann", admin=False)
+    other = make_job(core)
+    cancel_jobs(core, [other], "ann", admin=False)
+    reply = retry_jobs(core, [*jobs, other], "ann", admin=False)
+    assert reply.done == [jobs[0], other]
+    assert "/data/one is published by workflow" in reply.left[jobs[1]]
+    assert [find(core, ident).state for ident in (*jobs, other)] == ["defined", "cancelled", "defined"]
 
 
 def test_delete_takes_what_has_ended_or_never_started(core):
@@ -141,5 +200,4 @@ def test_delete_takes_what_has_ended_or_never_started(core):
     assert reply.done == [ended, held]
     assert "`p3s job cancel`" in reply.left[ready]
     assert "`p3s workflow delete" in reply.left[part]
-    with pytest.raises(BadInput, match="there is no job"):
-        delete_jobs(core, [ended], "ann", admin=False)
+    assert "there is no job" in delete_jobs(core, [ended], "ann", admin=False).left[ended]

@@ -150,7 +150,7 @@ def test_who_bears_with_gaps_goes_on(core):
     (first,) = pilot.claim()
     assert delete(core, ident, force=True).skipped == 1
     load_text(core, DIAMOND, externals=EXPECTED)
-    while core.change("sweep", lambda ledger: resume_some(ledger, find(core, "workflow", work).id)):
+    while core.change("sweep", lambda ledger: resume_some(ledger, [find(core, "workflow", work).id])):
         pass
     register(core)
     pilot.succeed(first)

@@ -83,7 +83,7 @@ def retry(core: Core, work: str) -> None:
 
 
 def sweep(core: Core, work: str) -> None:
-    while core.change("sweep", lambda ledger: resume_some(ledger, find(core, "workflow", work).id)):
+    while core.change("sweep", lambda ledger: resume_some(ledger, [find(core, "workflow", work).id])):
         pass
 
 

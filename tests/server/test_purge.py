@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from hashlib import sha256
 
 import pytest
@@ -10,17 +11,33 @@ import sqlalchemy as sa
 from p3s.engine.purging import PurgeKind
 from p3s.engine.spec import StandaloneSpec
 from p3s.errors import Archived, BadInput, NotFound
-from p3s.server.models import archive, archive_part, attempt, blob, dataset, event, job, metadata, pilot, workflow
+from p3s.server.models import (
+    archive,
+    archive_item,
+    archive_part,
+    attempt,
+    blob,
+    dataset,
+    event,
+    job,
+    metadata,
+    pilot,
+    workflow,
+)
 from p3s.server.queries.archive import (
     explain_archived,
     list_archived_jobs,
     read_archived_log,
     show_archived,
+    show_archived_dataset,
     show_archived_graph,
     show_archived_job,
 )
+from p3s.server.queries.datasets import show_dataset
+from p3s.server.queries.events import explain_gone
 from p3s.server.queries.find import find_anything, find_row
 from p3s.server.queries.jobs import show_job
+from p3s.server.queries.why import explain
 from p3s.server.queries.workflows import list_edges, view_workflow
 from p3s.server.transitions import archive as moving
 from p3s.server.usecases.acts import cancel_workflow, store_blob
@@ -100,6 +117,66 @@ def test_archived_work_shows_what_it_showed_before(core):
             find_anything(connection, uuid)
         with pytest.raises(NotFound, match="nothing"):
             find_row(connection, "job", f"{uuid}/nothing")
+
+
+def test_archived_data_and_attempts_are_known_by_their_ids(core):
+    """A dataset and an attempt of archived work are found by id, and by WORKFLOW/NAME; it is told where they were."""
+    uuid = finish(core)
+    with core.db.read() as connection:
+        known = {row.key: row for row in connection.execute(sa.select(dataset))}
+        tries = connection.execute(sa.select(attempt)).all()
+        before = show_dataset(connection, known["hits"].id)
+        noun, live = find_anything(connection, tries[0].uuid)
+        assert noun == "attempt"
+        assert f"attempt 1 of job {uuid[:8]}/reduce, which is finished: it is succeeded" in explain(
+            connection, noun, live, 0.0
+        )
+    run_purge(core)
+    with core.db.read() as connection:
+        for ident in (known["hits"].uuid, known["hits"].uuid[:8], f"{uuid}/hits"):
+            it = find_it(core, "dataset", ident)
+            assert (it.noun, it.uuid) == ("dataset", known["hits"].uuid)
+        after = show_archived_dataset(connection, it)
+        assert after.model_copy(update={"why": before.why}) == before
+        state, said = explain_archived(connection, it)
+        assert state == "available"
+        assert said.startswith(f"It was available at {known['hits'].place}, made by job reduce of workflow")
+        assert "It is in the archive since" in said
+        for one in tries:
+            state, said = explain_archived(connection, find_it(core, "attempt", one.uuid))
+            assert (state, "It is attempt 1 of job" in said) == ("succeeded", True)
+        with pytest.raises(NotFound, match="nothing"):
+            find_row(connection, "dataset", f"{uuid}/nothing")
+        # What comes from outside belongs to nobody, and stays.
+        assert find_row(connection, "dataset", known["raw"].uuid).state == "available"
+        assert explain_gone(connection, uuid) is None
+    assert run_purge(core, "archive")[0] == {"archive": 1}
+    with core.db.read() as connection:
+        gone = explain_gone(connection, uuid[:13])
+        assert gone is not None
+        assert "It was purged from the archive on 20" in gone.sentence
+        assert "(root), and was finished" in gone.sentence
+        with pytest.raises(NotFound):
+            find_anything(connection, known["hits"].uuid)
+
+
+def test_an_older_archive_gets_its_ids(core):
+    """What the migration writes down of the parts that are there is what a purge writes down."""
+    finish(core)
+    finish(core)
+    run_purge(core)
+    migration = importlib.import_module("p3s.server.migrations.versions.0022_archive_items")
+
+    def renew(connection):
+        connection.execute(sa.delete(archive_item))
+        migration._fill(connection, archive_item)
+
+    with core.db.read() as connection:
+        before = sorted(map(tuple, connection.execute(sa.select(archive_item))))
+    core.db.write(renew)
+    with core.db.read() as connection:
+        assert sorted(map(tuple, connection.execute(sa.select(archive_item)))) == before
+    assert len(before) == 2 * (4 + 4)
 
 
 def test_output_of_archived_attempts_can_be_read(core):

@@ -9,7 +9,8 @@ from p3s.server.models import attempt, dataset, event, job
 from p3s.server.queries.jobs import show_job
 from p3s.server.queries.orders import find_leftovers
 from p3s.server.transitions.leases import end_silent_pilots
-from p3s.server.usecases.acts import store_blob
+from p3s.server.usecases.acts import cancel_job, store_blob
+from p3s.server.usecases.holds import retry_job
 from p3s.server.usecases.sweep import sweep
 from p3s.wire import ExternalMember, OutputReport
 from tests.support.pilots import ScriptedPilot
@@ -105,6 +106,30 @@ def test_late_success_counts_if_nobody_else_began(core):
     assert read_job(core, ident).state == "finished"
     with core.db.read() as connection:
         assert connection.execute(sa.select(attempt.c.state, attempt.c.reason)).one() == ("succeeded", None)
+
+
+def test_a_late_start_does_not_cost_the_success(core):
+    """The start of a lost attempt that may still count is no reason to drop what it makes."""
+    ident = make_job(core)
+    pilot = ScriptedPilot(core)
+    (order,) = pilot.claim()
+    lose(core, pilot)
+    assert pilot.report(order, "started").verdict == "repeated"
+    assert pilot.report(order, "succeeded").verdict == "accepted"
+    assert read_job(core, ident).state == "finished"
+
+
+def test_what_was_to_be_dropped_is_never_accepted(core):
+    """A success that came too late, and comes once more after a retry of its job: its files have gone meanwhile."""
+    ident = make_job(core)
+    pilot = ScriptedPilot(core)
+    (order,) = pilot.claim()
+    lose(core, pilot)
+    cancel_job(core, read_job(core, ident), "ann")
+    assert pilot.report(order, "succeeded").verdict == "superseded"
+    retry_job(core, read_job(core, ident), "ann")
+    assert pilot.report(order, "succeeded").verdict == "superseded"
+    assert read_job(core, ident).state == "defined"
 
 
 def test_leftovers_are_told_once_nothing_can_come_of_them(core):

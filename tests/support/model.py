@@ -193,6 +193,8 @@ class Model:
     graphs: dict[str, nx.DiGraph[Any]] = field(default_factory=dict)
     #: The accepted attempt of each job; what is in here never changes.
     accepted: dict[str, str] = field(default_factory=dict)
+    #: Attempts whose success was superseded: their pilots delete what they made.
+    dropped: set[str] = field(default_factory=set)
     places: dict[str, str] = field(default_factory=dict)
     #: Workflows whose pause was answered.
     paused: set[str] = field(default_factory=set)
@@ -274,7 +276,10 @@ class Model:
         """Assert that nobody is told to drop what was accepted: its outputs would go with it."""
         accepted = set(self.accepted.values())
         for report, verdict in zip(reports, verdicts, strict=True):
+            if report.kind == "succeeded" and verdict.verdict == "superseded":
+                self.dropped.add(report.attempt)
             if report.attempt in accepted and report.token != FORGED:
+                assert report.attempt not in self.dropped, f"{report.attempt} was accepted after it was to be dropped"
                 told = f"{report.kind} of an accepted attempt was answered {verdict.verdict}: {verdict.message}"
                 assert verdict.verdict in {"accepted", "repeated"}, told
 
@@ -284,7 +289,7 @@ class Model:
         job = self.last.find_job(attempt)
         if row.state == "succeeded":
             return "repeated"
-        current = job.attempt == row.number and job.state not in states.FINAL_JOB
+        current = job.attempt == row.number and job.state not in states.FINAL_JOB and attempt not in self.dropped
         return "accepted" if current and row.state in {"dispatched", "running", "lost"} else "superseded"
 
     def _check_events(self, now: Snapshot) -> None:

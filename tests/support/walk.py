@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from p3s.server.auth import Role
+from p3s.server.usecases.sweep import add_events
 from tests.support.api import SMALL, UUID
 
 SIGHTING = {"rule": "r", "place": "/data/seen", "stamp": "1", "size": 1, "fate": "too-small"}
@@ -25,6 +26,8 @@ REQUESTS: list[tuple[str, str, str, Any, list[Any]]] = [
     ("adjust_jobs", "POST", "/jobs/adjust", {"jobs": [UUID % 70], "priority": 3}, []),
     ("cancel_job", "POST", f"/jobs/{UUID % 70}/cancel", {}, []),
     ("retry_job", "POST", f"/jobs/{UUID % 70}/retry", {}, []),
+    ("cancel_jobs", "POST", "/jobs/cancel", {"jobs": [UUID % 70]}, []),
+    ("retry_jobs", "POST", "/jobs/retry", {"jobs": [UUID % 70]}, []),
     ("delete_jobs", "POST", "/jobs/delete", {"jobs": [UUID % 71]}, [("/jobs", 71, {})]),
     ("register_dataset", "POST", "/datasets", {"place": "/data/raw"}, []),
     ("adjust_dataset", "POST", "/datasets/@last/adjust", {"comment": "good"}, []),
@@ -53,7 +56,11 @@ REQUESTS: list[tuple[str, str, str, Any, list[Any]]] = [
 def prepare(api, first, what, given):
     """Do what a request needs to be done before."""
     if first == "/workflows":
-        return api.load(what, Role.ADMIN, **given)
-    if first == "/jobs":
-        return api.call("POST", "/jobs", body={"jobs": [JOB | {"uuid": UUID % what, "hold": True}]})
-    return api.call(first, what, body=given)
+        answer = api.load(what, Role.ADMIN, **given)
+    elif first == "/jobs":
+        answer = api.call("POST", "/jobs", body={"jobs": [JOB | {"uuid": UUID % what, "hold": True}]})
+    else:
+        answer = api.call(first, what, body=given)
+    # The sweeper of a server does this each five seconds.
+    add_events(api.core)
+    return answer

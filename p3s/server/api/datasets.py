@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from p3s.errors import Archived
 from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.auth import Role, require_owner
+from p3s.server.queries.archive import show_archived_dataset
 from p3s.server.queries.datasets import find_owner
 from p3s.server.queries.datasets import list_datasets as query_datasets
 from p3s.server.queries.datasets import show_dataset as query_dataset
@@ -35,7 +37,11 @@ def list_datasets() -> DatasetList:
 def show_dataset(ident: str) -> DatasetView:
     """Show a dataset with the jobs that read it."""
     with core().db.read() as connection:
-        return query_dataset(connection, find_row(connection, "dataset", ident, owner=caller().name).id)
+        try:
+            row = find_row(connection, "dataset", ident, owner=caller().name)
+        except Archived as it:
+            return show_archived_dataset(connection, it)
+        return query_dataset(connection, row.id)
 
 
 @endpoint("POST", "/datasets", takes=RegisterDatasetBody, gives=DatasetView, status=201)

@@ -152,8 +152,8 @@ def read_limit() -> int:
     BadInput
         If it is no number from 1 to the largest page.
     """
-    text = request.args.get("limit") or "100"
     largest = core().settings.page
+    text = request.args.get("limit") or str(min(100, largest))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= largest:
         raise BadInput([Problem(f"'{text}' is no number from 1 to {largest}", where="limit")])
     return int(text)

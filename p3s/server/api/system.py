@@ -6,10 +6,11 @@ import time
 
 from p3s import __version__
 from p3s.clock import read_clock
-from p3s.errors import Archived
+from p3s.errors import Archived, NotFound
 from p3s.server.api.frame import caller, core, endpoint
 from p3s.server.queries.archive import explain_archived
 from p3s.server.queries.arrivals import count_services
+from p3s.server.queries.events import explain_gone
 from p3s.server.queries.find import find_anything
 from p3s.server.queries.why import explain
 from p3s.server.usecases import holds
@@ -53,6 +54,10 @@ def why(thing: str) -> WhyReply:
         except Archived as it:
             state, sentence = explain_archived(connection, it)
             return WhyReply(noun=it.noun, uuid=it.uuid, state=state, sentence=sentence)
+        except NotFound:
+            if (gone := explain_gone(connection, thing)) is None:
+                raise
+            return gone
         sentence = explain(connection, noun, row, read_clock())
     return WhyReply(noun=noun, uuid=row.uuid, state=row.state, sentence=sentence)
 

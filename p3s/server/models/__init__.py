@@ -1,6 +1,6 @@
 """The tables. Times are seconds since 1970-01-01 UTC by the server's clock; states are text of `engine.states`."""
 
-from p3s.server.models.archive import archive, archive_blob, archive_job, archive_part
+from p3s.server.models.archive import archive, archive_blob, archive_item, archive_job, archive_part
 from p3s.server.models.base import metadata
 from p3s.server.models.data import arrival, datatype, publication, removal, service
 from p3s.server.models.limits import jobtype
@@ -13,6 +13,7 @@ from p3s.server.models.work import dataset, job, job_input, job_need, job_spec, 
 __all__ = [
     "archive",
     "archive_blob",
+    "archive_item",
     "archive_job",
     "archive_part",
     "arrival",

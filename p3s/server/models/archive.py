@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from p3s.engine.names import MAX_LABEL, MAX_NAME
 from p3s.server.models.base import Clock, Ident, State, make_id, make_ref, make_table
 
 #: Workflows that have been moved, or are being moved, out of the tables of work. `moved` counts the jobs that have;
@@ -12,12 +13,12 @@ archive = make_table(
     "archive",
     make_id(),
     sa.Column("uuid", Ident, nullable=False, unique=True),
-    sa.Column("owner", sa.String(100), nullable=False),
-    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("owner", sa.String(MAX_LABEL), nullable=False),
+    sa.Column("name", sa.String(MAX_NAME), nullable=False),
     sa.Column("standalone", sa.Boolean, nullable=False),
-    sa.Column("dag", sa.String(200)),
+    sa.Column("dag", sa.String(MAX_NAME)),
     sa.Column("version", sa.Integer),
-    sa.Column("key", sa.String(200)),
+    sa.Column("key", sa.String(MAX_NAME)),
     sa.Column("state", State, nullable=False),
     sa.Column("params", sa.JSON, nullable=False),
     sa.Column("overrides", sa.JSON),
@@ -53,6 +54,16 @@ archive_job = make_table(
     make_ref("archive_id", "archive"),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Index("ix_archive_job_archive_id", "archive_id"),
+)
+
+#: Where the datasets of an archived workflow are, and the attempts of its jobs.
+archive_item = make_table(
+    "archive_item",
+    sa.Column("uuid", Ident, primary_key=True),
+    sa.Column("noun", State, nullable=False),
+    make_ref("archive_id", "archive"),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Index("ix_archive_item_archive_id", "archive_id"),
 )
 
 #: Contents that results of archived workflows have.

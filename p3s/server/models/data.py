@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from p3s.engine.names import MAX_HOST, MAX_LABEL
 from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
 
 #: Programs beside the server that say that they live. `last` is the file that an injector saw last.
 service = make_table(
     "service",
     make_id(),
-    sa.Column("name", sa.String(100), nullable=False, unique=True),
-    sa.Column("kind", sa.String(100), nullable=False),
-    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("name", sa.String(MAX_LABEL), nullable=False, unique=True),
+    sa.Column("kind", sa.String(MAX_LABEL), nullable=False),
+    sa.Column("owner", sa.String(MAX_LABEL), nullable=False),
     sa.Column("instance", Ident, nullable=False, server_default=""),
-    sa.Column("host", sa.String(255), nullable=False, server_default=""),
+    sa.Column("host", sa.String(MAX_HOST), nullable=False, server_default=""),
     sa.Column("pid", sa.Integer, nullable=False, server_default="0"),
     sa.Column("period", sa.Double, nullable=False, server_default="60"),
     sa.Column("seen", Clock, nullable=False),
@@ -30,9 +31,9 @@ arrival = make_table(
     make_id(),
     sa.Column("uuid", Ident, nullable=False, unique=True),
     make_ref("service_id", "service"),
-    sa.Column("rule", sa.String(100), nullable=False),
+    sa.Column("rule", sa.String(MAX_LABEL), nullable=False),
     sa.Column("place", sa.Text, nullable=False),
-    sa.Column("stamp", sa.String(100), nullable=False),
+    sa.Column("stamp", sa.String(MAX_LABEL), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("identity", sa.String(80), nullable=False),
     sa.Column("fate", State, nullable=False),
@@ -50,10 +51,10 @@ arrival = make_table(
 datatype = make_table(
     "datatype",
     make_id(),
-    sa.Column("name", sa.String(100), nullable=False, unique=True),
-    sa.Column("ext", sa.String(100), nullable=False),
+    sa.Column("name", sa.String(MAX_LABEL), nullable=False, unique=True),
+    sa.Column("ext", sa.String(MAX_LABEL), nullable=False),
     sa.Column("comment", sa.Text, nullable=False, server_default=""),
-    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("owner", sa.String(MAX_LABEL), nullable=False),
     sa.Column("created", Clock, nullable=False),
 )
 
@@ -69,8 +70,8 @@ removal = make_table(
     sa.Column("place", sa.Text, nullable=False),
     sa.Column("fence", sa.Text, nullable=False),
     sa.Column("published", sa.Text, nullable=False, server_default=""),
-    sa.Column("site", sa.String(100), nullable=False),
-    sa.Column("owner", sa.String(100), nullable=False),
+    sa.Column("site", sa.String(MAX_LABEL), nullable=False),
+    sa.Column("owner", sa.String(MAX_LABEL), nullable=False),
     sa.Column("created", Clock, nullable=False),
     sa.Column("pilot_id", BigId, sa.ForeignKey("pilot.id", ondelete="SET NULL")),
     sa.Column("due", Clock, nullable=False, server_default="0"),
@@ -85,7 +86,7 @@ sa.Index("ix_removal_open", removal.c.pilot_id, removal.c.due, sqlite_where=_UND
 publication = make_table(
     "publication",
     make_id(),
-    sa.Column("site", sa.String(100), nullable=False),
+    sa.Column("site", sa.String(MAX_LABEL), nullable=False),
     sa.Column("place", sa.Text, nullable=False),
     make_ref("workflow_id", "workflow"),
     sa.UniqueConstraint("site", "place"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from p3s.engine.names import MAX_HOST, MAX_LABEL, MAX_NAME, MAX_VERSION
 from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
 
 #: Agents. The hash is empty once the token that registered it has ended. `claim` is the newest claim's number, `acked`
@@ -14,11 +15,11 @@ pilot = make_table(
     sa.Column("uuid", Ident, nullable=False, unique=True),
     sa.Column("hash", sa.String(64), nullable=False),
     sa.Column("token_id", BigId),
-    sa.Column("name", sa.String(200), nullable=False),
-    sa.Column("site", sa.String(100), nullable=False),
-    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("name", sa.String(MAX_NAME), nullable=False),
+    sa.Column("site", sa.String(MAX_LABEL), nullable=False),
+    sa.Column("host", sa.String(MAX_HOST), nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
-    sa.Column("version", sa.String(40), nullable=False),
+    sa.Column("version", sa.String(MAX_VERSION), nullable=False),
     sa.Column("state", State, nullable=False),
     sa.Column("status", State, nullable=False),
     sa.Column("slots", sa.Integer, nullable=False),
@@ -44,7 +45,7 @@ pilot = make_table(
 #: there in a row, `since` is when the row began.
 host = make_table(
     "host",
-    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("name", sa.String(MAX_HOST), primary_key=True),
     sa.Column("banned", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.Column("burnt", sa.JSON, nullable=False),
@@ -107,7 +108,7 @@ attempt_log = make_table(
 process = make_table(
     "process",
     make_id(),
-    sa.Column("host", sa.String(255), nullable=False),
+    sa.Column("host", sa.String(MAX_HOST), nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("started", Clock, nullable=False),
     sa.Column("seen", Clock, nullable=False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from p3s.engine.names import MAX_LABEL, MAX_NAME
 from p3s.server.models.base import BigId, Clock, Ident, State, make_id, make_ref, make_table
 
 #: Facts about the database itself: the signing secret, the uuid.
@@ -15,10 +16,10 @@ meta = make_table(
 token = make_table(
     "token",
     make_id(),
-    sa.Column("name", sa.String(100), nullable=False, unique=True),
+    sa.Column("name", sa.String(MAX_LABEL), nullable=False, unique=True),
     sa.Column("role", State, nullable=False),
     sa.Column("hash", sa.String(64), nullable=False, unique=True),
-    sa.Column("site", sa.String(100)),
+    sa.Column("site", sa.String(MAX_LABEL)),
     sa.Column("created", Clock, nullable=False),
     sa.Column("expires", Clock),
     sa.Column("revoked", Clock),
@@ -29,7 +30,7 @@ token = make_table(
 #: without a status, the change was committed and its answer was not kept yet.
 repeat = make_table(
     "repeat",
-    sa.Column("owner", sa.String(100), primary_key=True),
+    sa.Column("owner", sa.String(MAX_LABEL), primary_key=True),
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("begun", Clock, nullable=False, index=True),
@@ -71,8 +72,8 @@ bundle_file = make_table(
 dag = make_table(
     "dag",
     make_id(),
-    sa.Column("owner", sa.String(100), nullable=False),
-    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("owner", sa.String(MAX_LABEL), nullable=False),
+    sa.Column("name", sa.String(MAX_NAME), nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("text", sa.Text, nullable=False),
@@ -87,9 +88,9 @@ dag = make_table(
 #: How long the jobs of a DAG took: the newest samples, for expected times.
 runtime = make_table(
     "runtime",
-    sa.Column("owner", sa.String(100), primary_key=True),
-    sa.Column("dag", sa.String(200), primary_key=True),
-    sa.Column("family", sa.String(200), primary_key=True),
+    sa.Column("owner", sa.String(MAX_LABEL), primary_key=True),
+    sa.Column("dag", sa.String(MAX_NAME), primary_key=True),
+    sa.Column("family", sa.String(MAX_NAME), primary_key=True),
     sa.Column("samples", sa.JSON, nullable=False),
 )
 

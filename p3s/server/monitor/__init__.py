@@ -6,7 +6,7 @@ links and forms. Scripts, where they were built, make it live. The two meet in t
 **The frame.** Every page extends ``templates/frame.html``. It loads ``static/p3s.css``, ``static/live.css`` and the
 module ``static/main.js``, which imports what the page needs; the work of others is in ``static/built``, if it was
 fetched. What changes with time is inside ``<main id="live" data-live>``; the header, the search box and what an action
-has to say (``.told``) stand outside. The login form has no ``#live``.
+has to say (``.told``) stand outside. The login form and the page of the API have no ``#live``.
 
 **Looking again.** A script asks for the page's own address every 2 s, with the ``ETag`` of the answer before in
 ``If-None-Match``. A page that says the same answers 304 without a body. Else the ``#live`` of the answer takes the
@@ -34,6 +34,7 @@ modules. Each table also answers as ``?format=csv`` and ``?format=json``, with `
 from p3s.server.monitor import (
     actions,
     archived,
+    description,
     drawings,
     entry,
     jobs,
@@ -50,6 +51,7 @@ __all__ = [
     "actions",
     "archived",
     "blueprint",
+    "description",
     "drawings",
     "entry",
     "jobs",

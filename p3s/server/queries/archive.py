@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from p3s.engine.states import DatasetState, WorkflowState
 from p3s.errors import Ambiguous, Archived, NotFound
-from p3s.server.models import archive, archive_job, archive_part
+from p3s.server.models import archive, archive_item, archive_job, archive_part
 from p3s.wire import (
     AttemptView,
     DatasetView,
@@ -43,11 +43,14 @@ __all__ = [
     "read_archived_log",
     "refuse_archived",
     "show_archived",
+    "show_archived_dataset",
     "show_archived_graph",
     "show_archived_job",
 ]
 
 _PREFIX = re.compile(r"^[0-9a-f][0-9a-f-]{3,35}$")
+#: Where the ids of each noun are.
+_PLACES = {"workflow": archive, "job": archive_job, "dataset": archive_item, "attempt": archive_item}
 
 
 def pack_part(part: dict[str, Any]) -> bytes:
@@ -63,7 +66,7 @@ def find_archived(connection: sa.Connection, noun: str, ident: str) -> Archived 
     connection : sqlalchemy.Connection
         An open connection.
     noun : str
-        ``workflow`` or ``job``; for a job `ident` may be WORKFLOW/NAME.
+        ``workflow``, ``job``, ``dataset`` or ``attempt``; of a job or dataset `ident` may be WORKFLOW/NAME.
     ident : str
         What was asked for.
 
@@ -72,23 +75,24 @@ def find_archived(connection: sa.Connection, noun: str, ident: str) -> Archived 
     Ambiguous
         If it fits several.
     NotFound
-        If an archived workflow has no job of this name.
+        If an archived workflow has no job or dataset of this name.
     """
-    if noun == "job" and "/" in ident:
+    if noun in {"job", "dataset"} and "/" in ident:
         head, _, name = ident.partition("/")
         found = find_archived(connection, "workflow", head)
-        return None if found is None else _find_member(connection, found, name)
-    if not _PREFIX.match(ident) or noun not in {"workflow", "job"}:
+        return None if found is None else _find_member(connection, found, noun, name)
+    if not _PREFIX.match(ident) or noun not in _PLACES:
         return None
-    table = archive if noun == "workflow" else archive_job
-    rows = connection.execute(sa.select(table).where(table.c.uuid >= ident, table.c.uuid < ident + "g").limit(6)).all()
+    table = _PLACES[noun]
+    wanted = sa.select(table).where(table.c.uuid >= ident, table.c.uuid < ident + "g").limit(6)
+    rows = connection.execute(wanted if table is not archive_item else wanted.where(table.c.noun == noun)).all()
     if len(rows) > 1:
         raise Ambiguous(noun, ident, [row.uuid[:13] for row in rows])
     if not rows:
         return None
     if noun == "workflow":
         return Archived("workflow", rows[0].uuid, rows[0].id)
-    return Archived("job", rows[0].uuid, rows[0].archive_id)
+    return Archived(noun, rows[0].uuid, rows[0].archive_id)
 
 
 def refuse_archived(connection: sa.Connection, row: Any) -> None:
@@ -159,6 +163,21 @@ def show_archived_job(connection: sa.Connection, it: Archived) -> JobView:
             "events": [EventView.model_validate(one) for one in part["events"] if one["uuid"] in uuids],
         }
     )
+
+
+def show_archived_dataset(connection: sa.Connection, it: Archived) -> DatasetView:
+    """Return a dataset of an archived workflow, with the jobs that read it and the attempts that wrote it."""
+    row = _read(connection, it)
+    view = DatasetView.model_validate(_read_part(connection, it)["datasets"][it.uuid])
+    attempts: list[AttemptView] = []
+    consumers: list[str] = []
+    for entry in _iterate(connection, it.row):
+        if it.uuid in entry["outputs"]:
+            attempts = [AttemptView.model_validate(attempt) for attempt in entry["attempts"]]
+        if any(uuid == it.uuid for uuid, *_ in entry["inputs"]):
+            consumers.append(f"{row.uuid[:8]}/{entry['name']}")
+    why = f"{_tell_dataset(row, view)} {_tell(row)}"
+    return view.model_copy(update={"why": why, "attempts": attempts, "consumers": consumers[::-1]})
 
 
 def read_archived_log(
@@ -247,8 +266,16 @@ def list_archived_events(connection: sa.Connection, it: Archived, *, noun: str |
 
 
 def explain_archived(connection: sa.Connection, it: Archived) -> tuple[str, str]:
-    """Return the state of an archived workflow or job, and in a sentence what became of it."""
+    """Return the state of what is archived, and in a sentence what became of it."""
     row = _read(connection, it)
+    if it.noun == "dataset":
+        view = DatasetView.model_validate(_read_part(connection, it)["datasets"][it.uuid])
+        return view.state, f"{_tell_dataset(row, view)} {_tell(row)}"
+    if it.noun == "attempt":
+        for entry in _read_part(connection, it)["jobs"]:
+            for attempt in entry["attempts"]:
+                if attempt["uuid"] == it.uuid:
+                    return attempt["state"], f"{_tell_attempt(row, entry, attempt)} {_tell(row)}"
     if it.noun == "job":
         _, entry = _read_job(connection, it)
         return entry["state"], f"{entry['why']} {_tell(row)}"
@@ -264,6 +291,19 @@ def _tell(row: Any) -> str:
     return f"It is in the archive since {day}: it can be shown, and changes no more."
 
 
+def _tell_dataset(row: Any, view: DatasetView) -> str:
+    place = f" at {view.place}" if view.place and view.state == DatasetState.AVAILABLE else ""
+    maker = f", made by job {view.producer} of" if view.producer else ", read by"
+    reason = f" ({view.message})" if view.message else ""
+    return f"It was {view.state}{place}{reason}{maker} workflow {row.name} {row.uuid[:8]}, which is {row.state}."
+
+
+def _tell_attempt(row: Any, entry: dict[str, Any], attempt: dict[str, Any]) -> str:
+    reason = f" ({attempt['reason']})" if attempt["reason"] else ""
+    which = f"attempt {attempt['number']} of job {row.uuid[:8]}/{entry['name']}, which is {entry['state']}"
+    return f"It is {which}: it is {attempt['state']}{reason} on {attempt['host']} (pilot {attempt['pilot'][:8]})."
+
+
 def _read(connection: sa.Connection, it: Archived) -> Any:
     row = connection.execute(sa.select(archive).where(archive.c.id == it.row)).one_or_none()
     if row is None:
@@ -271,27 +311,30 @@ def _read(connection: sa.Connection, it: Archived) -> Any:
     return row
 
 
-def _find_member(connection: sa.Connection, it: Archived, name: str) -> Archived:
-    for entry in _iterate(connection, it.row):
-        if entry["name"] == name:
-            return Archived("job", entry["uuid"], it.row)
-    raise NotFound("job", f"{it.uuid[:8]}/{name}", f"`p3s job list --workflow {it.uuid[:8]}` shows its jobs")
+def _find_member(connection: sa.Connection, it: Archived, noun: str, name: str) -> Archived:
+    for part in _iterate_parts(connection, it.row):
+        if noun == "job":
+            found = [entry["uuid"] for entry in part["jobs"] if entry["name"] == name]
+        else:
+            mine = (view for view in part["datasets"].values() if view.get("workflow") == it.uuid)
+            found = [view["uuid"] for view in mine if view["key"] == name]
+        if found:
+            return Archived(noun, found[0], it.row)
+    raise NotFound(noun, f"{it.uuid[:8]}/{name}", f"`p3s job list --workflow {it.uuid[:8]}` shows its jobs")
+
+
+def _read_part(connection: sa.Connection, it: Archived) -> dict[str, Any]:
+    """Return the part that a job, a dataset or an attempt is in."""
+    table = _PLACES[it.noun]
+    same = sa.and_(table.c.archive_id == archive_part.c.archive_id, table.c.number == archive_part.c.number)
+    body = connection.scalar(sa.select(archive_part.c.body).join(table, same).where(table.c.uuid == it.uuid))
+    if body is None:
+        raise NotFound(it.noun, it.uuid, "it was purged from the archive a moment ago")
+    return _unpack(body)
 
 
 def _read_job(connection: sa.Connection, it: Archived) -> tuple[dict[str, Any], dict[str, Any]]:
-    body = connection.scalar(
-        sa.select(archive_part.c.body)
-        .join(
-            archive_job,
-            sa.and_(
-                archive_job.c.archive_id == archive_part.c.archive_id, archive_job.c.number == archive_part.c.number
-            ),
-        )
-        .where(archive_job.c.uuid == it.uuid)
-    )
-    if body is None:
-        raise NotFound("job", it.uuid, "it was purged from the archive a moment ago")
-    part = _unpack(body)
+    part = _read_part(connection, it)
     return part, next(entry for entry in part["jobs"] if entry["uuid"] == it.uuid)
 
 

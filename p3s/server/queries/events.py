@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from p3s.server.db import find_open_transaction
 from p3s.server.models import event
-from p3s.wire import EventList, EventView
+from p3s.wire import EventList, EventView, WhyReply
 
-__all__ = ["list_events", "list_newest"]
+__all__ = ["explain_gone", "list_events", "list_newest"]
 
 #: Events that one look goes through where no index helps.
 WINDOW = 20_000
+#: How things go for good, and how that is told.
+_ENDS = {"delete": "was deleted", "purge": "was purged from the archive"}
 
 
 def list_events(
@@ -64,6 +67,22 @@ def list_newest(
     rows = connection.execute(statement).all()
     more = str(rows[limit - 1].id) if len(rows) > limit else str(floor) if floor else None
     return [dict(row._mapping) for row in rows[:limit]], more  # noqa: SLF001 - the documented way
+
+
+def explain_gone(connection: sa.Connection, thing: str) -> WhyReply | None:
+    """Return what the log says last of an object that is not there any more; None if it does not know it."""
+    if len(thing) < 4:
+        return None
+    mine = sa.and_(event.c.uuid >= thing, event.c.uuid < thing + "~")
+    if len(connection.scalars(sa.select(event.c.uuid).where(mine).distinct().limit(2)).all()) != 1:
+        return None
+    row = connection.execute(sa.select(event).where(mine).order_by(event.c.id.desc()).limit(1)).one()
+    if row.signal not in _ENDS:
+        return None
+    day = datetime.fromtimestamp(row.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    was = f", and was {row.before}" if row.before else ""
+    sentence = f"It {_ENDS[row.signal]} on {day} ({row.cause}){was}; nothing more is known of it."
+    return WhyReply(noun=row.noun, uuid=row.uuid, state="gone", sentence=sentence)
 
 
 def _view(row: Any) -> EventView:

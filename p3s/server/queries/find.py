@@ -8,14 +8,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from p3s.errors import Ambiguous, Archived, NotFound
-from p3s.server.models import dataset, host, job, pilot, service, site, workflow
+from p3s.server.models import attempt, dataset, host, job, pilot, service, site, workflow
 from p3s.server.queries.archive import find_archived, refuse_archived
 from p3s.server.queries.pilots import LIVE
 
 __all__ = ["NOUNS", "find_anything", "find_row"]
 
-#: What has a uuid, in the order in which `find_anything` looks.
+#: What has a uuid and is shown by it.
 NOUNS = {"workflow": workflow, "job": job, "dataset": dataset, "pilot": pilot}
+#: What has a uuid, in the order in which `find_anything` looks.
+_TABLES = NOUNS | {"attempt": attempt}
 
 _PREFIX = re.compile(r"^[0-9a-f][0-9a-f-]{3,35}$")
 #: Characters of an id that tell enough in a message.
@@ -30,7 +32,7 @@ def find_row(connection: sa.Connection, noun: str, ident: str, *, owner: str | N
     connection : sqlalchemy.Connection
         An open connection.
     noun : str
-        A key of `NOUNS`.
+        A key of `NOUNS`, or ``attempt``.
     ident : str
         A uuid, a prefix of at least four characters, ``@last``, or for jobs also WORKFLOW/NAME.
     owner : str, optional
@@ -45,7 +47,7 @@ def find_row(connection: sa.Connection, noun: str, ident: str, *, owner: str | N
     Archived
         If it is in the archive, or on its way there.
     """
-    table = NOUNS[noun]
+    table = _TABLES[noun]
     if ident == "@last":
         statement = sa.select(table).order_by(table.c.id.desc()).limit(1)
         if owner is not None and "owner" in table.c:
@@ -97,7 +99,7 @@ def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = 
         thing = find_row(connection, "workflow", thing, owner=owner).uuid
     found: list[tuple[str, Any]] = []
     archived: Archived | None = None
-    for noun in NOUNS:
+    for noun in _TABLES:
         try:
             found.append((noun, find_row(connection, noun, thing, owner=owner)))
         except NotFound:

@@ -48,6 +48,8 @@ def explain(connection: sa.Connection, noun: str, row: Any, now: float) -> str:
             return explain_workflow(connection, row)
         case "dataset":
             return explain_dataset(connection, row)
+        case "attempt":
+            return explain_attempt(connection, row)
         case "host":
             return explain_host(connection, row.uuid)
         case "site":
@@ -124,6 +126,19 @@ def explain_dataset(connection: sa.Connection, row: Any) -> str:
             return f"It will not come: job {maker.name}, which makes it, is {maker.state}."
         case _:
             return f"It is {row.state}."
+
+
+def explain_attempt(connection: sa.Connection, row: Any) -> str:
+    """Return whose attempt it is, and how it stands."""
+    one = connection.execute(
+        sa.select(job.c.name, job.c.state, workflow.c.uuid.label("workflow"))
+        .join(workflow, workflow.c.id == job.c.workflow_id)
+        .where(job.c.id == row.job_id)
+    ).one()
+    host_name, uuid = connection.execute(sa.select(pilot.c.host, pilot.c.uuid).where(pilot.c.id == row.pilot_id)).one()
+    reason = f" ({row.reason})" if row.reason else ""
+    which = f"attempt {row.number} of job {one.workflow[:8]}/{one.name}, which is {one.state}"
+    return f"It is {which}: it is {row.state}{reason} on {host_name} (pilot {uuid[:8]})."
 
 
 def explain_host(connection: sa.Connection, name: str) -> str:

@@ -18,6 +18,7 @@ from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import (
     archive,
     archive_blob,
+    archive_item,
     archive_job,
     archive_part,
     attempt,
@@ -200,6 +201,12 @@ def _move_part(ledger: Ledger, row: Any, archive_id: int, jobs: Sequence[Any], *
     connection.execute(sa.insert(archive_part).values(archive_id=archive_id, number=number, body=body))
     places = [{"uuid": entry.uuid, "archive_id": archive_id, "number": number} for entry in jobs]
     connection.execute(sa.insert(archive_job), places)
+    # What a job reads is written with the last of its readers, and again with its maker.
+    items = {view.uuid: "dataset" for view in views if view.workflow == row.uuid}
+    items |= {entry["uuid"]: "attempt" for found in attempts.values() for entry in found}
+    for batch in split_batches(sorted(items)):
+        rows = [{"uuid": one, "noun": items[one], "archive_id": archive_id, "number": number} for one in batch]
+        insert_missing(connection, archive_item, rows)
     digests = {entry.digest for entry in outputs if entry.result and entry.digest}
     if digests:
         kept = [{"archive_id": archive_id, "digest": digest} for digest in sorted(digests)]

@@ -75,7 +75,7 @@ def meet_workflows(ledger: Ledger, workflow_id: int) -> None:
     mine = ledger.connection.execute(
         sa.select(workflow.c.owner, workflow.c.name).where(workflow.c.id == workflow_id)
     ).one()
-    unbound = _read_origins(ledger.connection, workflow_id, origin.c.workflow.is_(None))
+    unbound = _read_origins(ledger.connection, [workflow_id], origin.c.workflow.is_(None))
     wanted = {_name(row.owner, row.dag) for row in unbound}
     # In one order, whoever takes them.
     for name in sorted(wanted | {_name(mine.owner, mine.name)}):
@@ -84,12 +84,12 @@ def meet_workflows(ledger: Ledger, workflow_id: int) -> None:
     announce_workflow(ledger, workflow_id)
 
 
-def renew_bindings(ledger: Ledger, workflow_id: int) -> None:
-    """Look anew for what a workflow that is retried lacks of others: a newer one may have been started since.
+def renew_bindings(ledger: Ledger, workflows: Sequence[int]) -> None:
+    """Look anew for what workflows that are retried lack of others: a newer one may have been started since.
 
-    Its consumers are counted anew by the retry, so they are not told.
+    Their consumers are counted anew by the retry, so they are not told.
     """
-    lost = _read_origins(ledger.connection, workflow_id, dataset.c.state == DatasetState.FAILED)
+    lost = _read_origins(ledger.connection, workflows, dataset.c.state == DatasetState.FAILED)
     for name in sorted({_name(row.owner, row.dag) for row in lost}):
         lock_name(ledger.connection, name)
     recount_below(ledger, (), ledger.move("dataset", [row.id for row in lost], Signal.RETRY, place=None, message=""))
@@ -99,10 +99,10 @@ def renew_bindings(ledger: Ledger, workflow_id: int) -> None:
 def inherit_bindings(ledger: Ledger, workflow_id: int, earlier: int) -> None:
     """Bind a workflow that takes over from an earlier one to what that one has read."""
     known = {
-        row.name: row for row in _read_origins(ledger.connection, earlier, dataset.c.state == DatasetState.AVAILABLE)
+        row.name: row for row in _read_origins(ledger.connection, [earlier], dataset.c.state == DatasetState.AVAILABLE)
     }
     bound = []
-    for row in _read_origins(ledger.connection, workflow_id, sa.true()):
+    for row in _read_origins(ledger.connection, [workflow_id], sa.true()):
         old = known.get(row.name)
         if old is None or old.source_id is None or _describe(old) != _describe(row):
             continue
@@ -125,8 +125,10 @@ def _bind_newest(ledger: Ledger, rows: Sequence[Any]) -> list[int]:
     return bind(ledger, pairs)
 
 
-def _read_origins(connection: sa.Connection, workflow_id: int, condition: sa.ColumnElement[bool]) -> Sequence[Any]:
-    """Return what a workflow reads of other DAGs: ``name`` is its own name for it, ``key`` that of the maker."""
+def _read_origins(
+    connection: sa.Connection, workflows: Sequence[int], condition: sa.ColumnElement[bool]
+) -> Sequence[Any]:
+    """Return what workflows read of other DAGs: ``name`` is their own name for it, ``key`` that of the maker."""
     return connection.execute(
         sa.select(
             dataset.c.id,
@@ -140,7 +142,7 @@ def _read_origins(connection: sa.Connection, workflow_id: int, condition: sa.Col
             origin.c.workflow,
         )
         .join(origin, origin.c.dataset_id == dataset.c.id)
-        .where(dataset.c.workflow_id == workflow_id, condition)
+        .where(dataset.c.workflow_id.in_(workflows), condition)
         .order_by(dataset.c.id)
     ).all()
 

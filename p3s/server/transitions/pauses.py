@@ -7,6 +7,7 @@ running workflow with paused jobs is one whose resume is not done.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ from p3s.server.transitions.recounts import recount_below
 from p3s.server.transitions.spread import release_jobs, skip_jobs, spread_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
@@ -60,26 +61,26 @@ def pause_some(ledger: Ledger, workflow_id: int) -> bool:
 
 
 def list_retriable(
-    connection: sa.Connection, workflow_id: int, *, below: int | None = None, after: int = 0
-) -> list[int]:
-    """Return the failed, cancelled and skipped jobs without an open attempt, up to `STEP` of them.
+    connection: sa.Connection, workflows: Sequence[int], *, below: Sequence[int] | None = None, after: int = 0
+) -> dict[int, int]:
+    """Return the failed, cancelled and skipped jobs without an open attempt, up to `STEP`, each with its workflow.
 
     Parameters
     ----------
     connection : sqlalchemy.Connection
         An open connection.
-    workflow_id : int
+    workflows : sequence of int
         Whose jobs.
-    below : int, optional
-        Only this job and the skipped ones that depend on it.
+    below : sequence of int, optional
+        Only these jobs and the skipped ones that depend on them.
     after : int
         Only jobs with higher ids.
     """
     opened = sa.exists().where(attempt.c.job_id == job.c.id, attempt.c.state.in_(_OPEN))
     statement = (
-        sa.select(job.c.id)
+        sa.select(job.c.id, job.c.workflow_id)
         .where(
-            job.c.workflow_id == workflow_id,
+            job.c.workflow_id.in_(workflows),
             job.c.id > after,
             job.c.state.in_(_BAD),
             # What its own `if` refused stays refused.
@@ -91,10 +92,10 @@ def list_retriable(
     )
     if below is not None:
         statement = statement.where(job.c.id.in_(sa.select(_select_below(below).c.id)))
-    return list(connection.scalars(statement))
+    return {row.id: row.workflow_id for row in connection.execute(statement)}
 
 
-def retake_some(ledger: Ledger, workflow_id: int, *, below: int | None, after: int) -> int:
+def retake_some(ledger: Ledger, workflows: Sequence[int], *, below: Sequence[int] | None, after: int) -> int:
     """Take anew what up to `STEP` jobs publish that are to be retried; return the last of them, 0 if none is left.
 
     Raises
@@ -102,35 +103,53 @@ def retake_some(ledger: Ledger, workflow_id: int, *, below: int | None, after: i
     Conflict
         If a live workflow has one of the names.
     """
-    ids = list_retriable(ledger.connection, workflow_id, below=below, after=after)
-    retake_names(ledger, workflow_id, ids)
-    return ids[-1] if len(ids) == STEP else 0
+    found = list_retriable(ledger.connection, workflows, below=below, after=after)
+    retake_names(ledger, found)
+    return max(found) if len(found) == STEP else 0
 
 
-def _select_below(ident: int) -> sa.CTE:
-    """Return a recursive table of a job and all skipped jobs that depend on it."""
-    edges = sa.union_all(
-        sa.select(job_need.c.parent_id.label("source_id"), job_need.c.job_id),
-        sa.select(dataset.c.producer_id, job_input.c.job_id).join(job_input, job_input.c.dataset_id == dataset.c.id),
-    ).subquery()
-    tree = sa.select(sa.literal(ident, sa.BigInteger).label("id")).cte("tree", recursive=True)
-    return tree.union(sa.select(edges.c.job_id).join(tree, tree.c.id == edges.c.source_id))
+def _select_below(idents: Sequence[int]) -> sa.CTE:
+    """Return a recursive table of jobs and of all that depends on them."""
+    tree = sa.select(job.c.id).where(job.c.id.in_(idents)).cte("tree", recursive=True)
+    # Outer joins to either kind of edge use the indexes of both; of a union SQLite would first write down all edges of
+    # all workflows.
+    kind = sa.union_all(sa.select(sa.literal("need").label("kind")), sa.select(sa.literal("data"))).subquery().c.kind
+    need = job_need.c.parent_id == sa.case((kind == "need", tree.c.id))
+    made = dataset.c.producer_id == sa.case((kind == "data", tree.c.id))
+    below = sa.func.coalesce(job_need.c.job_id, job_input.c.job_id)
+    edges = (
+        sa.join(tree, kind.table, sa.true())
+        .outerjoin(job_need, need)
+        .outerjoin(dataset, made)
+        .outerjoin(job_input, job_input.c.dataset_id == dataset.c.id)
+    )
+    return tree.union(sa.select(below).select_from(edges).where(below.is_not(None)))
 
 
-def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
+def retry_jobs(ledger: Ledger, jobs: Mapping[int, int]) -> list[int]:
     """Put jobs back to ``waiting`` with new budgets, and what they make to ``expected``; they stay paused.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction, which has locked the workflows.
+    jobs : mapping of int to int
+        At most some hundred, each with its workflow.
 
     Returns
     -------
-    int
-        How many moved.
+    list of int
+        Those that moved.
+
+    Raises
+    ------
+    Conflict
+        If a live workflow has a name that one of them publishes.
     """
-    workflow_row = lock_rows(sa.select(workflow.c.id).where(workflow.c.id == workflow_id))
-    ledger.connection.execute(workflow_row)
-    failed = _count_failures(ledger.connection, ids)
+    bad = _read_failures(ledger.connection, list(jobs))
     moved = ledger.move(
         "job",
-        ids,
+        list(jobs),
         Signal.RETRY,
         paused=True,
         reason=None,
@@ -143,28 +162,35 @@ def retry_jobs(ledger: Ledger, workflow_id: int, ids: Sequence[int]) -> int:
         ended=None,
     )
     if not moved:
-        return 0
-    retake_names(ledger, workflow_id, moved)
-    renew_bindings(ledger, workflow_id)
+        return []
+    workflows = sorted({jobs[ident] for ident in moved})
+    _reopen(ledger, Counter(jobs[ident] for ident in moved), Counter(jobs[ident] for ident in moved if ident in bad))
+    # Only now, when those that publish one name in one request are both alive, does one meet the other.
+    retake_names(ledger, {ident: jobs[ident] for ident in moved})
+    renew_bindings(ledger, workflows)
     made = list(ledger.connection.scalars(sa.select(dataset.c.id).where(dataset.c.producer_id.in_(moved))))
     ledger.move("dataset", made, Signal.RETRY)
     recount_below(ledger, moved, made)
     spread_sources(ledger, made)
-    ledger.connection.execute(
-        sa.update(workflow)
-        .where(workflow.c.id == workflow_id)
-        .values(
-            remaining=workflow.c.remaining + len(moved),
-            failures=workflow.c.failures - failed,
-            cancelled_by=None,
+    return moved
+
+
+def _reopen(ledger: Ledger, jobs: Counter[int], failures: Counter[int]) -> None:
+    """Let workflows live again that have so many more jobs to do, and so many failures less."""
+    alike = defaultdict(list)
+    for ident, count in jobs.items():
+        alike[count, failures[ident]].append(ident)
+    for (count, failed), ids in sorted(alike.items()):
+        ledger.connection.execute(
+            sa.update(workflow)
+            .where(workflow.c.id.in_(ids))
+            .values(remaining=workflow.c.remaining + count, failures=workflow.c.failures - failed, cancelled_by=None)
         )
-    )
-    ledger.move("workflow", [workflow_id], Signal.RETRY, ended=None, message="")
-    return len(moved)
+    ledger.move("workflow", sorted(jobs), Signal.RETRY, ended=None, message="")
 
 
-def resume_some(ledger: Ledger, workflow_id: int) -> bool:
-    """Let go up to `STEP` paused jobs of a running workflow, counting anew what each misses.
+def resume_some(ledger: Ledger, workflows: Sequence[int]) -> bool:
+    """Let go up to `STEP` paused jobs of running workflows, counting anew what each misses.
 
     Returns
     -------
@@ -175,7 +201,11 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
         lock_rows(
             sa.select(job.c.id, job.c.state, job.c.released, job.c.hold)
             .join(workflow, workflow.c.id == job.c.workflow_id)
-            .where(job.c.workflow_id == workflow_id, job.c.paused.is_(True), workflow.c.state == WorkflowState.RUNNING)
+            .where(
+                job.c.workflow_id.in_(workflows),
+                job.c.paused.is_(True),
+                workflow.c.state == WorkflowState.RUNNING,
+            )
             .order_by(job.c.id)
             .limit(STEP)
         )
@@ -206,16 +236,17 @@ def resume_some(ledger: Ledger, workflow_id: int) -> bool:
     return len(rows) == STEP and bool(ready)
 
 
-def _count_failures(connection: sa.Connection, ids: Sequence[int]) -> int:
+def _read_failures(connection: sa.Connection, ids: Sequence[int]) -> set[int]:
+    """Return the jobs that count as failures of their workflows."""
     # What was skipped for want of data from outside counts as well.
     outside = sa.or_(
         job.c.reason == Reason.MISSING_INPUT, sa.and_(job.c.reason == Reason.UPSTREAM, job.c.message != "")
     )
     lacking = sa.and_(job.c.state == JobState.SKIPPED, outside)
-    statement = sa.select(sa.func.count()).where(
+    statement = sa.select(job.c.id).where(
         job.c.id.in_(ids), sa.or_(job.c.state == JobState.FAILED, lacking), job.c.tolerated.is_(False)
     )
-    return connection.scalar(statement) or 0
+    return set(connection.scalars(statement))
 
 
 def _read_predecessors(connection: sa.Connection, ids: Sequence[int]) -> list[Any]:

@@ -13,7 +13,7 @@ from p3s.server.db import insert_missing, split_batches
 from p3s.server.models import job_spec, publication, workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from p3s.server.transitions.ledger import Ledger
 
@@ -66,16 +66,27 @@ def take_names(ledger: Ledger, workflow_id: int, site: str, places: Iterable[str
             ledger.connection.execute(sa.update(publication).where(mine).values(workflow_id=workflow_id))
 
 
-def retake_names(ledger: Ledger, workflow_id: int, jobs: Sequence[int]) -> None:
-    """Take anew what jobs publish that run again: their workflow had ended, and others may have the names now.
+def retake_names(ledger: Ledger, jobs: Mapping[int, int]) -> None:
+    """Take anew what jobs publish that run again: their workflows had ended, and others may have the names now.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    jobs : mapping of int to int
+        Each with its workflow.
 
     Raises
     ------
     Conflict
         If a live workflow has one of them.
     """
-    bodies = ledger.connection.scalars(sa.select(job_spec.c.body).where(job_spec.c.job_id.in_(jobs)))
-    places = {place for body in bodies for place in body.get("publish", {}).values()}
-    if places:
+    places: dict[int, set[str]] = {}
+    wanted = sa.select(job_spec.c.job_id, job_spec.c.body)
+    for batch in split_batches(sorted(jobs)):
+        for row in ledger.connection.execute(wanted.where(job_spec.c.job_id.in_(batch))):
+            if published := row.body.get("publish"):
+                places.setdefault(jobs[row.job_id], set()).update(published.values())
+    for workflow_id, names in sorted(places.items()):
         site = ledger.connection.scalar(sa.select(workflow.c.site).where(workflow.c.id == workflow_id))
-        take_names(ledger, workflow_id, site or "default", places)
+        take_names(ledger, workflow_id, site or "default", names)

@@ -25,7 +25,7 @@ from p3s.engine.states import (
     Signal,
 )
 from p3s.server.db import Overtaken
-from p3s.server.models import attempt, attempt_log, blob, dataset, job, job_spec, pilot, workflow
+from p3s.server.models import attempt, attempt_log, blob, dataset, event, job, job_spec, pilot, workflow
 from p3s.server.prepared import InsertRows, Prepared, among, param
 from p3s.server.secrets import fits_attempt
 from p3s.server.transitions.hosts import clear_burns, record_burn
@@ -265,17 +265,27 @@ def _take(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence[An
                 return _succeed(ledger, row, report, expected, rules)
             case _:
                 return _fail(ledger, row, report, rules)
-    if report.kind == "started" and row.state == AttemptState.RUNNING:
+    if report.kind == "started" and (row.state == AttemptState.RUNNING or (row.state == AttemptState.LOST and current)):
+        # Lost, it may still succeed late.
         return _answer(report, "repeated")
     if report.kind in {"started", "succeeded"} and row.state == AttemptState.SUCCEEDED:
         # A start may arrive after the success that it came before; "superseded" would drop what was accepted.
         return _answer(report, "repeated")
-    if report.kind == "succeeded" and row.state == AttemptState.LOST and current:
+    if report.kind == "succeeded" and row.state == AttemptState.LOST and current and not _was_refused(ledger, row):
         return _succeed(ledger, row, report, expected, rules)
     if report.kind in {"failed", "handed-back", "stopped"} and row.state not in _OPEN:
         # The attempt has ended already, as the pilot wishes it to be.
         return _answer(report, "repeated", f"the attempt is {row.state}")
     return _supersede(ledger, row, report)
+
+
+def _was_refused(ledger: Ledger, row: Any) -> bool:
+    """Tell whether a success of an attempt was superseded before: the pilot has deleted what it made since then.
+
+    The job may have been retried in between, and the same report come a second time.
+    """
+    refused = sa.exists().where(event.c.uuid == row.uuid, event.c.noun == "attempt", event.c.signal == "late succeeded")
+    return bool(ledger.connection.scalar(sa.select(refused)))
 
 
 def _begin(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
@@ -341,7 +351,7 @@ def _confirm_stop(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
 
 def _supersede(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
     why = f"the attempt is {row.state}, its job {row.job_state} at attempt {row.job_attempt}"
-    ledger.note("attempt", row.uuid, f"late {report.kind}"[:16], before=row.state, after=row.state, cause=why)
+    ledger.note("attempt", row.uuid, f"late {report.kind}", before=row.state, after=row.state, cause=why)
     if row.state in _OPEN:
         ledger.move("attempt", [row.id], Signal.CANCEL)
         ledger.move("attempt", [row.id], Signal.STOP, ended=ledger.now)

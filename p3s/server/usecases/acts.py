@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.engine.names import check_host, quote_name
 from p3s.engine.numbers import find_numbers
 from p3s.engine.states import (
     FINAL_JOB,
@@ -163,7 +164,15 @@ def end_pilot(core: Core, row: Any, status: PilotStatus, by: str) -> None:
 
 
 def ban_host(core: Core, name: str, reason: str | None, by: str) -> None:
-    """Give a host no more jobs, for a reason; or, with None, give it jobs again."""
+    """Give a host no more jobs, for a reason; or, with None, give it jobs again.
+
+    Raises
+    ------
+    BadInput
+        If no host can be called so.
+    """
+    if wrong := check_host(name):
+        raise BadInput([Problem(f"{quote_name(name)} {wrong}", where="name")])
     core.change(by, lambda ledger: write_ban(ledger, name, reason, by))
     if reason is None:
         core.ring_all()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.fates import SETTLED, Fate
-from p3s.errors import Conflict, NotAllowed
+from p3s.engine.names import check_label, quote_name
+from p3s.errors import BadInput, Conflict, NotAllowed, Problem
 from p3s.server.db import insert_missing, lock_rows, split_batches
 from p3s.server.models import arrival, service
 from p3s.server.queries.arrivals import view_arrivals
@@ -66,11 +67,15 @@ def beat_service(core: Core, name: str, body: BeatBody, owner: str) -> None:
 
     Raises
     ------
+    BadInput
+        If no service can be called so.
     NotAllowed
         If a service of this name belongs to somebody else.
     Conflict
         If another process of this name has taken over.
     """
+    if wrong := check_label(name):
+        raise BadInput([Problem(f"service {quote_name(name)} {wrong}", where="name")])
 
     def action(ledger: Ledger) -> None:
         ident = _lock_service(ledger, name, owner)

@@ -16,10 +16,20 @@ from p3s.server.usecases.acts import refuse_loading
 from p3s.wire import RetryReply
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.usecases.core import Core
 
-__all__ = ["pause_server", "pause_workflow", "resume_server", "resume_workflow", "retry_job", "retry_workflow"]
+__all__ = [
+    "pause_server",
+    "pause_workflow",
+    "resume_server",
+    "resume_workflow",
+    "retry_below",
+    "retry_job",
+    "retry_workflow",
+]
 
 
 def pause_workflow(core: Core, row: Any, by: str) -> None:
@@ -55,7 +65,7 @@ def resume_workflow(core: Core, row: Any, by: str) -> None:
             raise Conflict(f"workflow {row.uuid} is {row.state}, and only a paused one can be resumed")
 
     core.change(by, mark)
-    _let_go(core, row.id, by)
+    _let_go(core, [row.id], by)
 
 
 def retry_workflow(core: Core, row: Any, by: str) -> RetryReply:
@@ -66,7 +76,9 @@ def retry_workflow(core: Core, row: Any, by: str) -> RetryReply:
     """
     if row.state in {WorkflowState.LOADING, WorkflowState.HELD}:
         raise Conflict(f"workflow {row.uuid} is {row.state}; nothing of it has run yet")
-    return _retry(core, row.id, row.uuid, by, below=None)
+    moved: set[int] = set()
+    _retry(core, [row.id], by, moved, below=None)
+    return _report(core, row.id, row.uuid, len(moved))
 
 
 def retry_job(core: Core, row: Any, by: str) -> RetryReply:
@@ -78,40 +90,64 @@ def retry_job(core: Core, row: Any, by: str) -> RetryReply:
         If there is nothing to retry.
     """
     refuse_loading(core, row)
-    reply = _retry(core, row.workflow_id, row.uuid, by, below=row.id)
-    if not reply.jobs:
+    moved: set[int] = set()
+    retry_below(core, [row], by, moved)
+    if not moved:
         raise Conflict(f"job {row.name} is {row.state}; only what failed, or was cancelled or skipped, is retried")
-    return reply
+    return _report(core, row.workflow_id, row.uuid, len(moved))
 
 
-def _retry(core: Core, workflow_id: int, uuid: str, by: str, *, below: int | None) -> RetryReply:
-    def step(ledger: Ledger) -> int:
-        # The lock keeps it from being moved into the archive meanwhile.
-        row = ledger.connection.execute(
-            lock_rows(sa.select(workflow).where(workflow.c.id == workflow_id))
-        ).one_or_none()
-        if row is None or row.archived is not None:
-            raise Conflict(f"the workflow of {uuid} is moved into the archive at this moment, and changes no more")
-        return retry_jobs(ledger, workflow_id, list_retriable(ledger.connection, workflow_id, below=below))
+def retry_below(core: Core, rows: Sequence[Any], by: str, moved: set[int]) -> None:
+    """Run jobs again that did not finish, and the skipped ones that depend on them.
 
-    # All names first: what one batch after the other found out would leave the workflow half retried.
+    Parameters
+    ----------
+    core : Core
+        The server.
+    rows : sequence of Row
+        At most some hundred, of ``job``.
+    by : str
+        Who asks.
+    moved : set of int
+        Gets the ids of what runs again, as soon as it is committed.
+
+    Raises
+    ------
+    Conflict
+        If a live workflow has a name that one of them publishes, or a workflow is on its way into the archive.
+    """
+    _retry(core, sorted({row.workflow_id for row in rows}), by, moved, below=[row.id for row in rows])
+
+
+def _retry(core: Core, workflows: Sequence[int], by: str, moved: set[int], *, below: Sequence[int] | None) -> None:
+    def step(ledger: Ledger) -> list[int]:
+        # The lock keeps them from being moved into the archive meanwhile.
+        locked = sa.select(workflow.c.id, workflow.c.archived).where(workflow.c.id.in_(workflows))
+        rows = ledger.connection.execute(lock_rows(locked.order_by(workflow.c.id))).all()
+        if len(rows) < len(workflows) or any(row.archived is not None for row in rows):
+            raise Conflict("its workflow is moved into the archive at this moment, and changes no more")
+        return retry_jobs(ledger, list_retriable(ledger.connection, workflows, below=below))
+
+    # All names first: what one batch after the other found out would leave a workflow half retried.
     last = 0
-    while last := core.change(by, partial(retake_some, workflow_id=workflow_id, below=below, after=last)):
+    while last := core.change(by, partial(retake_some, workflows=workflows, below=below, after=last)):
         pass
-    total = 0
-    while moved := core.change(by, step):
-        total += moved
-    _let_go(core, workflow_id, by)
+    while more := core.change(by, step):
+        moved.update(more)
+    _let_go(core, workflows, by)
+
+
+def _report(core: Core, workflow_id: int, uuid: str, jobs: int) -> RetryReply:
     with core.db.read() as connection:
         state = connection.scalar(sa.select(workflow.c.state).where(workflow.c.id == workflow_id))
         kept = connection.scalar(
             sa.select(sa.func.count()).where(job.c.workflow_id == workflow_id, job.c.state == "finished")
         )
-    return RetryReply(uuid=uuid, state=state or "", jobs=total, kept=kept or 0)
+    return RetryReply(uuid=uuid, state=state or "", jobs=jobs, kept=kept or 0)
 
 
-def _let_go(core: Core, workflow_id: int, by: str) -> None:
-    while core.change(by, partial(resume_some, workflow_id=workflow_id)):
+def _let_go(core: Core, workflows: Sequence[int], by: str) -> None:
+    while core.change(by, partial(resume_some, workflows=workflows)):
         pass
 
 

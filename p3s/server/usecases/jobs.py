@@ -1,4 +1,4 @@
-"""Changing and deleting jobs, many at once, and the caps of jobtypes."""
+"""Changing, cancelling, retrying and deleting jobs, many at once, and the caps of jobtypes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.names import check_label
-from p3s.engine.states import FINAL_WORKFLOW, AttemptState, WorkflowState
-from p3s.errors import BadInput, Problem
+from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW, AttemptState, JobState, Reason, WorkflowState
+from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import split_batches
 from p3s.server.models import attempt, job, workflow
 from p3s.server.transitions.adjust import adjust_jobs as adjust_some
 from p3s.server.transitions.deletions import find_foreign_reader
+from p3s.server.transitions.ends import cancel_jobs as cancel_some
 from p3s.server.transitions.limits import write_cap
-from p3s.wire import ManyReply
+from p3s.server.usecases.holds import retry_below
+from p3s.wire import CancelJobsReply, ManyReply, RetryJobsReply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
     from p3s.wire import AdjustBody
 
-__all__ = ["adjust_jobs", "delete_jobs", "limit_jobtype"]
+__all__ = ["adjust_jobs", "cancel_jobs", "delete_jobs", "limit_jobtype", "retry_jobs"]
 
 #: Jobs that one transaction changes.
 STEP = 250
@@ -37,30 +39,46 @@ def adjust_jobs(core: Core, body: AdjustBody, by: str, *, admin: bool) -> ManyRe
     Raises
     ------
     BadInput
-        If nothing is asked for, or a job is not there or somebody else's; nothing is changed then.
+        If nothing is asked for.
     """
     if body.priority is None and body.timelimit is None and body.hold is None:
         raise BadInput([Problem("say what to change: a priority, a time limit, or whether to hold", where="priority")])
-    _check_jobs(core, body.jobs, None if admin else by)
-    left: dict[str, str] = {}
-    for batch in split_batches(body.jobs, STEP):
+    rows, left = _find_jobs(core, body.jobs, None if admin else by)
+    for batch in split_batches(list(rows), STEP):
         left |= core.change(by, lambda ledger, batch=batch: adjust_some(ledger, batch, body))  # type: ignore[misc]
-    return ManyReply(done=[uuid for uuid in body.jobs if uuid not in left], left=left)
+    return ManyReply(done=[uuid for uuid in rows if uuid not in left], left=left)
+
+
+def cancel_jobs(core: Core, uuids: Sequence[str], by: str, *, admin: bool) -> CancelJobsReply:
+    """Cancel jobs; running payloads are told to stop, and other jobs of their workflows go on where they can."""
+    rows, left = _find_jobs(core, uuids, None if admin else by, loaded=True)
+    stopping = 0
+    for batch in split_batches(list(rows.values()), STEP):
+        ids = [row.id for row in batch]
+        stops, more = core.change(by, lambda ledger, ids=ids: _cancel_some(ledger, ids, by))  # type: ignore[misc]
+        left |= more
+        stopping += stops
+    return CancelJobsReply(done=[uuid for uuid in rows if uuid not in left], left=left, stopping=stopping)
+
+
+def retry_jobs(core: Core, uuids: Sequence[str], by: str, *, admin: bool) -> RetryJobsReply:
+    """Run jobs again that did not finish, and the skipped ones that depend on them."""
+    rows, left = _find_jobs(core, uuids, None if admin else by, loaded=True)
+    moved: set[int] = set()
+    for batch in split_batches(list(rows.values()), STEP):
+        left |= _retry_some(core, batch, by, moved)
+    with core.db.read() as connection:
+        stay = [row.id for uuid, row in rows.items() if row.id not in moved and uuid not in left]
+        left |= {uuid: why for batch in split_batches(stay) for uuid, why in _explain_stay(connection, batch).items()}
+    return RetryJobsReply(done=[uuid for uuid in rows if uuid not in left], left=left, jobs=len(moved))
 
 
 def delete_jobs(core: Core, uuids: Sequence[str], by: str, *, admin: bool) -> ManyReply:
-    """Forget standalone jobs that have ended or never started, with the rows of their data; files stay.
-
-    Raises
-    ------
-    BadInput
-        If a job is not there or somebody else's; nothing is deleted then.
-    """
-    _check_jobs(core, uuids, None if admin else by)
-    left: dict[str, str] = {}
-    for batch in split_batches(list(uuids), STEP):
+    """Forget standalone jobs that have ended or never started, with the rows of their data; files stay."""
+    rows, left = _find_jobs(core, uuids, None if admin else by)
+    for batch in split_batches(list(rows), STEP):
         left |= core.change(by, lambda ledger, batch=batch: _delete_some(ledger, batch))  # type: ignore[misc]
-    return ManyReply(done=[uuid for uuid in uuids if uuid not in left], left=left)
+    return ManyReply(done=[uuid for uuid in rows if uuid not in left], left=left)
 
 
 def limit_jobtype(core: Core, name: str, cap: int | None, by: str) -> None:
@@ -78,21 +96,68 @@ def limit_jobtype(core: Core, name: str, cap: int | None, by: str) -> None:
     core.ring_all()
 
 
-def _check_jobs(core: Core, uuids: Sequence[str], owner: str | None) -> None:
-    found: dict[str, str] = {}
+def _find_jobs(
+    core: Core, uuids: Sequence[str], owner: str | None, *, loaded: bool = False
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the rows of jobs that may be acted on, by uuid in the order given, and why the others may not.
+
+    One that is gone or somebody else's keeps none of the others from it. With `loaded`, neither does one of a workflow
+    that is being loaded.
+    """
+    found: dict[str, Any] = {}
     with core.db.read() as connection:
         for batch in split_batches(list(uuids)):
-            rows = connection.execute(sa.select(job.c.uuid, job.c.owner).where(job.c.uuid.in_(batch)))
-            found |= {row.uuid: row.owner for row in rows}
-    problems = []
-    for number, uuid in enumerate(uuids):
-        if uuid not in found:
-            problems.append(Problem(f"there is no job {uuid}; `p3s job list` shows ids", where=f"jobs[{number}]"))
-        elif owner is not None and found[uuid] != owner:
-            message = f"job {uuid} belongs to {found[uuid]}; only {found[uuid]} or an admin may change it"
-            problems.append(Problem(message, where=f"jobs[{number}]"))
-    if problems:
-        raise BadInput(problems)
+            rows = connection.execute(
+                sa.select(job.c.id, job.c.uuid, job.c.owner, job.c.workflow_id, workflow.c.state)
+                .join(workflow, workflow.c.id == job.c.workflow_id)
+                .where(job.c.uuid.in_(batch))
+            )
+            found |= {row.uuid: row for row in rows}
+    left: dict[str, str] = {}
+    for uuid in uuids:
+        row = found.get(uuid)
+        if row is None:
+            left[uuid] = f"there is no job {uuid}, or it is in the archive; `p3s job list` shows ids"
+        elif owner not in (None, row.owner):
+            left[uuid] = f"it belongs to {row.owner}; only {row.owner} or an admin may change it"
+        elif loaded and row.state == WorkflowState.LOADING:
+            left[uuid] = "its workflow is being loaded; try again when that is done"
+    return {uuid: found[uuid] for uuid in uuids if uuid not in left}, left
+
+
+def _cancel_some(ledger: Ledger, ids: Sequence[int], by: str) -> tuple[int, dict[str, str]]:
+    _, stopping = cancel_some(ledger, ids, by)
+    rows = ledger.connection.execute(
+        sa.select(job.c.uuid, job.c.state).where(job.c.id.in_(ids), job.c.state != JobState.CANCELLED)
+    )
+    return stopping, {row.uuid: f"it is {row.state} already; there is nothing to cancel" for row in rows}
+
+
+def _retry_some(core: Core, rows: Sequence[Any], by: str, moved: set[int]) -> dict[str, str]:
+    """Retry jobs together, or, where one is in the way of the others, apart; return why some stay as they are."""
+    try:
+        retry_below(core, rows, by, moved)
+    except Conflict as error:
+        if len(rows) == 1:
+            return {rows[0].uuid: str(error)}
+        half = len(rows) // 2
+        return _retry_some(core, rows[:half], by, moved) | _retry_some(core, rows[half:], by, moved)
+    return {}
+
+
+def _explain_stay(connection: sa.Connection, ids: Sequence[int]) -> dict[str, str]:
+    """Return by uuid why jobs were not retried."""
+    opened = sa.exists().where(attempt.c.job_id == job.c.id, attempt.c.state.in_(_OPEN))
+    wanted = sa.select(job.c.uuid, job.c.state, job.c.reason, opened.label("opened")).where(job.c.id.in_(ids))
+    why = {}
+    for row in connection.execute(wanted):
+        if row.opened and row.state in FINAL_JOB:
+            why[row.uuid] = f"it is {row.state}, and its payload has not yet stopped; try again in a moment"
+        elif row.reason == Reason.IF:
+            why[row.uuid] = "its own `if` says that it does not run"
+        else:
+            why[row.uuid] = f"it is {row.state}; only what failed, or was cancelled or skipped, is retried"
+    return why
 
 
 def _delete_some(ledger: Ledger, uuids: Sequence[str]) -> dict[str, str]:

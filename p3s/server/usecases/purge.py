@@ -13,6 +13,7 @@ from p3s.engine.purging import PurgeKind
 from p3s.server.db import lock_rows
 from p3s.server.models import (
     archive,
+    archive_item,
     archive_job,
     arrival,
     blob,
@@ -219,9 +220,12 @@ class Purge:
             if ident is None:
                 return None
             row = connection.execute(sa.select(archive).where(archive.c.id == ident)).one()
-            few = sa.select(archive_job.c.uuid).where(archive_job.c.archive_id == ident).limit(STEP)
-            jobs = connection.execute(sa.delete(archive_job).where(archive_job.c.uuid.in_(few))).rowcount
-            if jobs == STEP:
+            gone = {}
+            for table in (archive_item, archive_job):
+                few = sa.select(table.c.uuid).where(table.c.archive_id == ident).limit(STEP)
+                gone[table] = connection.execute(sa.delete(table).where(table.c.uuid.in_(few))).rowcount
+            jobs = gone[archive_job]
+            if STEP in gone.values():
                 return 0, jobs, 0
             connection.execute(sa.delete(archive).where(archive.c.id == ident))
             ledger.note("workflow", row.uuid, "purge", before=row.state)

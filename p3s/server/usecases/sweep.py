@@ -93,7 +93,7 @@ def sweep(core: Core, *, leases: bool) -> None:
     for row in cancelling:
         _repeat(core, row.cancelled_by, partial(_go_on_cancelling, workflow_id=row.id, by=row.cancelled_by))
     for ident in resuming:
-        _repeat(core, "resume in batches", partial(resume_some, workflow_id=ident))
+        _repeat(core, "resume in batches", partial(resume_some, workflows=[ident]))
     for ident in pausing:
         _repeat(core, "pause in batches", partial(pause_some, workflow_id=ident))
     for ident in starting:
