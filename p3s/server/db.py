@@ -90,6 +90,8 @@ class Database:
             raise BadInput([f"database '{address}': p3s works on sqlite:/// and postgresql:// addresses"])
         kept = min(16, connections)
         options: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept, "pool_timeout": patience}
+        # The one used last: its caches of pages and statements are warm, and those of the others stay small.
+        options["pool_use_lifo"] = True
         if self.is_sqlite:
             options["connect_args"] = {"check_same_thread": False, "timeout": 30}
             # A QueuePool would keep a memory database apart per connection; only files are supported.

@@ -64,6 +64,18 @@ def test_overtaken_transactions_run_again(core):
         core.db.write(never)
 
 
+def test_the_connection_used_last_is_used_first(core):
+    """What one caller at a time asks goes over one connection, whose caches are warm, also after many were in use."""
+    opened = [core.db.engine.connect() for _ in range(4)]
+    for connection in opened:
+        connection.close()
+    used = set()
+    for _ in range(4):
+        with core.db.read() as connection:
+            used.add(id(connection.connection.dbapi_connection))
+    assert len(used) == 1
+
+
 def test_full_disk_is_told_and_changes_nothing(tmp_path, sqlite_template):
     """When the disk is full, a load fails with what to do, and leaves no half a workflow that could run."""
     from p3s.server.usecases.core import Core
