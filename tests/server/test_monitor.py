@@ -13,12 +13,14 @@ import sqlalchemy as sa
 from p3s.clock import read_clock
 from p3s.server.auth import NEEDS, Role
 from p3s.server.models import attempt, attempt_log, blob, dataset, job, minute, workflow
+from p3s.server.monitor import contents, values
 from p3s.server.usecases import counts as counts_module
 from p3s.server.usecases.purge import purge
 from p3s.server.usecases.sweep import add_events
 from p3s.settings import Home
 from p3s.wire import PurgeBody
 from tests.support.api import UUID, Api
+from tests.support.doctests import check_doctests
 from tests.support.pilots import ScriptedPilot
 
 #: Statements that one page may take, with who asks.
@@ -425,6 +427,11 @@ def test_results_are_drawn_as_tables(api, name, content, shown):
     assert answer.mimetype == "text/html"
     assert all(part in text for part in shown), text
     assert get(api, f"/results/{UUID % 77}/content").data == content
+
+
+def test_examples_of_values():
+    """What is said of the showing of values is true."""
+    check_doctests(contents, values)
 
 
 def test_counts_are_the_truth(api):

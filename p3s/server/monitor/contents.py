@@ -71,7 +71,8 @@ def _read_table(text: str, delimiters: str) -> dict[str, Any]:
     delimiter = max(delimiters, key=first.count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     head = next(lines, [])
-    rows, more = [], 0
+    rows: list[list[dict[str, Any]]] = []
+    more = 0
     for line in lines:
         if len(rows) < ROWS:
             rows.append([{"kind": "text", "text": cell} for cell in line[:COLUMNS]])
