@@ -31,7 +31,7 @@ def show_iso(moment: float) -> str:
 
 
 def show_number(value: float) -> str:
-    """Return a number for people: in groups of three digits, and a whole one without a fraction.
+    r"""Return a number for people: in groups of three digits, and a whole one without a fraction.
 
     Examples
     --------
