@@ -36,7 +36,7 @@ def show_number(value: float) -> str:
     Examples
     --------
     >>> show_number(1202), show_number(12.0), show_number(0.12345)
-    ('1\u202f202', '12', '0.1234')
+    ('1\u202f202', '12', '0.1235')
     """
     if float(value).is_integer():
         return f"{int(value):,}".replace(",", "\u202f")
