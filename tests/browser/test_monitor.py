@@ -60,6 +60,8 @@ def open_page(browser, farm, *, width=1400, theme="light", **options):
     page.fill("#token", (farm.home / "admin.token").read_text().strip())
     page.press("#token", "Enter")
     expect(page.locator("#live")).to_be_visible()
+    # With its scripts: without them it cannot tell that its server has gone.
+    page.wait_for_load_state("load")
     wrong: list[str] = []
     page.on("console", lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
