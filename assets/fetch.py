@@ -90,6 +90,9 @@ def fetch(npm: list[str], axe: Path | None = None) -> None:
         BUILT.mkdir(exist_ok=True)
         for name, source in FILES.items():
             shutil.copyfile(modules / source, BUILT / name)
+        # What an earlier version fetched would still be served, and packed into wheels.
+        for old in {path.name for path in BUILT.iterdir()} - {*FILES, LICENCES, "stamp"}:
+            (BUILT / old).unlink()
         (BUILT / LICENCES).write_text(_gather_licences(modules), encoding="utf-8")
         if axe is not None:
             shutil.copyfile(modules / "axe-core" / "axe.min.js", axe)

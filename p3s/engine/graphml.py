@@ -20,7 +20,8 @@ import networkx as nx
 from p3s.engine.checks import check_dag
 from p3s.engine.exports import OWN, make_graph
 from p3s.engine.load import validate_data
-from p3s.engine.names import check_variable, make_extension, sanitise_value, take_stem
+from p3s.engine.names import check_variable, make_extension, sanitise_value
+from p3s.engine.paths import take_stem
 from p3s.engine.payloads import convert_payload
 from p3s.engine.problems import make_problems
 from p3s.engine.spec import DagSpec
