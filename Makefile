@@ -40,7 +40,7 @@ up: .venv/assets.done  ## Start the server and two pilots, until Ctrl-C.
 # Four at a time on two cores: half of the time, tests wait for leases and processes.
 test: .venv/test.done  ## All tests, on SQLite and PostgreSQL, with real processes; installs tests/packages.txt where it may.
 	@tests/install_packages.sh
-	@$(BIN)/python -m pytest -n 4 --dist loadfile
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 quick: .venv/test.done  ## The tests that need neither a database server nor a browser.
 	@$(BIN)/python -m pytest -n 4 --dist loadfile -m "not postgres and not processes"

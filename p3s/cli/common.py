@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -91,7 +92,8 @@ def add_example(*lines: str) -> Callable[[click.Command], click.Command]:
     def attach(command: click.Command) -> click.Command:
         head = "Example:" if len(lines) == 1 else "Examples:"
         shown = "\n".join(f"  {line}" for line in lines)
-        command.help = f"{(command.help or '').rstrip()}\n\n\b\n{head}\n{shown}"
+        # Without its indentation already: click takes off only what all lines have.
+        command.help = f"{inspect.cleandoc(command.help or '')}\n\n\b\n{head}\n{shown}"
         return command
 
     return attach

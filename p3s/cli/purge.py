@@ -10,7 +10,7 @@ from p3s.cli.common import add_example, add_output_options, add_server_option, c
 from p3s.cli.output import Columns, clean_text, format_size, print_items, print_json, tell
 from p3s.cli.values import DURATION
 from p3s.engine.purging import PurgeKind
-from p3s.engine.states import FINAL_WORKFLOW, PilotState
+from p3s.engine.states import FINAL_WORKFLOW, DatasetState, PilotState
 
 if TYPE_CHECKING:
     from p3s.wire import PurgeReply
@@ -28,6 +28,7 @@ _COLUMNS: Columns = {
 @add_example(
     "p3s purge --older 30d",
     "p3s purge --older 90d --what jobs --state failed --yes",
+    "p3s purge --older 90d --what datasets --state deleted --yes",
     "p3s purge --older 2y --what archive --yes",
 )
 @click.command()
@@ -40,7 +41,13 @@ _COLUMNS: Columns = {
 @click.option("--older", type=DURATION, default="30d", show_default=True, help="Ended, or made, so long ago.")
 @click.option(
     "--state",
-    type=click.Choice([*sorted(FINAL_WORKFLOW), PilotState.STOPPED.value, PilotState.TIMEOUT.value]),
+    type=click.Choice(
+        list(
+            dict.fromkeys(
+                [*sorted(FINAL_WORKFLOW), PilotState.STOPPED.value, PilotState.TIMEOUT.value, *sorted(DatasetState)]
+            )
+        )
+    ),
     help="Only those in this state.",
 )
 @click.option("--owner", help="Only those of this owner.")

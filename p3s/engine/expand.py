@@ -8,8 +8,9 @@ from p3s.engine.checks import check_standalone
 from p3s.engine.collector import pause_collector
 from p3s.engine.expansion import Expansion, ExternalRequest, SeenFile, request_externals
 from p3s.engine.members import MemberBuilder
-from p3s.engine.names import normalise_path, quote_name
+from p3s.engine.names import quote_name
 from p3s.engine.params import resolve_params
+from p3s.engine.paths import normalise_path
 from p3s.engine.plan import DatasetPlan, JobPlan, OutputPlan, WorkflowPlan
 from p3s.engine.problems import Fault, raise_faults
 from p3s.engine.spec import StandaloneSpec

@@ -9,16 +9,8 @@ from p3s.engine.checks import find_producers, make_no_match
 from p3s.engine.expressions import ExpressionError, render_template
 from p3s.engine.families import Group, Member, count_members, expand_matrix, list_axes, make_suffix, name_each
 from p3s.engine.members import MemberBuilder
-from p3s.engine.names import (
-    MAX_NAME,
-    check_checksum,
-    check_name,
-    check_place,
-    quote_name,
-    sanitise_value,
-    split_origin,
-    take_stem,
-)
+from p3s.engine.names import MAX_NAME, check_checksum, check_name, quote_name, sanitise_value, split_origin
+from p3s.engine.paths import check_place, take_stem
 from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.plan import DatasetPlan, InputPlan, JobPlan, Origin, OutputPlan
 from p3s.engine.problems import Fault

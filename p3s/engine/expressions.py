@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
-from p3s.engine.names import take_basename, take_stem
+from p3s.engine.paths import take_basename, take_stem
 from p3s.engine.problems import suggest_word
 from p3s.engine.units import shorten
 from p3s.errors import P3sError

@@ -20,7 +20,8 @@ import networkx as nx
 from p3s.engine.checks import check_dag
 from p3s.engine.exports import OWN, make_graph
 from p3s.engine.load import validate_data
-from p3s.engine.names import check_variable, make_extension, sanitise_value, take_stem
+from p3s.engine.names import check_variable, make_extension, sanitise_value
+from p3s.engine.paths import take_stem
 from p3s.engine.payloads import convert_payload
 from p3s.engine.problems import make_problems
 from p3s.engine.spec import DagSpec
@@ -292,8 +293,16 @@ class _Original:
             # A file without a name is named by its variable and its datatype.
             outputs[item.variable] = _drop_empty({"path": path, "type": item.datatype, "comment": item.comment})
             if posixpath.isabs(item.place):
-                publish[item.variable] = item.place
+                publish[item.variable] = self._choose_target(item)
         return job | _drop_empty({"outputs": outputs, "publish": publish})
+
+    def _choose_target(self, item: _Item) -> str:
+        """Return where a file is published: its place, or, where several producers name one, a name beside it."""
+        makers = [other for other in self.items if other.place == item.place and not self._is_noop(other.source)]
+        if len(makers) == 1:
+            return item.place
+        stem, extension = posixpath.splitext(item.place)
+        return f"{stem}-{item.variable}{extension}"
 
     def _read_env(self, node: str, text: str) -> dict[str, str]:
         try:

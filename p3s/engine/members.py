@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from p3s.engine.expressions import ExpressionError, decide_condition, render_template
-from p3s.engine.names import make_extension, normalise_path, quote_name, take_basename
+from p3s.engine.names import make_extension, quote_name
+from p3s.engine.paths import normalise_path, take_basename
 from p3s.engine.places import check_target
 from p3s.engine.plan import Resources, Retry
 from p3s.engine.problems import Fault

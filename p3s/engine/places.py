@@ -6,7 +6,7 @@ import posixpath
 import re
 from urllib.parse import unquote
 
-from p3s.engine.names import check_place, check_published, normalise_path
+from p3s.engine.paths import check_place, check_published, normalise_path
 
 __all__ = [
     "EXTRAS",

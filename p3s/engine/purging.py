@@ -23,6 +23,8 @@ class PurgeKind(StrEnum):
     PILOTS = "pilots"
     #: Events of what is not there any more, of reports and of files.
     EVENTS = "events"
+    #: Data from outside that no job reads any more, with all its versions: it is forgotten, its files stay.
+    DATASETS = "datasets"
     #: What became of files that injectors saw. A file that is still there counts as new afterwards.
     ARRIVALS = "arrivals"
     #: Contents that no bundle, no result and no archived workflow has.

@@ -6,14 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from p3s.engine.expressions import check_template, wrap_condition
-from p3s.engine.names import (
-    check_env_name,
-    check_label,
-    check_relative_path,
-    check_variable,
-    normalise_path,
-    quote_name,
-)
+from p3s.engine.names import check_env_name, check_label, check_variable, quote_name
+from p3s.engine.paths import check_relative_path, normalise_path
 from p3s.engine.places import check_target
 from p3s.engine.problems import Fault
 from p3s.engine.spec import JobSpec

@@ -7,7 +7,7 @@ import os
 import zlib
 from typing import TYPE_CHECKING
 
-from p3s.engine.names import normalise_path
+from p3s.engine.paths import normalise_path
 from p3s.engine.states import Reason
 from p3s.pilot.below import LinkFound, NotRegular, open_below
 from p3s.pilot.failure import AttemptFailed, explain_os_error

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from p3s.engine.names import normalise_path
+from p3s.engine.paths import normalise_path
 from p3s.engine.states import Reason
 from p3s.pilot.failure import AttemptFailed
 from p3s.pilot.outbox import Publication, Push, Record

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p3s.engine.expand import find_bundle
-from p3s.engine.names import normalise_path
+from p3s.engine.paths import normalise_path
 from p3s.engine.places import check_location, is_url, normalise_place
 from p3s.engine.problems import Fault, make_problems
 from p3s.engine.spec import DagSpec, StandaloneSpec

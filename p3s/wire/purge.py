@@ -6,20 +6,20 @@ from pydantic import Field
 
 from p3s.engine.names import MAX_LABEL, MAX_NAME
 from p3s.engine.purging import PurgeKind
-from p3s.engine.states import PilotState, WorkflowState
+from p3s.engine.states import DatasetState, PilotState, WorkflowState
 from p3s.wire.base import Reply, Request
 
 
 class PurgeBody(Request):
     """What is to be purged, and whether to do it; all of it unless filters narrow it down.
 
-    `older` is seconds since it ended; `state` fits workflows, jobs, the archive and pilots, `name` is a workflow's or a
-    standalone job's. `after` is what the last answer said, if that one had more.
+    `older` is seconds since it ended; `state` fits workflows, jobs, the archive, pilots and datasets, `name` is a
+    workflow's or a standalone job's. `after` is what the last answer said, if that one had more.
     """
 
     what: list[PurgeKind] = Field(min_length=1)
     older: float = Field(ge=0, lt=1e11)
-    state: WorkflowState | PilotState | None = None
+    state: WorkflowState | PilotState | DatasetState | None = None
     owner: str | None = Field(default=None, max_length=MAX_LABEL)
     name: str | None = Field(default=None, max_length=MAX_NAME)
     dry_run: bool = True

@@ -7,15 +7,23 @@ import json
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from p3s.client import Client, choose_transport
 from p3s.clock import read_clock
+from p3s.inject.rules import load_rules
+from p3s.inject.work import Injector
 from tests.acceptance.support import call
 from tests.acceptance.test_up import Desk
 from tests.support.receivers import run_web
 from tests.support.servers import System, end_process, wait_until
+
+if TYPE_CHECKING:
+    from p3s.client import Answer, Transport
 
 QUAKES = Path(__file__).parents[2] / "workflows/quakes"
 DAYS = sorted(QUAKES.glob("data/quakes-*.geojson"))
@@ -154,6 +162,70 @@ def test_an_injector_killed_between_decision_and_start_starts_once(site):
         end_process(injector, signal.SIGKILL)
     run_once(site)
     assert set(fates(site).values()) == {"started"}
+    started = {view.workflow for view in site.client.iterate_arrivals()}
+    assert started == {view.uuid for view in site.client.list_workflows(limit=1000).items}
+    assert len(started) == total
+
+
+class Killed(BaseException):
+    """An injector's end at a chosen request: nothing of it goes on."""
+
+
+class Killing:
+    """Carries requests until one, at which its process is killed: before it is sent, or before its answer is read."""
+
+    def __init__(self, inner: Transport, number: int, *, sent: bool) -> None:
+        self._inner, self._left, self._sent = inner, number, sent
+
+    def send(self, *request: Any) -> Answer:
+        self._left -= 1
+        if self._left == 0 and not self._sent:
+            raise Killed
+        answer = self._inner.send(*request)
+        if self._left == 0:
+            raise Killed
+        return answer
+
+
+def test_an_injector_killed_between_any_two_steps_takes_each_file_once(site):
+    """What is not on the server is forgotten: killed before or after each of its requests, and all are taken once."""
+    site.write("rules.yaml", RULES.replace("300ms", "0"))
+    rules = load_rules(site.folder / "rules.yaml")
+    token = (site.home / "admin.token").read_text().strip()
+    total, killed, number = 0, True, 0
+    while killed:
+        number, killed = number + 1, False
+        for sent in (False, True):
+            # One that starts, one with the content of another, one that is too small.
+            for name, text in ((f"{total}1", f"data {total}\n"), (f"{total}2", f"data {total}\n"), (f"{total}3", "-")):
+                site.write(f"in/run-{name}.csv", text)
+            total += 1
+            client = Client(site.url, token, Killing(choose_transport(site.url), number, sent=sent))
+            try:
+                Injector(client, rules).look()
+            except Killed:
+                killed = True
+            last = Injector(site.client, rules)
+            wait_until(lambda last=last: not last.look().open, 30, "the end of what was begun")
+    assert number > 4
+    assert Counter(fates(site).values()) == {"started": total, "duplicate": total, "too-small": total}
+    started = [view.workflow for view in site.client.iterate_arrivals(fate="started")]
+    assert len(set(started)) == total
+    assert set(started) == {view.uuid for view in site.client.list_workflows(limit=1000).items}
+
+
+def test_a_server_killed_again_and_again_takes_each_file_once(site):
+    """SIGKILL of the server while files are started: the injector goes on, and each starts exactly one workflow."""
+    total = 12
+    for number in range(total):
+        site.write(f"in/run-{number:03}.csv", f"data {number}\n")
+    injector = site.start_process("inject", "start", "rules.yaml", name="inject")
+    for goal in (1, total // 2):
+        wait_until(lambda goal=goal: count_workflows(site) >= goal, 60, f"{goal} workflows")
+        site.stop_server(signal.SIGKILL)
+        site.start_server()
+    wait_until(lambda: Counter(fates(site).values()) == {"started": total}, 90, "a start of each file")
+    end_process(injector)
     started = {view.workflow for view in site.client.iterate_arrivals()}
     assert started == {view.uuid for view in site.client.list_workflows(limit=1000).items}
     assert len(started) == total

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,6 +174,14 @@ jobs:
         assert local.read_bytes() == raw.read_bytes() * 2
         assert not [name for name in server.data.rglob("*") if name.name.endswith(".part")]
         assert pilot.poll() is None
+        (total,) = json.loads(system.run("job", "show", f"{uuid}/add", "--json").stdout)["outputs"]
+        for one in (made, total):
+            system.run("dataset", "delete", one["uuid"], "--files", "--yes")
+            show = partial(system.run, "dataset", "show", one["uuid"])
+            wait_until(lambda show=show: "deleted at" in show().stdout, 30, "the deletion of the file")
+        assert not local.exists()
+        assert not shown.exists()
+        assert raw.exists()
     finally:
         system.stop()
         server.stop()

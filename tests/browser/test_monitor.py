@@ -50,15 +50,18 @@ def farm(tmp_path_factory):
         system.stop()
 
 
-def open_page(browser, farm, *, width=1400, theme="light"):
+def open_page(browser, farm, *, width=1400, theme="light", **options):
     """Return a page of somebody who has logged in, and the list of what went wrong on it."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce")
+    view = {"viewport": {"width": width, "height": 900}, "color_scheme": theme, "reduced_motion": "reduce"}
+    context = browser.new_context(**view, **options)
     page = context.new_page()
     page.set_default_timeout(30_000)
     page.goto(farm.url)
     page.fill("#token", (farm.home / "admin.token").read_text().strip())
     page.press("#token", "Enter")
     expect(page.locator("#live")).to_be_visible()
+    # With its scripts: without them it cannot tell that its server has gone.
+    page.wait_for_load_state("load")
     wrong: list[str] = []
     page.on("console", lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -192,6 +195,32 @@ def test_the_first_screen_of_a_phone(browser, tmp_path):
         system.stop()
 
 
+def test_fingers_zoom_the_graph_and_open_jobs(browser, farm):
+    """Two fingers zoom a graph and not the page; a tap on a job opens its page."""
+    text = 'name: touched\njobs: {only: {run: "true"}}\n'
+    ident = call(farm, "workflow", "load", str(farm.write("touched.yaml", text)), "--watch", "-q").stdout.split()[0]
+    page, wrong = open_page(browser, farm, width=400, has_touch=True)
+    page.goto(f"{farm.url}/workflows/{ident}")
+    expect(page.locator("#dag .legend")).to_contain_text("finished")
+    canvas = page.locator("#dag .canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    before = canvas.screenshot()
+    session = page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 20), ("touchMove", 40), ("touchMove", 60), ("touchEnd", None)):
+        points = [] if apart is None else [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    for _ in range(100):
+        if canvas.screenshot() != before:
+            break
+    assert canvas.screenshot() != before
+    assert page.evaluate("visualViewport.scale") == 1
+    page.touchscreen.tap(x, y)
+    page.wait_for_url("**/jobs/*")
+    assert wrong == []
+
+
 def test_a_lost_server_greys_the_page(browser, tmp_path):
     """A page says that its server is lost, and how old it is; once the server is back the page is as before."""
     system = System(tmp_path)
@@ -284,7 +313,11 @@ def test_a_keyboard_is_enough(browser, farm):
     page.keyboard.press("Tab")
     expect(page.locator("a.skip")).to_be_focused()
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")
+    # Past the names of the pages beside this one.
+    for _ in range(4):
+        if page.locator("select[name=state]:focus").count():
+            break
+        page.keyboard.press("Tab")
     expect(page.locator("select[name=state]")).to_be_focused()
     page.keyboard.type("run")
     page.keyboard.press("Enter")

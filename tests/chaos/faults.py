@@ -46,7 +46,8 @@ class MortalPostgres(Postgres):
 
         wait_until(is_gone, 20, "the postmaster's end")
         # A number that nobody has waited for, or that another process got, would be taken for a server that runs.
-        note.unlink(missing_ok=True)
+        for path in (note, *note.parent.glob(".s.PGSQL.*.lock")):
+            path.unlink(missing_ok=True)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
 
@@ -54,14 +55,16 @@ class MortalPostgres(Postgres):
         """Start it on what the dead one left."""
 
         def start() -> bool:
-            # The children of a killed postmaster hold its memory for a moment longer.
-            with contextlib.suppress(subprocess.SubprocessError, psycopg.OperationalError):
-                self._server.ensure_postgres_running()
+            with contextlib.suppress(psycopg.OperationalError):
                 self._execute("SELECT 1")
                 return True
+            # The children of a killed postmaster hold its memory for a moment longer, and recovery may take longer than
+            # this waits for it; it asserts that what runs is ready.
+            with contextlib.suppress(subprocess.SubprocessError, AssertionError):
+                self._server.ensure_postgres_running()
             return False
 
-        wait_until(start, 60, "PostgreSQL's return")
+        wait_until(start, 90, "PostgreSQL's return")
 
 
 @dataclass

@@ -47,6 +47,8 @@ def test_every_help_has_an_example(path):
     assert result.exit_code == 0
     assert "Example" in result.output
     assert f"p3s {path}" in result.output.partition("Example")[2]
+    # No indentation of the code is left in the prose.
+    assert "   " not in " ".join(line[2:] for line in result.output.partition("Example")[0].splitlines()[2:])
 
 
 @pytest.mark.parametrize("path", sorted(set(COMMANDS) - LOCAL))

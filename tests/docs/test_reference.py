@@ -201,6 +201,26 @@ def test_commands_named_in_texts_exist():
             assert starts & {*COMMANDS, *GROUPS}, f"{page.name} names `p3s {words}`"
 
 
+def test_options_named_in_texts_exist():
+    """Whatever option a text gives to a command in one piece of code is one of that command."""
+    find_command = load_maker("commands").find_command
+    for page in TEXTS:
+        if page.name in FUTURE:
+            continue
+        for code in re.findall(r"`p3s ([^`\n]+)`", page.read_text()):
+            # What comes after `;`, `|` and the like is another command.
+            words = re.split(r"[;|&>]", code)[0].split()
+            path = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+            path = " ".join(words[:3]) if " ".join(words[:3]) in COMMANDS else path
+            if path not in COMMANDS:
+                continue
+            known = {
+                name for option in find_command(path).command.params for name in (*option.opts, *option.secondary_opts)
+            }
+            given = re.findall(r"(?<![\w'-])(--?[A-Za-z][\w-]*)", " ".join(words[len(path.split()) :]).split("'")[0])
+            assert set(given) <= known | {"--help", "-h"}, f"{page.name} names `p3s {code}`"
+
+
 def test_yaml_of_the_guide_loads():
     """The files that the guide shows are sound."""
     blocks = re.findall(

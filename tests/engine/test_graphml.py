@@ -135,6 +135,29 @@ def test_edges_of_one_file_are_one_dataset():
     assert set(spec.jobs["b"].inputs) == {"IN", "ONE", "TWO"}
 
 
+def test_one_name_of_several_producers_becomes_several():
+    """The original made names from uuids, so its files name one for several; here each is published beside it."""
+    spec = load_graphml(
+        document(
+            node("NOOP1"),
+            *(node(f"filter{k}", f"grep -c T{k} $IN &gt; $OUT{k}", SHELL, "filter", 7777, 4) for k in "123"),
+            node("NOOP2"),
+            *(edge("NOOP1", f"filter{k}", n="input.txt", d="/data/", y="TXT", g="IN") for k in "123"),
+            *(edge(f"filter{k}", "NOOP2", n="output.txt", d="/data/", y="TXT", g=f"OUT{k}") for k in "12"),
+            edge("filter3", "NOOP2", n="other.txt", d="/data/", y="TXT", g="OUT3"),
+        ),
+        "three.graphml",
+    )
+    published = {name: dict(spec.jobs[name].publish) for name in ("filter1", "filter2", "filter3")}
+    assert published == {
+        "filter1": {"OUT1": "/data/output-OUT1.txt"},
+        "filter2": {"OUT2": "/data/output-OUT2.txt"},
+        "filter3": {"OUT3": "/data/other.txt"},
+    }
+    plan = expand_dag(spec, {}, {"IN": [File("/data/input.txt")]}, bundle=())
+    assert plan.jobs["filter1"].publish == {"OUT1": "/data/output-OUT1.txt"}
+
+
 def test_a_tag_that_several_use_stays_the_payloads_variable():
     """Where two producers have one datatag, the variables differ, and each payload still sees its tag."""
     spec = load_graphml(

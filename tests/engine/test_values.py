@@ -12,8 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from p3s.engine.expressions import ExpressionError, check_template, decide_condition, render_template
 from p3s.engine.matching import Offer, Requirement, find_mismatches
-from p3s.engine.names import check_place
 from p3s.engine.outcome import decide_outcome
+from p3s.engine.paths import check_place
 from p3s.engine.plan import JobPlan, Resources, Retry
 from p3s.engine.problems import Fault, make_problems, raise_faults
 from p3s.engine.spec import DagSpec, StandaloneSpec, make_schema

@@ -328,9 +328,10 @@ def test_watch(tmp_path: Path) -> None:
 
 def test_peak_memory(tmp_path: Path) -> None:
     """The peak memory of a payload that takes more than the pilot is known."""
-    report = run_one(tmp_path, run="python3 -c 'x = bytearray(400_000_000)'")
+    # The pilot is in the process of the tests here, which may have grown to some hundred MB.
+    report = run_one(tmp_path, run="python3 -c 'x = bytearray(1_200_000_000)'")
     assert report.peak_memory is not None
-    assert 400_000_000 < report.peak_memory < 1_000_000_000
+    assert 1_200_000_000 < report.peak_memory < 1_800_000_000
 
 
 def test_new_secret(tmp_path: Path) -> None:

@@ -167,3 +167,12 @@ def test_open_secrets_are_told(tmp_path: Path, capsys) -> None:
         path.chmod(mode)
         run_pilot(make_options(tmp_path, secrets=path, allow_root=True, register_limit=0.0))
         assert ("others can read" in capsys.readouterr().err) is warned
+
+
+def test_root_is_refused_unless_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Payloads run as root in a container that is recognised, or where --allow-root says so, and nowhere else."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for contained, allowed, refused in ((False, False, True), (True, False, False), (False, True, False)):
+        monkeypatch.setattr("p3s.pilot.main.is_contained", lambda contained=contained: contained)
+        run_pilot(make_options(tmp_path, allow_root=allowed, register_limit=0.0))
+        assert ("would run as root" in capsys.readouterr().err) is refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 
@@ -11,13 +12,15 @@ import sqlalchemy as sa
 
 from p3s.clock import read_clock
 from p3s.server.auth import NEEDS, Role
-from p3s.server.models import attempt, attempt_log, dataset, job, minute, workflow
+from p3s.server.models import attempt, attempt_log, blob, dataset, job, minute, workflow
+from p3s.server.monitor import contents, values
 from p3s.server.usecases import counts as counts_module
 from p3s.server.usecases.purge import purge
 from p3s.server.usecases.sweep import add_events
 from p3s.settings import Home
 from p3s.wire import PurgeBody
 from tests.support.api import UUID, Api
+from tests.support.doctests import check_doctests
 from tests.support.pilots import ScriptedPilot
 
 #: Statements that one page may take, with who asks.
@@ -360,21 +363,26 @@ def test_a_search_finds_ids_names_params_and_files(api):
     get(api, "/search?q=", status=400)
 
 
-def test_a_result_is_shown_without_any_power(api):
-    """HTML of a payload is answered under a policy that runs nothing; what the server does not keep is not found."""
-    api.load()
-    digest, content = "3b5d", b"<script>alert(1)</script>"
+def add_result(api, number, name, content):
+    """Give a job of the first workflow a result that the server keeps."""
+    digest = hashlib.sha256(content).hexdigest()
 
     def make(connection):
-        from p3s.server.models import blob
-
-        connection.execute(sa.insert(blob).values(digest=digest, size=9, data=content, created=0.0))
+        values = {"digest": digest, "size": len(content), "data": content, "created": 0.0}
+        connection.execute(sa.insert(blob).values(values))
         row = connection.execute(sa.select(workflow.c.id, job.c.id.label("job")).join(job).limit(1)).one()
-        values = {"uuid": UUID % 77, "workflow_id": row.id, "producer_id": row.job, "key": "report", "name": "report"}
-        values |= {"state": "available", "place": "/d/report.html", "result": True, "digest": digest, "created": 0.0}
+        values = {"uuid": UUID % number, "workflow_id": row.id, "producer_id": row.job, "key": name, "name": name}
+        values |= {"state": "available", "place": f"/d/{name}", "result": True, "digest": digest, "created": 0.0}
         connection.execute(sa.insert(dataset).values(values))
 
     api.db.write(make)
+
+
+def test_a_result_is_shown_without_any_power(api):
+    """HTML of a payload is answered under a policy that runs nothing; what the server does not keep is not found."""
+    api.load()
+    content = b"<script>alert(1)</script>"
+    add_result(api, 77, "report.html", content)
     answer = get(api, f"/results/{UUID % 77}/content")
     assert answer.data == content
     assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
@@ -382,6 +390,48 @@ def test_a_result_is_shown_without_any_power(api):
     assert "sandbox" in get(api, "/results").get_data(as_text=True)
     assert "report" in get(api, f"/workflows/{UUID % 1}").get_data(as_text=True)
     get(api, f"/results/{UUID % 78}/content", status=404)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "shown"),
+    [
+        (
+            "a.csv",
+            b"net,events\nci,<b>12</b>\nus,3\n",
+            ['<th scope="col">events</th>', "<td>&lt;b&gt;12&lt;/b&gt;</td>"],
+        ),
+        ("a.tsv", b"net\tevents\nci\t12\n", ['<th scope="col">events</th>', "<td>12</td>"]),
+        ("a.csv", b"n\n" + b"1\n" * 250, ["and 50 rows more"]),
+        (
+            "a.json",
+            b'{"b": {"value": 0.9}, "bins": [1, 2]}',
+            ['<th scope="row">value</th><td>0.9</td>', "<td>1, 2</td>"],
+        ),
+        ("a.json", b'[{"u": 1}, {"v": "<i>"}]', ['<th scope="col">v</th>', "<td></td><td>&lt;i&gt;</td>"]),
+        ("a.json", b"no JSON <b>", None),
+        ("a.json", b"[" * 100_000, None),
+        ("a.csv", b"\xff\xfe", None),
+    ],
+)
+def test_results_are_drawn_as_tables(api, name, content, shown):
+    """JSON and tables of text are shown as tables, under the same policy; what is neither is shown as it is."""
+    api.load()
+    add_result(api, 77, name, content)
+    answer = get(api, f"/results/{UUID % 77}/content?as=page")
+    assert answer.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    if shown is None:
+        assert answer.data == content
+        assert answer.mimetype != "text/html"
+        return
+    text = answer.get_data(as_text=True)
+    assert answer.mimetype == "text/html"
+    assert all(part in text for part in shown), text
+    assert get(api, f"/results/{UUID % 77}/content").data == content
+
+
+def test_examples_of_values():
+    """What is said of the showing of values is true."""
+    check_doctests(contents, values)
 
 
 def test_counts_are_the_truth(api):

@@ -118,6 +118,49 @@ def test_waits_for_the_first_that_matches(core):
         assert list_sources(connection, ident) == {"pd": f"ann/pedestal/ped, run=7: workflow {held[:8]}"}
 
 
+FIRST = """\
+name: first
+datasets: {y: {from: second/y}}
+jobs:
+  early: {outputs: {z: z}, run: 'true'}
+  reads: {inputs: [y], outputs: {a: a}, run: 'true'}
+  later: {needs: [reads], outputs: {x: x}, run: 'true'}
+"""
+SECOND = """\
+name: second
+datasets: {x: {from: first/%s}}
+jobs:
+  waits: {inputs: [x], outputs: {b: b}, run: 'true'}
+  makes: {inputs: [b], outputs: {y: y}, run: 'true'}
+"""
+
+
+def test_workflows_that_would_wait_for_each_other_are_refused(core):
+    """The second of two is not started, and leaves nothing; what reads the other's early data goes on."""
+    first = start(core, FIRST)
+    for _ in range(2):
+        with pytest.raises(Conflict, match=f"dataset x comes from workflow first {first[:8]}, which waits for what"):
+            start(core, SECOND % "x")
+    held = start(core, SECOND % "x", hold=True)
+    with pytest.raises(Conflict, match="both would wait for ever"):
+        start_workflow(core, find(core, "workflow", held).id, "ann")
+    assert read_workflow_state(core, held) == "held"
+    assert "for which no workflow second of ann was started yet" in why(core, f"{first}/reads")
+    second = start(core, SECOND % "z")
+    assert run_all(ScriptedPilot(core)) == ["early", "waits", "makes", "reads", "later"]
+    assert read_workflow_state(core, second) == read_workflow_state(core, first) == "finished"
+    # What has ended waits for nobody.
+    assert start(core, SECOND % "x")
+
+
+def test_why_tells_of_workflows_that_wait_for_each_other(core, monkeypatch):
+    """Where two came to wait for each other all the same, each says so."""
+    monkeypatch.setattr("p3s.server.transitions.bindings.find_circle", lambda *_: None)
+    first, second = start(core, FIRST), start(core, SECOND % "x")
+    for ident in (f"{first}/reads", f"{second}/waits"):
+        assert "which waits for what this one makes: cancel one of the two" in why(core, ident)
+
+
 def test_takes_the_one_started_last(core):
     """The newest by start is taken, finished or live; what exists at one site only pins the reader to it."""
     held = start(core, PEDESTAL, hold=True)

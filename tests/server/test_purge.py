@@ -41,12 +41,13 @@ from p3s.server.queries.why import explain
 from p3s.server.queries.workflows import list_edges, view_workflow
 from p3s.server.transitions import archive as moving
 from p3s.server.usecases.acts import cancel_workflow, store_blob
+from p3s.server.usecases.datasets import register_dataset
 from p3s.server.usecases.holds import retry_job
 from p3s.server.usecases.load import create_jobs
 from p3s.server.usecases.purge import purge
 from p3s.server.usecases.sweep import add_events
 from p3s.settings.server import read_policy
-from p3s.wire import CreateJobsBody, ExternalMember, PurgeBody, StandaloneJob
+from p3s.wire import CreateJobsBody, ExternalMember, PurgeBody, RegisterDatasetBody, StandaloneJob
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import DIAMOND, load_text, make_job, read_workflow_state
 
@@ -296,6 +297,47 @@ def test_each_kind_keeps_what_is_in_use(core):
     assert run_purge(core, "pilots", "blobs")[0] == {"pilots": 1, "blobs": 1}
     with core.db.read() as connection:
         assert connection.scalars(sa.select(event.c.signal).where(event.c.uuid == kept)).all() == ["loaded"]
+
+
+def test_data_that_nobody_reads_is_forgotten_with_all_its_versions(core):
+    """Data from outside goes when no job reads any version of it, and no workflow is being loaded; the rest stays."""
+
+    def register(place, **fields):
+        return register_dataset(core, RegisterDatasetBody(place=place, **fields), "ann")
+
+    def left():
+        with core.db.read() as connection:
+            outside = sa.select(dataset.c.place).where(dataset.c.workflow_id.is_(None))
+            return sorted(connection.scalars(outside))
+
+    for size in (1, 2):
+        register("/data/alone", size=size)
+    loaded = load_text(core, DIAMOND, externals=HERE)
+    register("/data/raw.csv", size=7)
+    register("/data/raw.csv", size=8)
+    read = left()
+    assert run_purge(core, "datasets", older=3600.0)[0] == {"datasets": 0}
+    assert run_purge(core, "datasets", state="deleted")[0] == {"datasets": 0}
+    assert run_purge(core, "datasets", dry_run=True)[0] == {"datasets": 2}
+    with core.db.read() as connection:
+        row = find_row(connection, "workflow", loaded.uuid)
+    state = sa.update(workflow).where(workflow.c.id == row.id)
+    core.db.write(lambda connection: connection.execute(state.values(state="loading")))
+    assert run_purge(core, "datasets")[0] == {"datasets": 0}
+    core.db.write(lambda connection: connection.execute(state.values(state=row.state)))
+    assert run_purge(core, "datasets")[0] == {"datasets": 2}
+    assert left() == [place for place in read if place != "/data/alone"]
+    cancel_workflow(core, row, "ann")
+    assert run_purge(core, "datasets")[0] == {"datasets": 0}
+    assert run_purge(core, "workflows", "datasets")[0] == {"workflows": 1, "datasets": 2}
+    assert left() == []
+    # It may come back, as if it had never been there.
+    assert find_version(core, register("/data/alone")) == 1
+
+
+def find_version(core, ident):
+    with core.db.read() as connection:
+        return connection.scalar(sa.select(dataset.c.version).where(dataset.c.id == ident))
 
 
 def test_archive_is_purged_for_good_with_its_contents(core):

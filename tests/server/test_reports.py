@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from p3s.clock import read_clock
+from p3s.engine.states import Reason
 from p3s.server.models import attempt, dataset, event, job
 from p3s.server.queries.jobs import show_job
 from p3s.server.queries.orders import find_leftovers
+from p3s.server.queries.why import explain_job
 from p3s.server.transitions.leases import end_silent_pilots
 from p3s.server.usecases.acts import cancel_job, store_blob
 from p3s.server.usecases.holds import retry_job
@@ -130,6 +132,18 @@ def test_what_was_to_be_dropped_is_never_accepted(core):
     retry_job(core, read_job(core, ident), "ann")
     assert pilot.report(order, "succeeded").verdict == "superseded"
     assert read_job(core, ident).state == "defined"
+
+
+def test_why_has_what_the_last_attempt_said(core):
+    """A job that no pilot accepts says so, with the pilot's reason, while it waits to be tried again."""
+    ident = make_job(core)
+    pilot = ScriptedPilot(core)
+    (order,) = pilot.claim()
+    said = "scripts are not accepted here (--accept-payload)"
+    assert pilot.report(order, "failed", reason=Reason.REFUSED, message=said).verdict == "accepted"
+    with core.db.read() as connection:
+        why = explain_job(connection, read_job(core, ident), read_clock())
+    assert f"the last one ended with refused ({said})." in why
 
 
 def test_leftovers_are_told_once_nothing_can_come_of_them(core):

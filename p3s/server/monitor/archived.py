@@ -18,6 +18,7 @@ from p3s.server.monitor.columns import (
     SHARED,
     STREAMS,
     add_time,
+    make_workflow_columns,
     measure_progress,
 )
 from p3s.server.monitor.frame import Page, core, page
@@ -46,14 +47,7 @@ __all__ = ["show_job", "show_workflow"]
 EVENTS, LARGE = 50, 2_000
 
 _COLUMNS = (
-    Column("uuid", "id", "id", "/workflows/{uuid}", is_minor=True),
-    Column("name", "name", link="/workflows/{uuid}"),
-    Column("state", "state", "state"),
-    Column("progress", "jobs done", "bar"),
-    Column("owner", "owner", link="/archive?owner={owner}", is_minor=True),
-    Column("params", "params", "params"),
-    Column("created", "created", "age"),
-    Column("took", "took", "seconds", is_minor=True),
+    *make_workflow_columns("/archive"),
     Column("archived", "archived", "age", is_minor=True),
 )
 _FILTERS = (Filter("state", "State", tuple(sorted(FINAL_WORKFLOW))), Filter("owner", "Owner"), Filter("name", "Name"))

@@ -19,6 +19,7 @@ __all__ = [
     "SHARED",
     "STREAMS",
     "add_time",
+    "make_workflow_columns",
     "measure_progress",
 ]
 
@@ -76,6 +77,20 @@ DATA = 100
 STREAMS = ("stdout", "stderr")
 #: What all jobs of a workflow have in common.
 SHARED = {"workflow_name", "owner", "created"}
+
+
+def make_workflow_columns(place: str) -> tuple[Column, ...]:
+    """Return what lists of workflows have in common; `place` is the address of the list."""
+    return (
+        Column("uuid", "id", "id", "/workflows/{uuid}", is_minor=True),
+        Column("name", "name", link="/workflows/{uuid}"),
+        Column("state", "state", "state"),
+        Column("progress", "jobs done", "bar"),
+        Column("owner", "owner", link=f"{place}?owner={{owner}}", is_minor=True),
+        Column("params", "params", "params"),
+        Column("created", "created", "age"),
+        Column("took", "took", "seconds", is_minor=True),
+    )
 
 
 def add_time(item: JobView | AttemptView | WorkflowView) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Response
+from flask import Response, request
 
 from p3s.errors import NotFound
+from p3s.server.monitor.contents import SHOWN_KINDS, show_content
 from p3s.server.monitor.frame import Page, blueprint, core, page
 from p3s.server.monitor.reading import read_cursor, read_limit, read_text
 from p3s.server.monitor.tables import Column, Filter, Table
@@ -38,6 +39,7 @@ KINDS = {
     "htm": "text/html; charset=utf-8",
     "json": "application/json",
     "csv": "text/plain; charset=utf-8",
+    "tsv": "text/plain; charset=utf-8",
     "txt": "text/plain; charset=utf-8",
     "log": "text/plain; charset=utf-8",
 }
@@ -74,13 +76,18 @@ def results() -> Page:
 
 @blueprint.get("/results/<ident>/content")
 def content(ident: str) -> Response:
-    """Return the content of a result."""
+    """Return the content of a result; with ``as=page`` JSON and tables as people read them."""
     with core().db.read() as connection:
         found = find_content(connection, ident)
     if found is None:
         raise NotFound("result", ident, "the server keeps what `results:` names, up to its largest size")
     place, data = found
-    kind = KINDS.get(_find_end(place))
+    end = _find_end(place)
+    kind = KINDS.get(end)
+    if request.args.get("as") == "page" and end in SHOWN_KINDS:
+        shown = show_content(end, place.rpartition("/")[2], data)
+        if shown is not None:
+            data, kind = shown.encode(), KINDS["html"]
     response = Response(data, mimetype=None, content_type=kind or "application/octet-stream")
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
@@ -92,7 +99,7 @@ def content(ident: str) -> Response:
 def show_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return results with how each is shown: as an image, in a frame, or as a link."""
     ways = {"png": "image", "jpg": "image", "jpeg": "image", "gif": "image", "svg": "image"}
-    framed = {"html", "htm", "json", "csv", "txt", "log"}
+    framed = {"html", "htm", "txt", "log", *SHOWN_KINDS}
     return [
         row | {"way": ways.get(end, "frame" if end in framed else "link")}
         for row in rows

@@ -31,12 +31,12 @@ def show_iso(moment: float) -> str:
 
 
 def show_number(value: float) -> str:
-    """Return a number for people: in groups of three digits, and a whole one without a fraction.
+    r"""Return a number for people: in groups of three digits, and a whole one without a fraction.
 
     Examples
     --------
     >>> show_number(1202), show_number(12.0), show_number(0.12345)
-    ('1\u202f202', '12', '0.1234')
+    ('1\u202f202', '12', '0.1235')
     """
     if float(value).is_integer():
         return f"{int(value):,}".replace(",", "\u202f")

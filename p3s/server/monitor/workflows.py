@@ -8,7 +8,14 @@ from p3s.clock import read_clock
 from p3s.engine.states import JobState, WorkflowState
 from p3s.errors import Archived
 from p3s.server.monitor import archived
-from p3s.server.monitor.columns import EVENT_COLUMNS, JOB_COLUMNS, SHARED, add_time, measure_progress
+from p3s.server.monitor.columns import (
+    EVENT_COLUMNS,
+    JOB_COLUMNS,
+    SHARED,
+    add_time,
+    make_workflow_columns,
+    measure_progress,
+)
 from p3s.server.monitor.frame import Page, caller, core, may_change, page
 from p3s.server.monitor.jobs import show_events, show_jobs
 from p3s.server.monitor.reading import read_cursor, read_limit, read_moment, read_text
@@ -37,14 +44,7 @@ __all__ = ["make_workflows"]
 EVENTS, RESULTS = 50, 24
 
 _COLUMNS = (
-    Column("uuid", "id", "id", "/workflows/{uuid}", is_minor=True),
-    Column("name", "name", link="/workflows/{uuid}"),
-    Column("state", "state", "state"),
-    Column("progress", "jobs done", "bar"),
-    Column("owner", "owner", link="/workflows?owner={owner}", is_minor=True),
-    Column("params", "params", "params"),
-    Column("created", "created", "age"),
-    Column("took", "took", "seconds", is_minor=True),
+    *make_workflow_columns("/workflows"),
     Column("deadline", "deadline", "due"),
     Column("started", kind="time"),
     Column("ended", kind="time"),

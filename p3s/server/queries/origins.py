@@ -8,14 +8,15 @@ import sqlalchemy as sa
 
 from p3s.engine.plan import Origin
 from p3s.engine.problems import Fault, Source, raise_faults
-from p3s.server.models import dataset, job, job_input, origin, workflow
+from p3s.engine.states import DatasetState, JobState
+from p3s.server.models import dataset, job, job_input, job_need, origin, workflow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p3s.engine.plan import DatasetPlan, WorkflowPlan
 
-__all__ = ["check_origins", "describe_origin", "explain_wait", "is_read", "list_sources", "show_origin"]
+__all__ = ["check_origins", "describe_origin", "explain_wait", "find_circle", "is_read", "list_sources", "show_origin"]
 
 #: Names that a message lists.
 NAMED = 10
@@ -111,6 +112,56 @@ def list_sources(connection: sa.Connection, workflow_id: int) -> dict[str, str]:
     }
 
 
+def find_circle(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Any:
+    """Return data of another workflow that can never come, because its maker waits for one of its readers.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        An open connection.
+    condition : condition
+        On the rows of ``dataset`` to look at.
+
+    Returns
+    -------
+    Row or None
+        The first: its ``key``, and the ``uuid`` and ``name`` of the workflow that it should come from.
+    """
+    source, upper = dataset.alias("source"), job.alias("upper")
+    expected = DatasetState.EXPECTED
+    tree = (
+        sa.select(dataset.c.id.label("start"), source.c.producer_id.label("id"))
+        .join(origin, origin.c.dataset_id == dataset.c.id)
+        .join(source, source.c.id == origin.c.source_id)
+        .where(condition, dataset.c.state == expected, source.c.state == expected)
+        .cte("tree", recursive=True)
+    )
+    # Outer joins to either kind of edge use the indexes of both.
+    kind = sa.union_all(sa.select(sa.literal("need").label("kind")), sa.select(sa.literal("data"))).subquery().c.kind
+    read, made = dataset.alias("read"), dataset.alias("made")
+    parent = sa.func.coalesce(job_need.c.parent_id, read.c.producer_id, made.c.producer_id)
+    edges = (
+        sa.join(tree, kind.table, sa.true())
+        .outerjoin(job_need, job_need.c.job_id == sa.case((kind == "need", tree.c.id)))
+        .outerjoin(job_input, job_input.c.job_id == sa.case((kind == "data", tree.c.id)))
+        .outerjoin(read, sa.and_(read.c.id == job_input.c.dataset_id, read.c.state == expected))
+        .outerjoin(origin, origin.c.dataset_id == read.c.id)
+        .outerjoin(made, made.c.id == origin.c.source_id)
+        .join(upper, upper.c.id == parent)
+    )
+    waits = upper.c.state.in_((JobState.HELD, JobState.WAITING))
+    tree = tree.union(sa.select(tree.c.start, parent).select_from(edges).where(waits))
+    return connection.execute(
+        sa.select(dataset.c.key, workflow.c.uuid, workflow.c.name)
+        .select_from(tree)
+        .join(job_input, sa.and_(job_input.c.job_id == tree.c.id, job_input.c.dataset_id == tree.c.start))
+        .join(dataset, dataset.c.id == tree.c.start)
+        .join(origin, origin.c.dataset_id == dataset.c.id)
+        .join(workflow, workflow.c.uuid == origin.c.workflow)
+        .limit(1)
+    ).one_or_none()
+
+
 def explain_wait(connection: sa.Connection, dataset_id: int) -> tuple[str, str]:
     """Return what data of another DAG waits for: a job, or that no workflow was started; nothing for other data."""
     maker = dataset.alias("maker")
@@ -127,4 +178,11 @@ def explain_wait(connection: sa.Connection, dataset_id: int) -> tuple[str, str]:
     dag = f"{row.dag} of {row.owner}" + (f" with {matches}" if matches else "")
     if row.workflow is None:
         return "", f"no workflow {dag} was started yet"
-    return f"job {row.name} ({row.state}) of workflow {row.dag} {row.workflow[:8]} ({row.workflow_state})", ""
+    ever = (
+        ", which waits for what this one makes: cancel one of the two" if _is_in_circle(connection, dataset_id) else ""
+    )
+    return f"job {row.name} ({row.state}) of workflow {row.dag} {row.workflow[:8]} ({row.workflow_state}){ever}", ""
+
+
+def _is_in_circle(connection: sa.Connection, dataset_id: int) -> bool:
+    return find_circle(connection, dataset.c.id == dataset_id) is not None

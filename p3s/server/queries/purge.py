@@ -20,6 +20,7 @@ from p3s.server.models import (
     dataset,
     event,
     job,
+    job_input,
     job_spec,
     origin,
     pilot,
@@ -77,6 +78,8 @@ def select_chosen(kind: PurgeKind, choice: Choice) -> sa.Select[Any]:
             return sa.select(pilot.c.id).where(
                 pilot.c.state.in_(states), pilot.c.state.in_(GONE), pilot.c.seen < choice.before, ~last
             )
+        case PurgeKind.DATASETS:
+            return _select_datasets(choice)
         case PurgeKind.ARRIVALS:
             return sa.select(arrival.c.id).where(arrival.c.fate.in_(sorted(SETTLED)), arrival.c.decided < choice.before)
         case PurgeKind.BLOBS:
@@ -92,6 +95,21 @@ def select_chosen(kind: PurgeKind, choice: Choice) -> sa.Select[Any]:
             )
         case PurgeKind.EVENTS:
             return sa.select(event.c.id).where(event.c.at < choice.before, is_left_behind())
+
+
+def _select_datasets(choice: Choice) -> sa.Select[Any]:
+    """Return a look at data from outside that nobody reads; all versions of a place go, or none."""
+    other = dataset.alias("other")
+    same = sa.and_(other.c.place == dataset.c.place, other.c.site == dataset.c.site, other.c.workflow_id.is_(None))
+    kept = sa.or_(other.c.created >= choice.before, sa.exists().where(job_input.c.dataset_id == other.c.id))
+    statement = sa.select(dataset.c.id).where(
+        dataset.c.workflow_id.is_(None),
+        dataset.c.created < choice.before,
+        ~sa.exists().where(same, kept),
+        # One that is being loaded may have found its data, and not written down yet who reads it.
+        ~sa.exists().where(workflow.c.state == WorkflowState.LOADING),
+    )
+    return statement.where(dataset.c.state == choice.state) if choice.state else statement
 
 
 def _is_source() -> sa.ColumnElement[bool]:

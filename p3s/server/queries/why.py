@@ -217,7 +217,8 @@ def _explain_waiting(connection: sa.Connection, row: Any, now: float) -> str:
         return f"It is held back: its workflow is {held.state} ({held.message}); `p3s workflow resume` lets it go on."
     if row.missing == 0:
         wait = max(0, round(row.not_before - now))
-        return f"It waits {wait} s more before its next attempt: the last one ended with {row.reason}."
+        said = f" ({row.message.strip().splitlines()[0]})" if row.message.strip() else ""
+        return f"It waits {wait} s more before its next attempt: the last one ended with {row.reason}{said}."
     parents = connection.execute(
         sa.select(job.c.name, job.c.state)
         .join(job_need, job_need.c.parent_id == job.c.id)

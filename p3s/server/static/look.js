@@ -26,14 +26,22 @@ export function mix(color, ground, share) {
 
 const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 
+// Reading a canvas is slow, and colours are few.
+const numbers = new Map();
+
 function toNumbers(color) {
-  canvas.fillStyle = color;
-  canvas.fillRect(0, 0, 1, 1);
-  return [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+  if (!numbers.has(color)) {
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    numbers.set(color, [...canvas.getImageData(0, 0, 1, 1).data.slice(0, 3)]);
+  }
+  return numbers.get(color);
 }
 
+let lastFont = "";
+
 export function measureText(text, font) {
-  canvas.font = font;
+  if (font !== lastFont) canvas.font = lastFont = font;
   return canvas.measureText(text).width;
 }
 

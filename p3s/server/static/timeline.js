@@ -142,9 +142,9 @@ function makeBar(bar, toX, top, height, now, isStop) {
     x: from, y: top + gap, width, height: height - 2 * gap, rx: Math.min(3, width / 2),
   });
   link.append(makeSvg("title", {}, `${what}\n${state}, ${took}\n${formatTime(bar.started ?? bar.claimed)}`), rect);
-  const room = Math.floor((width - 10) / 6.1);
-  if (height <= THIN || room < 3) return [link];
-  const text = measureText(bar.name, FONT) <= width - 10 ? bar.name : cut(bar.name, room);
+  if (height <= THIN || width < 30) return [link];
+  const share = (width - 10) / measureText(bar.name, FONT);
+  const text = share >= 1 ? bar.name : cut(bar.name, Math.floor(bar.name.length * share * 0.95));
   // Beside the link, whose label has the whole name: a link may not show a name that its label lacks.
   return [link, makeSvg("text", { class: "name", "aria-hidden": "true", x: from + 5, y: top + height / 2 + 4 }, text)];
 }
@@ -180,6 +180,7 @@ function formatStep(at, step) {
 // Members of a family differ at the end of their names.
 function cut(text, length) {
   if (text.length <= length) return text;
+  if (length < 2) return "";
   const head = Math.ceil((length - 1) * 0.4);
   return `${text.slice(0, head)}…${text.slice(text.length - (length - 1 - head))}`;
 }

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.states import DatasetState, Signal
+from p3s.errors import Conflict
 from p3s.server.db import lock_name
 from p3s.server.models import dataset, origin, workflow
+from p3s.server.queries.origins import find_circle
 from p3s.server.transitions.origins import Pair, bind, follow_some
 from p3s.server.transitions.recounts import recount_below
 from p3s.server.transitions.spread import announce_workflow, spread_datasets
@@ -71,7 +73,13 @@ def find_newest(connection: sa.Connection, owner: str, dag: str, match: Mapping[
 
 
 def meet_workflows(ledger: Ledger, workflow_id: int) -> None:
-    """Bind what a workflow that was just started reads of others, and what others wait for of it."""
+    """Bind what a workflow that was just started reads of others, and what others wait for of it.
+
+    Raises
+    ------
+    Conflict
+        If it would wait for one that waits for it.
+    """
     mine = ledger.connection.execute(
         sa.select(workflow.c.owner, workflow.c.name).where(workflow.c.id == workflow_id)
     ).one()
@@ -82,6 +90,13 @@ def meet_workflows(ledger: Ledger, workflow_id: int) -> None:
         lock_name(ledger.connection, name, share=name not in wanted)
     spread_datasets(ledger, _bind_newest(ledger, unbound))
     announce_workflow(ledger, workflow_id)
+    circle = find_circle(ledger.connection, dataset.c.workflow_id == workflow_id) if unbound else None
+    if circle is not None:
+        other = f"workflow {circle.name} {circle.uuid[:8]}"
+        raise Conflict(
+            f"dataset {circle.key} comes from {other}, which waits for what this workflow makes: both would wait for "
+            f"ever; cancel {other} first, or read what does not depend on it"
+        )
 
 
 def renew_bindings(ledger: Ledger, workflows: Sequence[int]) -> None:

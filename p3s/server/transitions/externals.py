@@ -125,6 +125,8 @@ def _read_newest(connection: sa.Connection, site: str, places: Sequence[str]) ->
             sa.select(dataset)
             .where(dataset.c.workflow_id.is_(None), dataset.c.site == site, dataset.c.place.in_(batch))
             .order_by(dataset.c.version)
+            # A purge may not forget them before it is written down who reads them.
+            .with_for_update(read=True, key_share=True)
         )
         # The newest version of each place comes last.
         found |= {row.place: row for row in rows}

@@ -63,7 +63,8 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     BadInput
         With every problem of the text, the parameters or the bundle; nothing is stored then.
     Conflict
-        If the same uuid is being loaded at this moment.
+        If the same uuid is being loaded at this moment, a live workflow publishes the same name, or it and a live
+        workflow would wait for each other.
     """
     # A repeat of a request whose load was interrupted loads anew.
     core.change(owner, lambda ledger: delete_abandoned(ledger, SILENCE, body.uuid))
@@ -97,11 +98,11 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
         _store_plan(core, ident, owner, plan, order, body.site)
         if body.adopt is not None and heritage is not None:
             adopted, again = adopt_jobs(core, ident, plan, heritage, body.adopt.below, owner)
+        _finish_load(core, ident, owner, hold=body.hold)
     except Conflict:
         # What was refused on the way leaves nothing behind.
         core.change(owner, lambda ledger: drop_load(ledger, ident))
         raise
-    _finish_load(core, ident, owner, hold=body.hold)
     loaded = _find_loaded(core, body, owner)
     assert loaded is not None
     return loaded.model_copy(update={"created": True, "adopted": adopted, "again": again})
@@ -142,7 +143,7 @@ def start_workflow(core: Core, ident: int, by: str) -> None:
     Raises
     ------
     Conflict
-        If it is not held.
+        If it is not held, or it and a live workflow would wait for each other.
     """
 
     def action(ledger: Ledger) -> None:

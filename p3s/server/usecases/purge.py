@@ -17,6 +17,7 @@ from p3s.server.models import (
     archive_job,
     arrival,
     blob,
+    dataset,
     event,
     pilot,
 )
@@ -168,6 +169,7 @@ class Purge:
     def _delete(self) -> None:
         table, key = {
             PurgeKind.PILOTS: (pilot, pilot.c.id),
+            PurgeKind.DATASETS: (dataset, dataset.c.id),
             PurgeKind.ARRIVALS: (arrival, arrival.c.id),
             PurgeKind.BLOBS: (blob, blob.c.digest),
         }[self._kind]
