@@ -18,7 +18,7 @@ SHORTEST, LONGEST = 0.01, 0.05
 #: Successes, and calls with reports, that are looked back upon.
 REMEMBERED = 8
 #: Jobs that wait for each slot at most.
-MOST = 4
+MOST = 8
 #: Seconds after which a job that got no slot is handed back.
 WAIT = 1.0
 
@@ -81,8 +81,8 @@ class Ahead:
         return min(math.ceil(slots * self.rate * self._call), slots * MOST // 2)
 
     def count_wanted(self, slots: int) -> int:
-        """Return how many more jobs to ask for: as many as to need the next call only when reports were gathered."""
-        enough = min(math.ceil(slots * self.rate * (self._call + self.gather)), slots * MOST)
+        """Return how many more jobs to ask for: for this call, a time of gathering, and the call after it."""
+        enough = min(math.ceil(slots * self.rate * (2 * self._call + self.gather)), slots * MOST)
         return max(enough - len(self.waiting), 0) if self.rate else 0
 
     def take_overdue(self, now: float, lease_end: float) -> list[JobOrder]:
