@@ -12,10 +12,10 @@ from p3s.server.auth import require_owner
 from p3s.server.models import dataset, job, job_input
 from p3s.server.queries.archive import (
     list_archived,
-    list_archived_results,
     show_archived,
     show_archived_graph,
 )
+from p3s.server.queries.archive_data import list_archived_results
 from p3s.server.queries.datasets import view_datasets
 from p3s.server.queries.find import find_row
 from p3s.server.queries.jobs import list_workflow_jobs

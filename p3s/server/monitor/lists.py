@@ -7,13 +7,14 @@ from typing import Any
 from p3s.clock import read_clock
 from p3s.engine.fates import Fate
 from p3s.engine.states import DatasetState, PilotState
-from p3s.errors import BadInput, Problem
+from p3s.errors import Archived, BadInput, Problem
 from p3s.server.monitor.columns import EVENT_COLUMNS
 from p3s.server.monitor.frame import Page, caller, core, is_admin, page
 from p3s.server.monitor.jobs import show_events
 from p3s.server.monitor.overview import show_use
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
 from p3s.server.monitor.tables import Column, Filter, Table, make_act, read_rows
+from p3s.server.queries.archive import show_archived_dataset
 from p3s.server.queries.arrivals import list_arrivals, list_services
 from p3s.server.queries.dags import find_dag, list_dags, show_dag
 from p3s.server.queries.datasets import list_datasets, show_dataset
@@ -23,7 +24,7 @@ from p3s.server.queries.find import find_row
 from p3s.server.queries.jobtypes import list_caps
 from p3s.server.queries.pilots import LIVE, list_hosts, list_pilots, view_pilot
 from p3s.server.queries.sites import list_sites
-from p3s.server.queries.why import explain_dataset, explain_pilot
+from p3s.server.queries.why import explain_pilot
 from p3s.server.queries.windows import WINDOW
 
 __all__: list[str] = []
@@ -219,10 +220,13 @@ def datasets() -> Page:
 def dataset(ident: str) -> Page:
     """Show a dataset with the jobs that read it."""
     with core().db.read() as connection:
-        row = find_row(connection, "dataset", ident, owner=caller().name)
-        it = show_dataset(connection, row.id).model_dump()
-        files = f" Its file: {it['files']}." if it["files"] else ""
-        why = explain_dataset(connection, row) + files
+        try:
+            row = find_row(connection, "dataset", ident, owner=caller().name)
+        except Archived as gone:
+            it = show_archived_dataset(connection, gone).model_dump()
+        else:
+            it = show_dataset(connection, row.id).model_dump()
+    why = it["why"] + (f" Its file: {it['files']}." if it["files"] else "")
     origin = (Table("origin", "Made by another DAG", _ORIGIN, [it]),) if it["origin"] else ()
     readers = [{"job": name, "workflow": name.partition("/")[0]} for name in it["consumers"]]
     tables = (

@@ -12,6 +12,7 @@ from p3s.server.monitor.contents import SHOWN_KINDS, show_content
 from p3s.server.monitor.frame import Page, blueprint, core, page
 from p3s.server.monitor.reading import read_cursor, read_limit, read_text
 from p3s.server.monitor.tables import Column, Filter, Table
+from p3s.server.queries.archive_data import find_archived_content
 from p3s.server.queries.results import find_content, list_newest_results
 
 __all__ = ["show_results"]
@@ -78,7 +79,7 @@ def results() -> Page:
 def content(ident: str) -> Response:
     """Return the content of a result; with ``as=page`` JSON and tables as people read them."""
     with core().db.read() as connection:
-        found = find_content(connection, ident)
+        found = find_content(connection, ident) or find_archived_content(connection, ident)
     if found is None:
         raise NotFound("result", ident, "the server keeps what `results:` names, up to its largest size")
     place, data = found
