@@ -23,9 +23,11 @@ from p3s.server.queries.events import list_newest
 from p3s.server.queries.find import find_row
 from p3s.server.queries.jobtypes import list_caps
 from p3s.server.queries.pilots import LIVE, list_hosts, list_pilots, view_pilot
+from p3s.server.queries.processes import list_processes
 from p3s.server.queries.sites import list_sites
 from p3s.server.queries.why import explain_pilot
 from p3s.server.queries.windows import WINDOW
+from p3s.server.usecases.alarms import find_shortages
 
 __all__: list[str] = []
 
@@ -83,6 +85,14 @@ _DATASETS = (
     Column("created", "created", "age", is_minor=True),
     Column("site"),
     Column("checksum"),
+)
+_PROCESSES = (
+    Column("pid", "process"),
+    Column("host", "host"),
+    Column("state", "state", "state"),
+    Column("started", "started", "age"),
+    Column("seen", "heard", "age"),
+    Column("lost", "missed since", "age"),
 )
 _DATATYPES = (
     Column("name", "datatype"),
@@ -299,8 +309,15 @@ def services() -> Page:
     """List the programs beside the server, and pause or resume the whole."""
     with core().db.read() as connection:
         found = list_services(connection, read_clock(), {})
-    table = Table("services", "Services", _SERVICES, read_rows(found.items), "No injector runs beside this server.")
-    return Page("services.html", "Services", (table,), {"paused_by": core().paused_by})
+        rows = [
+            {"pid": row.pid, "host": row.host, "started": row.started, "seen": row.seen, "lost": row.lost}
+            | {"state": "alive" if row.lost is None else "killed"}
+            for row in list_processes(connection)
+        ]
+    services = Table("services", "Services", _SERVICES, read_rows(found.items), "No injector runs beside this server.")
+    processes = Table("processes", "Processes of the server", _PROCESSES, rows)
+    values = {"paused_by": core().paused_by, "shortages": find_shortages(core())}
+    return Page("services.html", "Services", (services, processes), values)
 
 
 @page("/events")
