@@ -20,8 +20,7 @@ from p3s.pilot.exits import (
     EXIT_OK,
 )
 from p3s.pilot.planner import GATHER, Planner
-from p3s.pilot.roster import Held
-from p3s.wire import AttemptReport, RemovalReport
+from p3s.wire import RemovalReport
 
 if TYPE_CHECKING:
     from p3s.pilot.events import Event, Instruction
@@ -124,6 +123,10 @@ class Brain(Planner):
         self._nonsense = 0
         is_newest = event.body.claim == self.link.claim
         fits = self.link.note_answer(event, now)
+        # What ended while the call was under way is gathered from now on.
+        self._flush_at = max(self._flush_at, now)
+        if event.body.reports:
+            self.ahead.note_call(now - event.sent)
         # A call that the server held may be answered after later ones: it renews nothing.
         decisions: list[Instruction] = [events.Refresh(self.link.heard, self.link.lease)]
         for removal in event.body.removed:
@@ -143,7 +146,10 @@ class Brain(Planner):
             return decisions + self._give_up(EXIT_INCONSISTENT, message, now)
         decisions += self._take_jobs(event, now, is_newest=is_newest)
         for stop in reply.stop:
-            if stop.attempt in self.roster:
+            if stop.attempt in self.ahead.waiting:
+                order, _ = self.ahead.waiting.pop(stop.attempt)
+                self._return_unstarted(order, "stopped", stop.reason, now)
+            elif stop.attempt in self.roster:
                 decisions += self.roster.end(stop.attempt, "stopped", stop.reason or "the server asked for it", now)
             else:
                 decisions += self.ledger.stop(stop.attempt, stop.reason, now)
@@ -160,7 +166,8 @@ class Brain(Planner):
         reply = event.reply
         if any(not order.attempt or not order.job for order in reply.jobs):
             return self._give_up(EXIT_NO_ID, "the server sent a job without its id", now)
-        new = [order for order in reply.jobs if order.attempt not in self.roster and order.attempt not in self._taken]
+        known = self.roster.held.keys() | self.ahead.waiting.keys() | self._taken
+        new = [order for order in reply.jobs if order.attempt not in known]
         # Another call with the same claim may bring them again, even when they have ended.
         self._taken = set() if self.link.can_claim() else self._taken.union(order.attempt for order in new)
         if new:
@@ -169,21 +176,9 @@ class Brain(Planner):
             self._flush_at = min(self._flush_at, now + GATHER)
         elif event.channel == "held" and is_newest:
             self._count_empty(event, now)
-        decisions: list[Instruction] = []
-        for order in new:
-            if self._goal is None:
-                self.roster.held[order.attempt] = Held(order, now)
-                decisions.append(events.Launch(order))
-            else:
-                # It came by a claim that was under way when this pilot began to leave.
-                report = AttemptReport(
-                    attempt=order.attempt,
-                    token=order.token,
-                    kind="handed-back",
-                    message="the pilot is leaving",
-                )
-                decisions += self.ledger.add(report)
-        return decisions
+        # Those that come by a claim which was under way when this pilot began to leave go back at once.
+        self.ahead.waiting |= {order.attempt: (order, now) for order in new}
+        return self._start_waiting(now)
 
     def _count_empty(self, event: events.Answered, now: float) -> None:
         elapsed, reply = now - event.sent, event.reply
@@ -217,17 +212,23 @@ class Brain(Planner):
         return []
 
     def _take_end(self, event: events.Ended, now: float) -> list[Instruction]:
-        job = self.roster.held[event.report.attempt].order.job
+        held = self.roster.held[event.report.attempt]
         report = self.roster.remove(event.report)
-        self._activity = self._flush_at = self._idle_since = now
+        self._activity = self._idle_since = now
+        self._flush_at = min(self._flush_at, now)
         self._watched -= {report.attempt}
         if report.reason is Reason.NONSTARTER:
-            self._broken.add(job)
+            self._broken.add(held.order.job)
             if len(self._broken) >= BLACK_HOLE:
                 cause = f"{len(self._broken)} jobs in a row could not be started here: {report.message}"
                 self._set_goal(EXIT_BLACK_HOLE, cause)
         counts = report.kind == "succeeded"
-        return self.ledger.add(report, uploads=event.uploads and counts, publishes=event.publishes and counts)
+        if counts:
+            self.ahead.note_run(now - held.taken)
+        else:
+            self.ahead.forget()
+        decisions = self.ledger.add(report, uploads=event.uploads and counts, publishes=event.publishes and counts)
+        return decisions + self._start_waiting(now)
 
     def _take_failure(self, event: events.CallFailed, now: float) -> list[Instruction]:
         self.link.note_failure(event, now)

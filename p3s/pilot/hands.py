@@ -47,14 +47,17 @@ __all__ = ["BlobStore", "Hands", "Staged"]
 POOL = 4
 #: Threads for what may wait for others: inputs that lag, uploads, transfers from and to URLs.
 MOVERS = 16
+#: Emptied sandboxes kept, or one for each slot if that is more: short jobs end in numbers before an answer comes.
+SPARES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """An attempt's bundle and inputs are there, or `failure` says why not."""
+    """An attempt's bundle and inputs are there, or `failure` says why not; `begun`: inputs are in its sandbox."""
 
     attempt: str
     failure: AttemptFailed | None = None
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class Hands:
         self._inherited = dict(os.environ)
         self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="slow")
         # Where orphans cannot be adopted, something of a payload may be alive and write on into its folder.
-        self._spares = Spares(self._folder, options.slots if is_subreaper() else 0)
+        self._spares = Spares(self._folder, max(options.slots, SPARES) if is_subreaper() else 0)
         self._movers = ThreadPoolExecutor(MOVERS, thread_name_prefix="mover")
         self._couriers = Couriers(lambda: make_courier_environ(options, self._inherited))
         self._stager = Stager(self._couriers, options.input_wait, options.staging_limit)
@@ -140,9 +143,7 @@ class Hands:
                 raise AttemptFailed(Reason.HANDED_BACK, "stopped before it started")
             refuse_order(work.order, self._options)
             environ = make_environment(work.order, work.sandbox, self._options, self._inherited)
-            # Where inputs were brought to, a sandbox is begun already.
-            begun = os.path.exists(work.sandbox.locate("in"))  # noqa: PTH110 - on the way of every job
-            take = (lambda _path: False) if begun else self._spares.take
+            take = (lambda _path: False) if staged.begun else self._spares.take
             make_sandbox(work.order, work.sandbox, self._cache, take)
             command = make_command(work.order, work.sandbox)
             command = wrap_command(command, work.order, work.sandbox, self._options)
@@ -160,6 +161,7 @@ class Hands:
 
     def _stage(self, work: Work) -> Staged:
         failure: AttemptFailed | None = None
+        begun = has_staged(work.order)
         try:
             store_bundle(work.order, self._cache, self._blobs.fetch)
             missing = find_missing_inputs(work.order.inputs, self._options.input_wait, lambda: work.stopped)
@@ -167,13 +169,13 @@ class Hands:
                 failure = AttemptFailed(Reason.MISSING_INPUT, "; ".join(missing))
             elif work.order.verify and (damaged := find_damaged_inputs(work.order.inputs)):
                 failure = AttemptFailed(Reason.BAD_CHECKSUM, "; ".join(damaged))
-            elif has_staged(work.order):
+            elif begun:
                 work.order = self._stager.fetch(work.order, work.sandbox.inputs, lambda: work.stopped)
         except AttemptFailed as error:
             failure = error
         except OSError as error:
             failure = explain_os_error(error, self._cache)
-        return Staged(work.order.attempt, failure)
+        return Staged(work.order.attempt, failure, begun)
 
     # Ending ----------------------------------------------------------------------------------------------
 

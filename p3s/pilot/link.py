@@ -62,11 +62,11 @@ class Link:
         self.heard = max(self.heard, now)
         self._end_outage(now)
 
-    def make_claim(self, want: int, cpus: int, memory: int | None) -> Claim:
+    def make_claim(self, want: int, cpus: int, memory: int | None, ahead: int = 0) -> Claim:
         """Return the claim to send: of the outstanding one's number, or a new one of the next."""
         if self.claim is None:
             self.number += 1
-        self.claim = Claim(number=self.number, want=want, cpus=cpus, memory=memory)
+        self.claim = Claim(number=self.number, want=want, cpus=cpus, memory=memory, ahead=ahead)
         return self.claim
 
     def can_claim(self) -> bool:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from p3s.pilot import events
+from p3s.pilot.ahead import SHORT, WAIT, Ahead
 from p3s.pilot.exits import EXIT_AWAY, EXIT_OK
 from p3s.pilot.ledger import Ledger
 from p3s.pilot.link import Link
-from p3s.pilot.roster import Roster
-from p3s.wire import ExchangeBody
+from p3s.pilot.roster import Held, Room, Roster
+from p3s.wire import AttemptReport, ExchangeBody
 
 if TYPE_CHECKING:
     from random import Random
 
     from p3s.pilot.events import Instruction
     from p3s.pilot.options import PilotOptions
-    from p3s.wire import Claim, RemovalReport
+    from p3s.wire import Claim, JobOrder, RemovalReport
 
 __all__ = ["GATHER", "Planner"]
 
@@ -52,6 +53,7 @@ class Planner:
         self.link = Link(now, random, options.beat)
         self.ledger = Ledger()
         self.roster = Roster(options)
+        self.ahead = Ahead()
         self._started = now
         self._registered = False
         self._ever_registered = False
@@ -134,7 +136,31 @@ class Planner:
         if silence >= self.link.patience and self._goal is None and self._ever_registered:
             message = f"no answer from the server for {silence:.0f} s"
             decisions += [events.Note(message), *self._give_up(EXIT_AWAY, message, now)]
+        return decisions + self._start_waiting(now)
+
+    def _start_waiting(self, now: float) -> list[Instruction]:
+        """Launch what there is room for, in the order in which it came, and hand back what waits in vain."""
+        overdue = self.ahead.take_overdue(now if self._goal is None else float("inf"), self._lease_end)
+        for order in overdue:
+            cause = "the pilot is leaving" if self._goal is not None else f"no slot was free for {WAIT:g} s"
+            self._return_unstarted(order, "handed-back", cause, now)
+        if overdue:
+            self.ahead.forget()
+        decisions: list[Instruction] = []
+        room = self.roster.find_room()
+        for order, _ in list(self.ahead.waiting.values()):
+            # One that is large is not overtaken by small ones for ever.
+            if not room.fits(order):
+                break
+            del self.ahead.waiting[order.attempt]
+            self.roster.held[order.attempt] = Held(order, now)
+            room = room.take([order])
+            decisions.append(events.Launch(order))
         return decisions
+
+    def _return_unstarted(self, order: JobOrder, kind: Literal["handed-back", "stopped"], why: str, now: float) -> None:
+        self.ledger.add(AttemptReport(attempt=order.attempt, token=order.token, kind=kind, message=why))
+        self._flush_at = min(self._flush_at, now)
 
     def _say_goodbye(self, now: float) -> list[Instruction] | None:
         if self._goal is None or self.roster:
@@ -163,7 +189,7 @@ class Planner:
         for report in self.roster.take_starts(now, GATHER):
             self.ledger.add(report)
             self._flush_at = min(self._flush_at, now)
-        due = self._flush_at <= now and now >= self.roster.find_gathering_end(GATHER)
+        due = self._flush_at <= now and now >= self._find_gathering_end(now)
         has_more = self._has_more()
         if not (due or heartbeat or (has_more and now >= self._nudge_at)):
             return []
@@ -175,9 +201,10 @@ class Planner:
         self._logs.clear()
         body = ExchangeBody(ack=self.link.ack, reports=reports, logs=chunks, state=self._state)
         body.removed = list(self._removed.values())[:1000]
-        if has_more or (reports and self._want() and self.link.can_claim()):
-            body.claim = self._make_claim()
-            body.lifetime = self._find_lifetime(now)
+        ahead = self._count_ahead(now) if reports and self.link.can_claim() else 0
+        if has_more or ahead or (reports and self._want() and self.link.can_claim()):
+            body.claim = self._make_claim(ahead, now)
+            body.lifetime = self._find_lifetime(now + WAIT * bool(ahead))
             self._nudge_at = now + NUDGE
         if heartbeat or now - self._told >= self.link.heartbeat:
             body.running, self._told = self._list_running(), now
@@ -188,7 +215,7 @@ class Planner:
             return []
         wait = min(self.options.period, self.link.poll)
         body = self._make_waiting_body(min(wait, self.link.heartbeat) if self.roster else wait, now)
-        body.claim = self._make_claim()
+        body.claim = self._make_claim(0, now)
         body.lifetime = self._find_lifetime(now)
         return [self._send("held", body, now)]
 
@@ -222,6 +249,7 @@ class Planner:
         """
         link = self.link
         times = [now + link.heartbeat, self.ledger.find_next_retry(), self.roster.find_next_time(self._lease_end)]
+        times.append(self.ahead.find_next_time(self._lease_end))
         if self.options.lifetime is not None and self._interrupts < 2:
             times.append(self._started + self.options.lifetime)
         if link.not_before > now:
@@ -229,7 +257,7 @@ class Planner:
         elif "quick" not in link.in_flight:
             gathered = self.roster.find_gathering_end(GATHER)
             # What began is reported when it has had its time, whatever else there is to say.
-            times += [max(self._flush_at, gathered), gathered if gathered > now else float("inf")]
+            times += [max(self._flush_at, self._find_gathering_end(now)), gathered if gathered > now else float("inf")]
             if self._has_more():
                 times.append(self._nudge_at)
             if self.roster or not link.in_flight:
@@ -257,15 +285,41 @@ class Planner:
         held = self.link.in_flight.get("held")
         if held is None or held.claim is None or self.link.claim is None:
             return False
-        return (self.roster.find_memory() or 0) > (held.claim.memory or 0) or self.roster.find_cpus() > held.claim.cpus
+        room = self._find_room()
+        return (room.memory or 0) > (held.claim.memory or 0) or room.cpus > held.claim.cpus
+
+    def _find_room(self) -> Room:
+        """Return what neither payloads nor those that wait take."""
+        return self.roster.find_room().take(order for order, _ in self.ahead.waiting.values())
 
     def _want(self) -> int:
-        # What was made and not yet brought away fills the disk: beyond one attempt a slot it takes slots.
-        behind = max(len(self.ledger.list_waiting()) - self.options.slots, 0)
-        return 0 if self._goal is not None else max(self.roster.count_free() - behind, 0)
+        return 0 if self._goal is not None else max(self._find_room().count_payloads() - self._count_behind(), 0)
 
-    def _make_claim(self) -> Claim:
-        return self.link.make_claim(self._want(), self.roster.find_cpus(), self.roster.find_memory())
+    def _count_behind(self) -> int:
+        # What was made and not yet brought away fills the disk: beyond one attempt a slot it takes slots.
+        return max(len(self.ledger.list_waiting()) - self.options.slots, 0)
+
+    def _count_ahead(self, now: float) -> int:
+        """Return how many more jobs than there is room for are asked for, because room will be there soon."""
+        if self._goal is not None:
+            return 0
+        return max(self.ahead.count_wanted(self._find_soon(now).count_payloads()) - self._count_behind(), 0)
+
+    def _find_soon(self, now: float) -> Room:
+        """Return what is free when short payloads have ended."""
+        return self.roster.find_room(now - SHORT)
+
+    def _find_gathering_end(self, now: float) -> float:
+        if not self.ahead.rate:
+            return self.roster.find_gathering_end(GATHER)
+        # The slots have work, so reports are gathered until the next call is needed to bring more.
+        has_work = len(self.ahead.waiting) > self.ahead.count_needed(self._find_soon(now).count_payloads())
+        return self._flush_at + self.ahead.gather if has_work else 0.0
+
+    def _make_claim(self, ahead: int, now: float) -> Claim:
+        # A job that comes ahead may need all that those leave which run for longer.
+        room = self._find_soon(now) if ahead else self._find_room()
+        return self.link.make_claim(self._want() + ahead, room.cpus, room.memory, ahead)
 
     def _find_lifetime(self, now: float) -> float | None:
         if self.options.lifetime is None:
@@ -273,4 +327,4 @@ class Planner:
         return max(self._started + self.options.lifetime - now, 0.0)
 
     def _list_running(self) -> list[str]:
-        return list(dict.fromkeys([*self.roster.held, *self.ledger.list_open()]))
+        return list(dict.fromkeys([*self.roster.held, *self.ahead.waiting, *self.ledger.list_open()]))

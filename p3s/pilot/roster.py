@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from p3s.engine.states import Reason
 from p3s.pilot.events import Note, Settle, Stop
 from p3s.wire import AttemptReport
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from p3s.pilot.events import Instruction
     from p3s.pilot.options import PilotOptions
     from p3s.wire import JobOrder
 
-__all__ = ["End", "Held", "Roster"]
+__all__ = ["End", "Held", "Room", "Roster"]
 
 #: Why a payload is being ended.
 End: TypeAlias = Literal["timelimit", "stopped", "handed-back"]
@@ -32,7 +34,7 @@ class Held:
     order : JobOrder
         What the server asked for.
     taken : float
-        When it came.
+        When its turn came.
     began : float or None
         When the payload started.
     told : bool
@@ -62,6 +64,30 @@ class Held:
         return self.began + self.order.timelimit
 
 
+class Room(NamedTuple):
+    """What payloads may take; a memory of None is bounded by nothing."""
+
+    slots: int
+    cpus: int
+    memory: int | None
+
+    def fits(self, order: JobOrder) -> bool:
+        """Return whether a payload can run in it."""
+        return self.slots > 0 and order.cpus <= self.cpus and (self.memory is None or order.memory <= self.memory)
+
+    def take(self, orders: Iterable[JobOrder]) -> Room:
+        """Return what is left when these run."""
+        room = self
+        for order in orders:
+            memory = None if room.memory is None else max(room.memory - order.memory, 0)
+            room = Room(max(room.slots - 1, 0), max(room.cpus - order.cpus, 0), memory)
+        return room
+
+    def count_payloads(self) -> int:
+        """Return how many payloads can run in it."""
+        return 0 if self.cpus <= 0 or self.memory == 0 else self.slots
+
+
 class Roster:
     """All attempts in hand.
 
@@ -84,21 +110,15 @@ class Roster:
     def __contains__(self, attempt: str) -> bool:
         return attempt in self.held
 
-    def count_free(self) -> int:
-        """Return how many more payloads could run now."""
-        if self.find_cpus() <= 0 or self.find_memory() == 0:
-            return 0
-        return max(self._options.slots - len(self.held), 0)
-
-    def find_cpus(self) -> int:
-        """Return the cpus that no attempt takes."""
-        return max(self._options.total_cpus - sum(held.order.cpus for held in self.held.values()), 0)
-
-    def find_memory(self) -> int | None:
-        """Return the bytes of memory that no attempt takes; None if nothing bounds them."""
-        if not self._options.memory:
-            return None
-        return max(self._options.memory - sum(held.order.memory for held in self.held.values()), 0)
+    def find_room(self, since: float = _NEVER) -> Room:
+        """Return what no attempt takes, or only one that came after `since`."""
+        taken = [held.order for held in self.held.values() if held.taken <= since]
+        memory = self._options.memory
+        return Room(
+            max(self._options.slots - len(taken), 0),
+            max(self._options.total_cpus - sum(order.cpus for order in taken), 0),
+            max(memory - sum(order.memory for order in taken), 0) if memory else None,
+        )
 
     def list_ending(self) -> list[str]:
         """Return the attempts that are being ended."""

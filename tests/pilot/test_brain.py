@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import uuid
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -573,6 +574,7 @@ class Play:
         self.claims: dict[int, list[JobOrder]] = {}
         self.launched: list[str] = []
         self.finals: dict[str, str] = {}
+        self.returned: set[str] = set()
         self.queue: list[tuple[float, int, events.Event]] = []
         self.count = 0
 
@@ -586,6 +588,9 @@ class Play:
             repeated = report.kind != "started" and report.attempt in self.finals
             if report.kind != "started":
                 self.finals[report.attempt] = report.kind
+            if report.kind == "handed-back" and not repeated:
+                assert report.attempt not in self.launched
+                self.give_anew(report.attempt)
             verdict = "repeated" if repeated else "accepted"
             reply.verdicts.append(
                 Verdict.model_validate({"attempt": report.attempt, "kind": report.kind, "verdict": verdict})
@@ -600,6 +605,13 @@ class Play:
                     self.claims[number] = chosen
             reply.number, reply.jobs = number, self.claims.get(number, [])
         return reply
+
+    def give_anew(self, attempt: str) -> None:
+        self.returned.add(attempt)
+        order = self.orders[attempt].model_copy(update={"attempt": str(uuid.uuid4())})
+        self.orders[order.attempt] = order
+        self.durations[order.attempt] = self.durations.pop(attempt)
+        self.waiting.append(order)
 
     def perform(self, instruction: events.Instruction, now: float) -> events.Leave | None:
         match instruction:
@@ -652,7 +664,8 @@ class Play:
 @settings(deadline=None)
 @given(
     slots=st.integers(1, 4),
-    durations=st.lists(st.sampled_from([0.0, 0.001, 0.05, 3.0, 30.0]), max_size=12),
+    durations=st.lists(st.sampled_from([0.0, 0.001, 0.05, 3.0, 30.0]), max_size=12)
+    | st.lists(st.sampled_from([0.001, 0.001, 0.002, 0.05, 3.0]), min_size=12, max_size=60),
     faults=st.lists(st.sampled_from(["none", "none", "lose-request", "lose-reply"]), max_size=30),
     launch=st.sampled_from([0.0, 0.004, 0.015, 0.7]),
 )
@@ -665,5 +678,117 @@ def test_every_job_runs_and_ends_once(slots: int, durations: list[float], faults
     assert leave.code == 0
     if not play.waiting:
         assert sorted(play.launched) == sorted(play.durations)
-    assert sorted(play.launched) == sorted(play.finals)
-    assert set(play.finals.values()) <= {"succeeded"}
+    assert sorted([*play.launched, *play.returned]) == sorted(play.finals)
+    assert {play.finals[one] for one in play.launched} <= {"succeeded"}
+
+
+def teach(brain: Brain, seconds: float, calls: float = 0.005) -> None:
+    """Let jobs and calls have taken so long of late."""
+    for _ in range(8):
+        brain.ahead.note_run(seconds)
+        brain.ahead.note_call(calls)
+
+
+def end_one(brain: Brain, order: JobOrder, now: float) -> list[events.Instruction]:
+    """Let a payload succeed."""
+    brain.handle(events.Exited(order.attempt), now)
+    return brain.handle(make_end(order), now)
+
+
+def claim_ahead(brain: Brain, orders: list[JobOrder], extra: list[JobOrder]) -> JobOrder:
+    """Run `orders`, let the first one end, and claim `extra` with its report; return the one that ended."""
+    launches = answer(brain, find_call(brain.plan(0.0)), 0.0, jobs=orders)
+    assert [one.order for one in launches if isinstance(one, events.Launch)] == orders
+    for order in orders:
+        brain.handle(events.Began(order.attempt), 0.0)
+    end_one(brain, orders[0], 0.002)
+    call = find_call(brain.plan(0.002))
+    assert call.body.claim is not None
+    assert call.body.claim.ahead == call.body.claim.want - 1 >= len(extra) - 1
+    launched = [one.order for one in answer(brain, call, 0.004, jobs=extra) if isinstance(one, events.Launch)]
+    assert launched == extra[:1]
+    return orders[0]
+
+
+def test_short_jobs_are_claimed_ahead() -> None:
+    """A pilot whose jobs end quickly has the next ones there when a slot becomes free, and starts them in turn."""
+    brain = make_brain(slots=2, cpus=2)
+    teach(brain, 0.002)
+    running, extra = [make_order(), make_order()], [make_order() for _ in range(4)]
+    claim_ahead(brain, running, extra)
+    assert [one.order for one in end_one(brain, running[1], 0.005) if isinstance(one, events.Launch)] == [extra[1]]
+    assert len(brain.roster) == 2
+    body = find_call(brain.plan(brain.find_next_time(0.005))).body
+    assert body.claim is not None
+    assert body.claim.ahead > 0
+    for call in find_calls(brain.plan(11.0)):
+        assert call.body.running is None or {extra[2].attempt, extra[3].attempt} <= {*call.body.running}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "end"), [(0.2, {}), (0.002, {"kind": "failed", "reason": Reason.EXIT_CODE})], ids=["long", "failed"]
+)
+def test_jobs_that_are_long_or_fail_are_not_claimed_ahead(seconds: float, end: dict[str, Any]) -> None:
+    """Where jobs take longer, or one has failed, a pilot asks for what it has room for."""
+    brain = make_brain(slots=1, cpus=1)
+    teach(brain, seconds)
+    order = make_order()
+    take(brain, order)
+    brain.handle(events.Exited(order.attempt), 0.002)
+    brain.handle(make_end(order, **end), 0.002)
+    claim = find_call(brain.plan(0.002)).body.claim
+    assert claim is not None
+    assert (claim.want, claim.ahead) == (1, 0)
+
+
+def test_what_waits_in_vain_is_handed_back() -> None:
+    """A job that got no slot within a second goes back without having run, and no others come ahead for a while."""
+    brain = make_brain(slots=1, cpus=1)
+    teach(brain, 0.002)
+    extra = [make_order(), make_order(timelimit=1000.0)]
+    claim_ahead(brain, [make_order()], extra)
+    brain.handle(events.Began(extra[0].attempt), 0.004)
+    now = 0.004
+    while now < 1.003:
+        for call in find_calls(brain.plan(now)):
+            answer(brain, call, now)
+        now = brain.find_next_time(now)
+    (call,) = find_calls(brain.plan(now))
+    assert [(report.attempt, report.kind) for report in call.body.reports] == [(extra[1].attempt, "handed-back")]
+    assert call.body.claim is None
+    assert brain.ahead.rate == 0
+
+
+def test_what_waits_is_given_up_at_once() -> None:
+    """A stop order ends a job that waits for a slot, and a pilot that is to leave hands back the others."""
+    brain = make_brain(slots=1, cpus=1)
+    teach(brain, 0.002)
+    extra = [make_order() for _ in range(3)]
+    claim_ahead(brain, [make_order()], extra)
+    call = find_call(brain.plan(brain.find_next_time(0.004)))
+    answer(brain, call, 0.02, stop=[StopOrder(attempt=extra[1].attempt, reason="cancelled")])
+    brain.handle(events.Interrupted(), 0.02)
+    kinds = {
+        report.attempt: report.kind
+        for call in find_calls(brain.plan(0.02))
+        for report in call.body.reports
+        if report.kind != "started"
+    }
+    assert kinds == {extra[1].attempt: "stopped", extra[2].attempt: "handed-back"}
+    assert list(brain.roster.held) == [extra[0].attempt]
+
+
+def test_large_job_waits_for_its_turn() -> None:
+    """What needs the whole pilot is not overtaken by what came after it, and what runs for long is not counted upon."""
+    brain = make_brain(slots=2, cpus=2)
+    teach(brain, 0.002)
+    running, large, small = [make_order(), make_order()], make_order(cpus=2), make_order()
+    launches = answer(brain, find_call(brain.plan(0.0)), 0.0, jobs=running)
+    assert len([one for one in launches if isinstance(one, events.Launch)]) == 2
+    end_one(brain, running[0], 0.002)
+    call = find_call(brain.plan(0.002))
+    assert call.body.claim is not None
+    assert call.body.claim.cpus == 2
+    assert not [one for one in answer(brain, call, 0.004, jobs=[large, small]) if isinstance(one, events.Launch)]
+    assert [one.order for one in end_one(brain, running[1], 0.005) if isinstance(one, events.Launch)] == [large]
+    assert [one.order for one in end_one(brain, large, 0.006) if isinstance(one, events.Launch)] == [small]

@@ -8,6 +8,7 @@ import pytest
 
 from p3s.engine.states import PilotStatus
 from p3s.errors import NoToken
+from p3s.server.usecases.jobs import limit_jobtype
 from p3s.server.usecases.sweep import sweep
 from p3s.wire import Accepts, Claim, ExchangeReply
 from tests.support.pilots import ScriptedPilot
@@ -77,6 +78,20 @@ def test_cpus_and_memory_bound_sums(core):
     small = make_job(core, priority=0, resources={"cpus": "1"})
     pilot = ScriptedPilot(core, slots=4, cpus=4)
     assert [order.job for order in pilot.claim()] == [big, small]
+
+
+def test_jobs_claimed_ahead_fit_by_themselves(core):
+    """What comes ahead need not fit beside the others, but into the pilot; it counts in the cap of its jobtype."""
+    limit_jobtype(core, "few", 2, "ann")
+    wide = [make_job(core, priority=4, resources={"cpus": "3"}) for _ in range(2)]
+    large = make_job(core, priority=3, resources={"cpus": "8"})
+    few = [make_job(core, priority=2, jobtype="few") for _ in range(3)]
+    last = make_job(core, priority=1, resources={"memory": "2GB"})
+    pilot = ScriptedPilot(core, slots=2, cpus=4, memory=10**9)
+    reply = pilot.call(claim=Claim(number=1, want=6, cpus=4, memory=10**9, ahead=4))
+    claimed = [order.job for order in reply.jobs]
+    assert claimed == [*wide, *few[:2]]
+    assert not {large, few[2], last} & {*claimed}
 
 
 def test_repeated_claim_answers_the_same(core):

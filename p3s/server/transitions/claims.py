@@ -37,7 +37,7 @@ GROUPS = 64
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a pilot asks for: up to `want` jobs whose cpus and memory fit together.
+    """What a pilot asks for: up to `want` jobs whose cpus and memory fit together, but for `ahead` of them.
 
     Attributes
     ----------
@@ -55,6 +55,7 @@ class Wish:
     memory: int | None
     fits: dict[int, tuple[int, int]]
     capped: dict[int, str] = field(default_factory=dict)
+    ahead: int = 0
 
 
 #: Taken by one statement, so that nobody waits for rows that another claim holds.
@@ -148,8 +149,11 @@ def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int], ro
 
 
 def _choose(rows: Sequence[Any], wish: Wish, chosen: Sequence[Any], room: Mapping[str, int]) -> list[Any]:
-    """Take from the top what fits into the slots, cpus, memory and caps left beside what is already chosen."""
-    cpus, memory = wish.cpus, wish.memory
+    """Take from the top what fits into the slots, cpus, memory and caps left beside what is already chosen.
+
+    All of it fits into the pilot by itself; what does not fit beside the others may wait for them.
+    """
+    cpus, memory, ahead = wish.cpus, wish.memory, wish.ahead
     picked: list[Any] = []
     taken: Counter[str] = Counter()
     for row in (*chosen, *rows):
@@ -157,11 +161,15 @@ def _choose(rows: Sequence[Any], wish: Wish, chosen: Sequence[Any], room: Mappin
         name = wish.capped.get(row.requirement_id)
         if name is not None and taken[name] >= room.get(name, wish.want):
             continue
-        if len(picked) == wish.want or need_cpus > cpus or (memory is not None and need_memory > memory):
+        beside = need_cpus <= cpus and (memory is None or need_memory <= memory)
+        if len(picked) == wish.want or not (beside or ahead):
             continue
         picked.append(row)
         if name is not None:
             taken[name] += 1
+        if not beside:
+            ahead -= 1
+            continue
         cpus -= need_cpus
         memory = None if memory is None else memory - need_memory
     return picked[len(chosen) :]

@@ -313,7 +313,7 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
     seen.offer = offer
     fits = core.find_fits(offer)
     capped = core.find_capped(fits)
-    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, fits, capped)
+    wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, fits, capped, claim.ahead)
     if claim_jobs(ledger, row.id, wish):
         _NUMBER.run(ledger.connection, pilot=row.id, number=claim.number)
         if row.state != PilotState.RUNNING:
