@@ -98,11 +98,11 @@ def content(ident: str) -> Response:
 
 
 def show_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return results with how each is shown: as an image, in a frame, or as a link."""
+    """Return results with how each is shown: as an image, in a frame, or as a link; and whether as a page of ours."""
     ways = {"png": "image", "jpg": "image", "jpeg": "image", "gif": "image", "svg": "image"}
     framed = {"html", "htm", "txt", "log", *SHOWN_KINDS}
     return [
-        row | {"way": ways.get(end, "frame" if end in framed else "link")}
+        row | {"way": ways.get(end, "frame" if end in framed else "link"), "own": end in SHOWN_KINDS}
         for row in rows
         if (end := _find_end(row["place"])) is not None
     ]
