@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import networkx as nx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["COLORS", "Picture", "draw_svg", "find_levels", "list_rows"]
 
@@ -34,8 +34,6 @@ COLORS: Mapping[str, str] = {
 
 #: Sizes in pixels.
 _CHAR, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 7.5, 34, 24, 46, 20
-#: Sweeps that put nodes below their parents.
-_SWEEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +162,9 @@ def find_levels(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(nodes)
     graph.add_edges_from(edges)
-    if nx.is_directed_acyclic_graph(graph):
+    try:
         layers = [list(layer) for layer in nx.topological_generations(graph)]
-    else:
+    except nx.NetworkXUnfeasible:
         circles = nx.condensation(graph)
         layers = [
             [node for circle in layer for node in sorted(circles.nodes[circle]["members"])]
@@ -203,15 +201,13 @@ def _find_layers(graph: nx.DiGraph[tuple[str, str]]) -> list[list[tuple[str, str
 
 def _order_layers(graph: nx.DiGraph[Node], layers: list[list[Node]]) -> None:
     """Put nodes below their parents."""
-    for _ in range(_SWEEPS):
-        for above, layer in pairwise(layers):
-            order = {node: number for number, node in enumerate(above)}
-            layer.sort(key=lambda node: _average(order[parent] for parent in graph.pred[node] if parent in order))
+    for above, layer in pairwise(layers):
+        order = {node: number for number, node in enumerate(above)}
+        layer.sort(key=lambda node: _average([order[parent] for parent in graph.pred[node] if parent in order]))
 
 
-def _average(numbers: Iterable[int]) -> float:
-    found = list(numbers)
-    return sum(found) / len(found) if found else 0.0
+def _average(numbers: Sequence[int]) -> float:
+    return sum(numbers) / len(numbers) if numbers else 0.0
 
 
 def _place_nodes(

@@ -136,7 +136,7 @@ def _list_faults(facts: Facts) -> Iterator[Fault]:
     if facts.full:
         hosts = _join(sorted(set(facts.full)))
         yield Fault(
-            "full disk", f"A disk is full: {_count(len(facts.full), 'attempt')} found no room on {hosts}.", "/hosts"
+            "full disk", f"A disk is full: {_count(len(facts.full), 'attempt')} found no room on {hosts}.", "/#failures"
         )
     if facts.banned:
         first, reason = facts.banned[0]

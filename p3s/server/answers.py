@@ -57,6 +57,8 @@ def answer_http_error(error: HTTPException) -> Response:
     status = error.code or 500
     kinds = {404: "not-found", 405: "bad-input", 413: "bad-input", 415: "bad-input"}
     message = f"{request.method} {request.path}: {error.description or error.name}"
+    if status == 404:
+        message = f"there is nothing at {request.path}; /api/v1/docs has all calls, and / is the monitor"
     return _answer({"kind": kinds.get(status, "error"), "message": message, "problems": []}, status)
 
 

@@ -199,7 +199,8 @@ jobs:
         "It waits for job other (defined), dataset hits from job first (waiting).\n"
     )
     assert call(system, "why", f"{uuid}/first").stdout == (
-        "It waits for dataset raw, which nobody has registered (/nowhere/raw.csv).\n"
+        "It waits for dataset raw, which nobody has registered (/nowhere/raw.csv); "
+        "`p3s dataset register /nowhere/raw.csv` says that it is there.\n"
     )
     answer = json.loads(call(system, "why", "--json", "@last/last").stdout)
     assert (answer["noun"], answer["state"]) == ("job", "waiting")

@@ -39,16 +39,28 @@ def watched(request, tmp_path) -> Iterator[System]:
     system.stop()
 
 
-def list_faults(system: System) -> dict[str, str]:
-    """Return the faults that the overview names, with their sentences."""
+def read_page(system: System, address: str) -> str:
+    """Return what the monitor shows at an address."""
     token = (system.home / "admin.token").read_text().strip()
-    request = urllib.request.Request(f"{system.url}/?format=json", headers={"Authorization": f"Bearer {token}"})
+    request = urllib.request.Request(f"{system.url}{address}", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=10) as answer:
-        return {fault["name"]: fault["sentence"] for fault in json.load(answer)["items"]}
+        return str(answer.read(), "utf-8")
 
 
-def await_fault(system: System, name: str, words: str) -> None:
+def list_faults(system: System, field: str = "sentence") -> dict[str, str]:
+    """Return the faults that the overview names, with their sentences."""
+    return {fault["name"]: fault[field] for fault in json.loads(read_page(system, "/?format=json"))["items"]}
+
+
+def await_fault(system: System, name: str, words: str, shown: str) -> None:
+    """Wait until a fault is told with some words, and follow its link to a page that shows it."""
     wait_until(lambda: words in list_faults(system).get(name, ""), SOON, f"the fault '{name}' with '{words}'")
+    link = list_faults(system, "link")[name]
+    text = read_page(system, link.partition("#")[0])
+    # The header names all pages.
+    assert shown in text.partition("</header>")[2], f"the page {link} of the fault '{name}' does not show '{shown}'"
+    anchor = link.partition("#")[2]
+    assert not anchor or f'id="{anchor}"' in text
 
 
 def find_workers(system: System) -> list[int]:
@@ -141,38 +153,39 @@ def test_each_fault_names_itself(watched):
         assert "silent service" not in list_faults(system) or time.monotonic() - stopped > LEAST_SILENCE
         wait = max(0.0, stopped + LEAST_SILENCE - time.monotonic()) + SOON
         wait_until(lambda: "injector daq" in list_faults(system).get("silent service", ""), wait, "the silent injector")
+        await_fault(system, "silent service", "injector daq", '<span class="state silent">')
 
 
 def inject_faults(system: System) -> None:
     client = system.client
     create_job(system, "--run", "true", "--jobtype", "roomy")
-    await_fault(system, "no pilots", "1 job is ready")
+    await_fault(system, "no pilots", "1 job is ready", "<code>p3s pilot start</code> starts one")
 
     with run_cramped_pilot(system):
-        await_fault(system, "full disk", "found no room on")
+        await_fault(system, "full disk", "found no room on", "no-space")
     client.limit_jobtype("roomy", 0)
-    await_fault(system, "cap at 0", "roomy")
+    await_fault(system, "cap at 0", "roomy", "suspended")
 
     client.ban_host("cramped", "its disk is full")
-    await_fault(system, "banned host", "its disk is full")
+    await_fault(system, "banned host", "its disk is full", "its disk is full")
 
     load(
         system,
         "name: night\ndeadline: 1s\ndatasets: {raw: {path: nothing.csv}}\njobs:\n  a: {inputs: [raw], run: 'true'}\n",
     )
-    await_fault(system, "overdue work", "night")
+    await_fault(system, "overdue work", "night", ">night<")
 
     system.start_pilot("--slots", "2")
     for _ in range(3):
         create_job(system, "--run", "exit 3", "--jobtype", "broken")
-    await_fault(system, "failing jobtype", "broken")
+    await_fault(system, "failing jobtype", "broken", "exit-code")
 
     victim = find_workers(system)[0]
     os.kill(victim, signal.SIGKILL)
     killed = time.monotonic()
     wait_until(lambda: victim not in find_workers(system), 5, "the end of the process")
     system.wait_for_server()
-    await_fault(system, "server process killed", f"process {victim}")
+    await_fault(system, "server process killed", f"process {victim}", "killed")
     assert time.monotonic() - killed < SOON + 5
 
 

@@ -221,6 +221,44 @@ def test_fingers_zoom_the_graph_and_open_jobs(browser, farm):
     assert wrong == []
 
 
+def test_pages_work_without_scripts(browser, farm):
+    """Filters, pages, exports and forms work without scripts; what only scripts draw says so, without dead buttons."""
+    text = (
+        'name: plain\njobs:\n  sour: {run: "false"}\n  late: {needs: [sour], run: "true"}\n  still: {run: sleep 60}\n'
+    )
+    ident = call(farm, "workflow", "load", str(farm.write("plain.yaml", text)), "-q").stdout.strip()
+    wait_until(lambda: farm.client.show_job(f"{ident}/sour").state == "failed", 30, "the failed job")
+    page, _ = open_page(browser, farm, java_script_enabled=False)
+    page.goto(f"{farm.url}/jobs?limit=1")
+    first = page.locator("tbody a").first.get_attribute("href")
+    page.get_by_role("link", name="Older").click()
+    assert page.locator("tbody a").first.get_attribute("href") != first
+    page.goto(f"{farm.url}/workflows/{ident}")
+    expect(page.locator("#dag")).to_contain_text(f"p3s workflow graph {ident[:8]}")
+    assert page.locator("#dag button, #timeline button, #live button:not(form button)").count() == 0
+    page.select_option("select[name=state]", "failed")
+    page.get_by_role("button", name="Filter").click()
+    page.wait_for_url("**state=failed*")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").first.click()
+    exported = Path(download.value.path()).read_text()
+    assert ("sour" in exported, "still" in exported) == (True, False)
+    page.get_by_role("link", name="sour").click()
+    expect(page.locator("p.lead")).to_contain_text("failed")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("p.told")).to_be_visible()
+    page.goto(f"{farm.url}/workflows/{ident}")
+    page.locator("summary", has_text="Cancel").click()
+    page.get_by_role("button", name="Yes, cancel it").click()
+    expect(page.locator("p.told")).to_contain_text("cancelled")
+    page.goto(f"{farm.url}/jobs/ffffffff")
+    expect(page.get_by_role("alert")).to_contain_text("No job 'ffffffff'")
+    expect(page.locator("nav[aria-label=Pages]")).to_be_visible()
+    page.goto(f"{farm.url}/")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.locator("#token")).to_be_visible()
+
+
 def test_a_lost_server_greys_the_page(browser, tmp_path):
     """A page says that its server is lost, and how old it is; once the server is back the page is as before."""
     system = System(tmp_path)

@@ -17,7 +17,7 @@ FAULTS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"banned": [("n1", "3 jobs in a row")]}, "banned host", "Host n1 gets no jobs: 3 jobs in a row", "/hosts"),
     ({"suspended": [("track", 2)]}, "cap at 0", "track is suspended: its cap is 0 and 2 jobs of it wait", "/jobtypes"),
     ({"silent_services": [("injector", "daq")]}, "silent service", "injector daq", "/services"),
-    ({"full": ["n2", "n2"]}, "full disk", "2 attempts found no room on n2", "/hosts"),
+    ({"full": ["n2", "n2"]}, "full disk", "2 attempts found no room on n2", "/#failures"),
     ({"short": ["the database has no room"]}, "full disk", "the database has no room", "/services"),
     (
         {"ended": [("track", 3, 4)]},

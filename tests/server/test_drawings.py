@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from p3s.server.auth import Role
 from p3s.server.models import attempt, job
 from p3s.server.monitor.shapes import Shapes
+from p3s.server.usecases.purge import purge
+from p3s.server.usecases.sweep import add_events
 from p3s.settings import Home
-from p3s.wire import ExternalMember
+from p3s.wire import ExternalMember, PurgeBody
 from tests.support.api import UUID, Api
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import load_text
@@ -41,11 +43,18 @@ def api(address, tmp_path):
 
 
 def read(api, path, status=200, **headers):
-    """Return what an address of the monitor answers to a viewer."""
+    """Return what an address of the monitor answers to a viewer; of a graph, nodes with their states, links by keys."""
     shown = {"Authorization": f"Bearer {api.tokens[Role.VIEWER]}"} | headers
     answer = api.app.test_client().get(path, headers=shown)
     assert answer.status_code == status, answer.get_data(as_text=True)
-    return answer if status == 304 else answer.get_json() | {"etag": answer.headers.get("ETag")}
+    if status == 304:
+        return answer
+    found = answer.get_json() | {"etag": answer.headers.get("ETag")}
+    if "nodes" in found:
+        for node, states in zip(found["nodes"], found["states"], strict=True):
+            node["states"] = {states: 1} if isinstance(states, str) else states
+        found["links"] = [[found["nodes"][end]["key"] for end in link] for link in found["links"]]
+    return found
 
 
 def test_graph_opens_and_closes_families(api):
@@ -64,7 +73,7 @@ def test_graph_opens_and_closes_families(api):
     ]  # fmt: skip
     assert nodes["family:part"]["states"] == {"waiting": 6}
     assert nodes["group:trk"]["states"] == {"expected": 6}
-    assert nodes["dataset:raw"]["external"]
+    assert [key for key, node in nodes.items() if "external" in node] == ["dataset:raw"]
     assert sorted(map(tuple, folded["links"])) == [
         ("dataset:hits", "family:part"),
         ("dataset:raw", "job:first"),
@@ -131,7 +140,11 @@ def test_a_graph_looked_at_again_shows_new_states(api):
     (order,) = pilot.claim()
     pilot.succeed(order)
     again = read(api, base)
-    assert again["links"] == first["links"]
+    assert (again["links"], again["mark"]) == (first["links"], first["mark"])
+    # Who has the nodes and edges gets the states alone, of the same drawing.
+    short = read(api, f"{base}?known={first['mark']}")
+    assert (short.keys() & {"nodes", "links"}, short["states"]) == (set(), again["states"])
+    assert read(api, f"{base}?fold=1&known={first['mark']}")["nodes"]
     states = {node["key"]: node["states"] for node in again["nodes"]}
     assert (states["job:first"], states["dataset:hits"]) == ({"finished": 1}, {"available": 1})
     assert api.call("POST", f"/workflows/{loaded.uuid}/cancel", body={}).status_code == 200
@@ -158,6 +171,38 @@ def test_timeline_marks_the_critical_path(api):
     critical = {bar["name"] for bar in found["pilots"][0]["bars"] if bar["critical"]}
     assert critical == {"first", "other-1", "last"}
     assert found["end"] is not None
+
+
+def test_archived_work_is_drawn_as_before(api, monkeypatch):
+    """The graph, however it is opened, and the timeline stay at their address; what is too large is refused."""
+    loaded = load_text(api.core, WIDE, externals=THERE)
+    pilot = ScriptedPilot(api.core, slots=4)
+    while orders := pilot.claim():
+        for one in orders:
+            pilot.succeed(one)
+    base = f"/workflows/{loaded.uuid}"
+    ways = ("?open=*", "?fold=1", "?open=other")
+    before = [arrange_graph(read(api, f"{base}/graph.json{way}")) for way in ways]
+    timeline = read(api, f"{base}/timeline.json")
+    add_events(api.core)
+    assert purge(api.core, PurgeBody(what=["workflows"], older=0, dry_run=False), "root", owner=None).items
+    assert [arrange_graph(read(api, f"{base}/graph.json{way}")) for way in ways] == before
+    kept = read(api, f"{base}/timeline.json")
+    assert [{bar["name"]: bar["critical"] for bar in lane["bars"]} for lane in kept["pilots"]] == [
+        {bar["name"]: bar["critical"] for bar in lane["bars"]} for lane in timeline["pilots"]
+    ]
+    assert all(kept[name] == timeline[name] for name in ("begin", "end", "deadline", "left_out"))
+    monkeypatch.setattr("p3s.server.monitor.subjects.ARCHIVED", 3)
+    refused = read(api, f"{base}/graph.json", 400)
+    assert "more than are drawn from there (3); `p3s workflow graph" in refused["error"]["problems"][0]["message"]
+
+
+def arrange_graph(found):
+    """Return what a graph says, whatever the order."""
+    nodes = sorted((node["key"], str(node["states"]), node.get("external", False)) for node in found["nodes"])
+    # A family's uuid is any of its members'.
+    uuids = sorted((node["key"], node["uuid"]) for node in found["nodes"] if node["key"].startswith(("job", "dataset")))
+    return nodes, uuids, sorted(found["links"]), found["closed"], found["opened"], found["state"]
 
 
 def set_end(api, one, ended):

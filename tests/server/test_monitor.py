@@ -15,6 +15,7 @@ from p3s.server.auth import NEEDS, Role
 from p3s.server.models import attempt, attempt_log, blob, dataset, job, minute, workflow
 from p3s.server.monitor import contents, values
 from p3s.server.usecases import counts as counts_module
+from p3s.server.usecases.acts import store_blob
 from p3s.server.usecases.purge import purge
 from p3s.server.usecases.sweep import add_events
 from p3s.settings import Home
@@ -22,6 +23,7 @@ from p3s.wire import PurgeBody
 from tests.support.api import UUID, Api
 from tests.support.doctests import check_doctests
 from tests.support.pilots import ScriptedPilot
+from tests.support.workflows import load_text
 
 #: Statements that one page may take, with who asks.
 STATEMENTS = 30
@@ -231,6 +233,48 @@ def test_archived_work_is_shown_at_its_old_addresses(api):
         found = get(api, f"/search?format=json&q={query}").get_json()["items"]
         assert (noun, "archived") in {(row["noun"], row["state"]) for row in found}
     post(api, f"{page}/retry", status=409)
+
+
+STEPS = """\
+name: steps
+results: [x]
+jobs:
+  a: {outputs: {x: x.json}, run: "true"}
+  b: {inputs: [x], outputs: {y: y.txt}, run: "true"}
+"""
+
+
+def test_archived_results_are_served(api, monkeypatch):
+    """Results, data and logs stay at their addresses in the archive, also if maker and reader are in two parts."""
+    monkeypatch.setattr("p3s.server.transitions.archive.STEP", 1)
+    uuid = load_text(api.core, STEPS).uuid
+    pilot = ScriptedPilot(api.core)
+    data = b'{"hits": 3}'
+    digest = hashlib.sha256(data).hexdigest()
+    store_blob(api.core, digest, data, pilot.uuid)
+    (order,) = pilot.claim()
+    made = {"name": "x", "path": pilot.place(order, "x.json"), "size": len(data), "digest": digest}
+    pilot.report(order, "succeeded", outputs=[made], stdout=b"done", stdout_size=4)
+    pilot.succeed(*pilot.claim())
+    rows = get(api, "/results?format=json&key=x").get_json()["items"]
+    address = f"/results/{rows[0]['dataset']}/content"
+    assert get(api, address).get_data() == data
+    add_events(api.core)
+    purge(api.core, PurgeBody(what=["workflows"], older=0.0, dry_run=False), "root", owner=None)
+    assert get(api, "/results?format=json").get_json()["items"] == []
+    assert get(api, address).get_data() == data
+    text = get(api, f"/workflows/{uuid}").get_data(as_text=True)
+    # A table of ours follows the theme; so small a one is low.
+    assert re.search(rf'<iframe src="{address}\?as=page"[^>]* class="own low">', text)
+    assert "graph.json" in text
+    assert "in the archive since" in get(api, f"/datasets/{uuid}/x").get_data(as_text=True)
+    assert get(api, f"/jobs/{uuid}/a/log?offset=2").get_json()["text"] == "ne"
+    assert get(api, "/results/00000000-0000-4000-8000-000000000000/content", status=404)
+    shown = api.call("GET", f"/datasets?workflow={uuid}&limit=1").get_json()
+    rest = api.call("GET", f"/datasets?workflow={uuid}&limit=9&cursor={shown['next']}").get_json()
+    assert [item["key"] for item in shown["items"] + rest["items"]] == ["y", "x"]
+    assert rest["next"] is None
+    assert api.call("GET", f"/datasets?workflow={uuid}&state=failed").get_json()["items"] == []
 
 
 def test_capacity_and_lateness_are_measured(api):

@@ -72,7 +72,8 @@ def test_external_path_binds_its_consumers_to_its_site(core):
     other = ScriptedPilot(core, site="fnal")
     assert other.claim() == []
     assert explain(core, f"{loaded.uuid}/read") == (
-        "It is ready, and waits for a pilot of site cern, because dataset raw exists only there."
+        "It is ready, and waits for a pilot of site cern, because dataset raw exists only there; "
+        "`p3s pilot start --site cern` starts one there."
     )
     pilot = ScriptedPilot(core, site="cern")
     (order,) = pilot.claim()

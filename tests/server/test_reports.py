@@ -51,6 +51,20 @@ def test_unknown_attempt_is_refused(core):
     assert pilot.report(ghost, "started").verdict == "refused"
 
 
+def test_a_failure_tells_when_its_payload_began(core):
+    """A short payload fails before anybody told of its start: job and attempt have one; what never started has none."""
+    short, never = make_job(core, name="short"), make_job(core, name="never")
+    pilot = ScriptedPilot(core, slots=2)
+    for order in pilot.claim():
+        known = {"reason": "exit-code", "exit_code": 1, "wall": 2.0} if order.job == short else {"reason": "refused"}
+        pilot.report(order, "failed", **known)
+    job_row = read_job(core, short)
+    with core.db.read() as connection:
+        begun, empty = (show_job(connection, read_job(core, one).id, 0.0).attempts[0] for one in (short, never))
+    assert job_row.started == begun.started == job_row.ended - 2.0
+    assert (read_job(core, never).started, empty.started) == (None, None)
+
+
 def test_repeated_success_is_accepted_once(core):
     """A success that arrives twice is answered 'repeated' and counts once."""
     ident = make_job(core)

@@ -8,6 +8,7 @@ from p3s.errors import Archived
 from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.auth import Role, require_owner
 from p3s.server.queries.archive import show_archived_dataset
+from p3s.server.queries.archive_data import list_archived_data
 from p3s.server.queries.datasets import find_owner
 from p3s.server.queries.datasets import list_datasets as query_datasets
 from p3s.server.queries.datasets import show_dataset as query_dataset
@@ -27,10 +28,13 @@ from p3s.wire import (
 def list_datasets() -> DatasetList:
     """List datasets, newest first."""
     parent = read_text("workflow")
+    wanted = {"state": read_text("state"), "datatype": read_text("type"), "place": read_text("place")}
     with core().db.read() as connection:
-        ident = find_row(connection, "workflow", parent, owner=caller().name).id if parent else None
-        filters = {"state": read_text("state"), "datatype": read_text("type"), "place": read_text("place")}
-        return query_datasets(connection, workflow_id=ident, filters=filters, limit=read_limit(), cursor=read_cursor())
+        try:
+            ident = find_row(connection, "workflow", parent, owner=caller().name).id if parent else None
+        except Archived as it:
+            return list_archived_data(connection, it, filters=wanted, limit=read_limit(), cursor=read_cursor())
+        return query_datasets(connection, workflow_id=ident, filters=wanted, limit=read_limit(), cursor=read_cursor())
 
 
 @endpoint("GET", "/datasets/<path:ident>", gives=DatasetView)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-
 from p3s.errors import Archived
 from p3s.server.api.frame import caller, core, endpoint, read_cursor, read_limit, read_text
 from p3s.server.auth import require_owner
-from p3s.server.models import dataset, job, job_input
 from p3s.server.queries.archive import (
     list_archived,
-    list_archived_results,
     show_archived,
     show_archived_graph,
 )
-from p3s.server.queries.datasets import view_datasets
+from p3s.server.queries.archive_data import list_archived_results
+from p3s.server.queries.datasets import is_used_by, view_datasets
 from p3s.server.queries.find import find_row
 from p3s.server.queries.jobs import list_workflow_jobs
 from p3s.server.queries.workflows import list_edges, view_workflow
@@ -140,11 +137,9 @@ def show_graph(ident: str) -> GraphView:
     except Archived as it:
         with core().db.read() as connection:
             return show_archived_graph(connection, it)
-    read = sa.select(job_input.c.dataset_id).join(job, job.c.id == job_input.c.job_id)
     with core().db.read() as connection:
-        nodes = sa.or_(dataset.c.workflow_id == row.id, dataset.c.id.in_(read.where(job.c.workflow_id == row.id)))
         return GraphView(
             jobs=list_workflow_jobs(connection, row.id),
-            datasets=view_datasets(connection, nodes),
+            datasets=view_datasets(connection, is_used_by(row.id)),
             edges=list_edges(connection, row.id),
         )

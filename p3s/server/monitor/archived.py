@@ -23,6 +23,8 @@ from p3s.server.monitor.columns import (
 )
 from p3s.server.monitor.frame import Page, core, page
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
+from p3s.server.monitor.results import show_results
+from p3s.server.monitor.subjects import ARCHIVED
 from p3s.server.monitor.tables import Column, Filter, Table, read_rows
 from p3s.server.monitor.values import order_states
 from p3s.server.queries.archive import (
@@ -30,11 +32,11 @@ from p3s.server.queries.archive import (
     list_archived,
     list_archived_events,
     list_archived_jobs,
-    list_archived_results,
     read_archived_log,
     show_archived,
     show_archived_job,
 )
+from p3s.server.queries.archive_data import show_archived_results
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["show_job", "show_workflow"]
 
-#: Events of a workflow that its page shows; jobs up to which it looks for them and for results, through all parts.
-EVENTS, LARGE = 50, 2_000
+#: Events and results of a workflow that its page shows; jobs up to which it looks for them, through all parts.
+EVENTS, RESULTS, LARGE = 50, 24, 2_000
 
 _COLUMNS = (
     *make_workflow_columns("/archive"),
@@ -52,7 +54,7 @@ _COLUMNS = (
 )
 _FILTERS = (Filter("state", "State", tuple(sorted(FINAL_WORKFLOW))), Filter("owner", "Owner"), Filter("name", "Name"))
 _RESULTS = (
-    Column("key", "result"),
+    Column("key", "result", link="/results/{dataset}/content"),
     Column("job", "made by"),
     Column("size", "size", "size"),
     Column("place", "place", "place"),
@@ -89,19 +91,20 @@ def show_workflow(connection: sa.Connection, it: Archived) -> Page:
     why = explain_archived(connection, it)[1]
     filters = {"state": read_text("state")}
     found = list_archived_jobs(connection, it, filters=filters, limit=read_limit(), cursor=read_cursor())
-    results = list_archived_results(connection, it).items if view.jobs <= LARGE else []
+    results = show_archived_results(connection, it) if view.jobs <= LARGE else []
     events = list_archived_events(connection, it, noun=None, limit=EVENTS).items if view.jobs <= LARGE else []
     columns = [column for column in JOB_COLUMNS if column.name not in SHARED]
     jobs = [add_time(item) for item in found.items]
     states = (Filter("state", "State", tuple(JobState)),)
     tables = (
         Table("jobs", "Jobs", columns, jobs, "None.", found.next, states, more="More"),
-        Table("results", "Results", _RESULTS, read_rows(results)),
+        Table("results", "Results", _RESULTS, results),
         Table("events", "Events", _unlink(EVENT_COLUMNS), read_rows(events)),
     )
     values = {"it": view, "why": why, "progress": measure_progress(view), "counts": order_states(view.counts, JobState)}
-    title = f"{view.name} {view.uuid[:8]}"
-    return Page("archived.html", title, tables, values | {"is_large": view.jobs > LARGE})
+    values |= {"is_large": view.jobs > LARGE, "is_drawn": view.jobs <= ARCHIVED}
+    values |= {"shown": show_results([row | {"params": {}} for row in results[:RESULTS]])}
+    return Page("archived.html", f"{view.name} {view.uuid[:8]}", tables, values)
 
 
 def show_job(connection: sa.Connection, it: Archived) -> Page:
@@ -116,11 +119,10 @@ def show_job(connection: sa.Connection, it: Archived) -> Page:
     if view.state == JobState.FAILED:
         logs.reverse()
     attempts = [add_time(item) | {"job": view.uuid} for item in view.attempts]
-    data = _unlink(DATA_COLUMNS)
     tables = (
         Table("attempts", "Attempts", ATTEMPT_COLUMNS, attempts, "No pilot took it."),
-        Table("inputs", "Inputs", data, read_rows(view.inputs[:DATA])),
-        Table("outputs", "Outputs", data, read_rows(view.outputs[:DATA])),
+        Table("inputs", "Inputs", DATA_COLUMNS, read_rows(view.inputs[:DATA])),
+        Table("outputs", "Outputs", DATA_COLUMNS, read_rows(view.outputs[:DATA])),
         Table("events", "Events", _unlink(EVENT_COLUMNS), read_rows(view.events)),
     )
     values = {"it": view, "logs": logs, "is_archived": True}

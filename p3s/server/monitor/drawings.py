@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, jsonify, request
+from flask import Response, request
 
 from p3s.engine.drawing import find_levels
 from p3s.engine.timeline import assign_rows, find_critical_path
 from p3s.errors import BadInput, Problem
-from p3s.server.monitor.frame import blueprint, caller, core, shapes
-from p3s.server.queries.drawings import (
-    count_families,
-    list_attempts,
-    list_foreign,
-    list_links,
-    list_nodes,
-    list_parents,
-    read_ends,
-)
-from p3s.server.queries.find import find_row
+from p3s.server.monitor.frame import blueprint, core
+from p3s.server.monitor.subjects import find_subject
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-
-    from p3s.server.queries.drawings import Families, Node
+    from p3s.engine.folding import Families, Node
 
 __all__ = ["answer_data"]
 
@@ -39,39 +31,70 @@ ATTEMPTS = 3_000
 CRITICAL = 20_000
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The nodes and edges of a drawing as JSON without its braces, and a mark of what it says."""
+
+    text: str
+    mark: str
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
 @blueprint.get("/workflows/<ident>/graph.json")
 def graph(ident: str) -> Response:
-    """Return the nodes and edges of a workflow's graph.
+    """Return the nodes and edges of a workflow's graph, and the states of the nodes in their order.
 
-    ``open=NAME``, repeated, opens families; ``open=*`` opens all, ``fold=1`` closes those not named.
+    ``open=NAME``, repeated, opens families; ``open=*`` opens all, ``fold=1`` closes those not named. Whoever has the
+    nodes and edges already says so by their ``mark`` in ``known``, and gets the states alone.
     """
     with core().db.read() as connection:
-        row = find_row(connection, "workflow", ident, owner=caller().name)
-        families = shapes().find(row, "families", lambda: count_families(connection, row.id))
+        it = find_subject(connection, ident)
+        families = it.count_families()
         closed, shut = _choose_closed(families, set(request.args.getlist("open")), fold="fold" in request.args)
         _check_size(families, closed, shut)
-        foreign = shapes().find(row, "foreign", lambda: list_foreign(connection, row.id))
-        nodes = list_nodes(connection, row.id, closed, shut, foreign)
-        folded = (frozenset(closed), frozenset(shut))
-        links = shapes().find(row, ("links", folded), lambda: list_links(connection, row.id, closed, shut))
-    shown: list[dict[str, Any]] = [_show_node(node) for node in nodes]
+        nodes = it.list_nodes(closed, shut)
+        # A dataset's row may be replaced by that of another version.
+        folded = (frozenset(closed), frozenset(shut), hash(tuple([(node.key, node.uuid) for node in nodes])))
+        drawn = it.find(("drawn", folded), lambda: _draw(nodes, it.list_links(closed, shut)))
+    # Most nodes stand for one job or dataset, which has one state.
+    states = [node.states if len(node.states) != 1 or _is_many(node) else next(iter(node.states)) for node in nodes]
+    opened = sorted(name for name, number in families.jobs.items() if number > 1 and name not in closed)
+    rest = {"mark": drawn.mark, "states": states, "closed": sorted(closed), "opened": opened, "state": it.row.state}
+    text = json.dumps(rest)
+    if request.args.get("known") != drawn.mark:
+        text = f"{{{drawn.text}, {text[1:]}"
+    return _answer_text(text)
+
+
+def _draw(nodes: list[Node], links: list[tuple[str, str]]) -> Drawn:
+    """Return the part of a drawing that does not change."""
+    shown: list[dict[str, Any]] = [
+        {"key": node.key, "uuid": node.uuid} | ({"external": True} if node.external else {}) for node in nodes
+    ]
+    numbers = {node.key: number for number, node in enumerate(nodes)}
+    # Of a workflow that is being loaded, edges may be there whose nodes were not.
+    links = [link for link in links if link[0] in numbers and link[1] in numbers]
     if len(nodes) > LAYOUT:
-        levels = shapes().find(row, ("levels", folded), lambda: find_levels([node.key for node in nodes], links))
+        levels = find_levels(numbers, links)
         for entry in shown:
             entry["level"], entry["place"] = levels[entry["key"]]
-    opened = sorted(name for name, number in families.jobs.items() if number > 1 and name not in closed)
-    return answer_data({"nodes": shown, "links": links, "closed": sorted(closed), "opened": opened, "state": row.state})
+    pairs = [(numbers[source], numbers[target]) for source, target in links]
+    text = json.dumps({"nodes": shown, "links": pairs})[1:-1]
+    return Drawn(text, sha256(text.encode()).hexdigest()[:16], len(nodes) + len(links))
 
 
 @blueprint.get("/workflows/<ident>/timeline.json")
 def timeline(ident: str) -> Response:
     """Return a workflow's attempts by pilot, those of the critical path marked."""
     with core().db.read() as connection:
-        row = find_row(connection, "workflow", ident, owner=caller().name)
-        attempts = list_attempts(connection, row.id, ATTEMPTS + 1)
-        critical = _find_critical(connection, row) if row.jobs <= CRITICAL else []
+        it = find_subject(connection, ident)
+        row = it.row
+        attempts = it.list_attempts(ATTEMPTS + 1)
+        chain = set(find_critical_path(it.read_ends(), it.list_parents())) if row.jobs <= CRITICAL else set()
     pilots: dict[str, dict[str, Any]] = {}
-    chain = set(critical)
     for one in attempts[-ATTEMPTS:]:
         lane = pilots.setdefault(one.pilot, {"uuid": one.pilot, "name": one.pilot_name, "host": one.host, "bars": []})
         lane["bars"].append(
@@ -106,7 +129,11 @@ def timeline(ident: str) -> Response:
 
 def answer_data(data: dict[str, Any]) -> Response:
     """Answer JSON that a drawing asks for again and again: without a body where it says the same as before."""
-    response = jsonify(data)
+    return _answer_text(json.dumps(data))
+
+
+def _answer_text(text: str) -> Response:
+    response = Response(text, mimetype="application/json")
     response.add_etag(weak=True)
     response.make_conditional(request)
     return response
@@ -135,19 +162,5 @@ def _check_size(families: Families, closed: set[str], shut: set[str]) -> None:
         )
 
 
-def _show_node(node: Node) -> dict[str, Any]:
-    kind, _, name = node.key.partition(":")
-    return {
-        "key": node.key,
-        "noun": "job" if kind in {"job", "family"} else "dataset",
-        "name": name,
-        "family": kind in {"family", "group"},
-        "uuid": node.uuid,
-        "external": node.external,
-        "states": node.states,
-    }
-
-
-def _find_critical(connection: sa.Connection, row: Any) -> list[int]:
-    parents = shapes().find(row, "parents", lambda: list_parents(connection, row.id))
-    return find_critical_path(read_ends(connection, row.id), parents)
+def _is_many(node: Node) -> bool:
+    return node.key.startswith(("family:", "group:"))

@@ -22,6 +22,7 @@ from p3s.server.monitor.columns import (
 from p3s.server.monitor.frame import Page, blueprint, caller, core, may_change, page
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
 from p3s.server.monitor.tables import Column, Filter, Table, read_rows
+from p3s.server.queries.archive import read_archived_log
 from p3s.server.queries.find import NOUNS, find_row
 from p3s.server.queries.jobs import count_inputs, find_attempt, list_jobs, read_log, show_job
 from p3s.server.queries.windows import WINDOW
@@ -110,11 +111,16 @@ def log(ident: str) -> Response:
     stream = request.args.get("stream") or "stdout"
     if stream not in STREAMS:
         raise BadInput([Problem(f"'{stream}' is neither stdout nor stderr", where="stream")])
+    number, offset = read_number("attempt"), read_number("offset") or 0
     with core().db.read() as connection:
-        row = find_row(connection, "job", ident, owner=caller().name)
-        found = find_attempt(connection, row.id, read_number("attempt"), row.uuid[:8])
+        try:
+            row = find_row(connection, "job", ident, owner=caller().name)
+        except Archived as gone:
+            kept = read_archived_log(connection, gone, number=number, stream=stream, offset=offset)
+            return Response(kept.model_dump_json(), mimetype="application/json")
+        found = find_attempt(connection, row.id, number, row.uuid[:8])
     if request.args.get("watch") == "1":
         acts.watch_attempt(core(), found.id)
     with core().db.read() as connection:
-        view = read_log(connection, found, stream, read_number("offset") or 0)
+        view = read_log(connection, found, stream, offset)
     return Response(view.model_dump_json(), mimetype="application/json")

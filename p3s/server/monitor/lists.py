@@ -7,13 +7,14 @@ from typing import Any
 from p3s.clock import read_clock
 from p3s.engine.fates import Fate
 from p3s.engine.states import DatasetState, PilotState
-from p3s.errors import BadInput, Problem
+from p3s.errors import Archived, BadInput, Problem
 from p3s.server.monitor.columns import EVENT_COLUMNS
 from p3s.server.monitor.frame import Page, caller, core, is_admin, page
 from p3s.server.monitor.jobs import show_events
 from p3s.server.monitor.overview import show_use
 from p3s.server.monitor.reading import read_cursor, read_limit, read_number, read_text
 from p3s.server.monitor.tables import Column, Filter, Table, make_act, read_rows
+from p3s.server.queries.archive import show_archived_dataset
 from p3s.server.queries.arrivals import list_arrivals, list_services
 from p3s.server.queries.dags import find_dag, list_dags, show_dag
 from p3s.server.queries.datasets import list_datasets, show_dataset
@@ -22,9 +23,11 @@ from p3s.server.queries.events import list_newest
 from p3s.server.queries.find import find_row
 from p3s.server.queries.jobtypes import list_caps
 from p3s.server.queries.pilots import LIVE, list_hosts, list_pilots, view_pilot
+from p3s.server.queries.processes import list_processes
 from p3s.server.queries.sites import list_sites
-from p3s.server.queries.why import explain_dataset, explain_pilot
+from p3s.server.queries.why import explain_pilot
 from p3s.server.queries.windows import WINDOW
+from p3s.server.usecases.alarms import find_shortages
 
 __all__: list[str] = []
 
@@ -82,6 +85,14 @@ _DATASETS = (
     Column("created", "created", "age", is_minor=True),
     Column("site"),
     Column("checksum"),
+)
+_PROCESSES = (
+    Column("pid", "process"),
+    Column("host", "host"),
+    Column("state", "state", "state"),
+    Column("started", "started", "age"),
+    Column("seen", "heard", "age"),
+    Column("lost", "missed since", "age"),
 )
 _DATATYPES = (
     Column("name", "datatype"),
@@ -219,10 +230,13 @@ def datasets() -> Page:
 def dataset(ident: str) -> Page:
     """Show a dataset with the jobs that read it."""
     with core().db.read() as connection:
-        row = find_row(connection, "dataset", ident, owner=caller().name)
-        it = show_dataset(connection, row.id).model_dump()
-        files = f" Its file: {it['files']}." if it["files"] else ""
-        why = explain_dataset(connection, row) + files
+        try:
+            row = find_row(connection, "dataset", ident, owner=caller().name)
+        except Archived as gone:
+            it = show_archived_dataset(connection, gone).model_dump()
+        else:
+            it = show_dataset(connection, row.id).model_dump()
+    why = it["why"] + (f" Its file: {it['files']}." if it["files"] else "")
     origin = (Table("origin", "Made by another DAG", _ORIGIN, [it]),) if it["origin"] else ()
     readers = [{"job": name, "workflow": name.partition("/")[0]} for name in it["consumers"]]
     tables = (
@@ -295,8 +309,15 @@ def services() -> Page:
     """List the programs beside the server, and pause or resume the whole."""
     with core().db.read() as connection:
         found = list_services(connection, read_clock(), {})
-    table = Table("services", "Services", _SERVICES, read_rows(found.items), "No injector runs beside this server.")
-    return Page("services.html", "Services", (table,), {"paused_by": core().paused_by})
+        rows = [
+            {"pid": row.pid, "host": row.host, "started": row.started, "seen": row.seen, "lost": row.lost}
+            | {"state": "alive" if row.lost is None else "killed"}
+            for row in list_processes(connection)
+        ]
+    services = Table("services", "Services", _SERVICES, read_rows(found.items), "No injector runs beside this server.")
+    processes = Table("processes", "Processes of the server", _PROCESSES, rows)
+    values = {"paused_by": core().paused_by, "shortages": find_shortages(core())}
+    return Page("services.html", "Services", (services, processes), values)
 
 
 @page("/events")

@@ -10,7 +10,7 @@ from p3s.engine.units import parse_duration
 from p3s.errors import BadInput, Problem
 from p3s.server.monitor.frame import core
 
-__all__ = ["read_cursor", "read_limit", "read_moment", "read_number", "read_text"]
+__all__ = ["is_export", "read_cursor", "read_limit", "read_moment", "read_number", "read_text"]
 
 #: Rows of a table, unless the address says otherwise; of an export.
 ROWS = 50
@@ -62,6 +62,11 @@ def read_moment(name: str, now: float) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def is_export() -> bool:
+    """Tell whether a file is asked for instead of a page."""
+    return "format" in request.args
+
+
 def read_limit() -> int:
     """Return how many rows a table has: an export has as many as a page of the API may have.
 
@@ -73,7 +78,7 @@ def read_limit() -> int:
     largest = core().settings.page
     asked = read_number("limit")
     if asked is None:
-        return largest if "format" in request.args else min(ROWS, largest)
+        return largest if is_export() else min(ROWS, largest)
     if not 1 <= asked <= largest:
         raise BadInput([Problem(f"{asked} is no number from 1 to {largest}", where="limit")])
     return asked

@@ -12,6 +12,7 @@ from p3s.server.monitor.contents import SHOWN_KINDS, show_content
 from p3s.server.monitor.frame import Page, blueprint, core, page
 from p3s.server.monitor.reading import read_cursor, read_limit, read_text
 from p3s.server.monitor.tables import Column, Filter, Table
+from p3s.server.queries.archive_data import find_archived_content
 from p3s.server.queries.results import find_content, list_newest_results
 
 __all__ = ["show_results"]
@@ -78,7 +79,7 @@ def results() -> Page:
 def content(ident: str) -> Response:
     """Return the content of a result; with ``as=page`` JSON and tables as people read them."""
     with core().db.read() as connection:
-        found = find_content(connection, ident)
+        found = find_content(connection, ident) or find_archived_content(connection, ident)
     if found is None:
         raise NotFound("result", ident, "the server keeps what `results:` names, up to its largest size")
     place, data = found
@@ -97,11 +98,11 @@ def content(ident: str) -> Response:
 
 
 def show_results(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return results with how each is shown: as an image, in a frame, or as a link."""
+    """Return results with how each is shown: as an image, in a frame, or as a link; and whether as a page of ours."""
     ways = {"png": "image", "jpg": "image", "jpeg": "image", "gif": "image", "svg": "image"}
     framed = {"html", "htm", "txt", "log", *SHOWN_KINDS}
     return [
-        row | {"way": ways.get(end, "frame" if end in framed else "link")}
+        row | {"way": ways.get(end, "frame" if end in framed else "link"), "own": end in SHOWN_KINDS}
         for row in rows
         if (end := _find_end(row["place"])) is not None
     ]

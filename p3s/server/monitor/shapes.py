@@ -55,7 +55,8 @@ class Shapes:
                 self._known.move_to_end(key)
                 return cast("Value", self._known[key])
         value = make()
-        if row.state != "loading":
+        # What is larger than all room would push out everything, and itself.
+        if row.state != "loading" and len(value) < self._most:
             with self._lock:
                 self._forget(key)
                 self._known[key] = value

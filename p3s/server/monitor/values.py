@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from p3s.engine.formats import format_duration, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["FILTERS", "order_states", "show_iso", "show_number", "show_utc"]
+__all__ = ["FILTERS", "order_states", "show_iso", "show_number", "show_prose", "show_utc"]
 
 
 def show_utc(moment: float) -> str:
@@ -63,6 +66,20 @@ def _split_place(place: str) -> tuple[str, str]:
     return head + slash, tail
 
 
+def show_prose(text: str) -> Markup:
+    """Return a sentence with what stands between backticks, a command to type, as code.
+
+    Examples
+    --------
+    >>> print(show_prose("<b> is held; `p3s why b` tells more"))
+    &lt;b&gt; is held; <code>p3s why b</code> tells more
+    """
+    parts = re.split(r"`([^`\n]+)`", text)
+    shown = [Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)]
+    # Joined, what is plain text is escaped.
+    return Markup("").join(shown)
+
+
 #: Filters of the templates.
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "utc": show_utc,
@@ -73,4 +90,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     "number": show_number,
     "split_place": _split_place,
+    "prose": show_prose,
 }

@@ -18,7 +18,7 @@ from p3s.server.monitor.columns import (
 )
 from p3s.server.monitor.frame import Page, caller, core, may_change, page
 from p3s.server.monitor.jobs import show_events, show_jobs
-from p3s.server.monitor.reading import read_cursor, read_limit, read_moment, read_text
+from p3s.server.monitor.reading import is_export, read_cursor, read_limit, read_moment, read_text
 from p3s.server.monitor.results import show_results
 from p3s.server.monitor.tables import Column, Filter, Table
 from p3s.server.monitor.values import order_states
@@ -138,6 +138,8 @@ def make_workflows(
         limit=limit,
         cursor=cursor,
         late=given.get("late") == "yes",
+        # A file has no bars.
+        counted=not is_export(),
         **times,
     )
     rows = [

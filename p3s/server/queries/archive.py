@@ -23,8 +23,6 @@ from p3s.wire import (
     JobList,
     JobView,
     LogView,
-    ResultList,
-    ResultView,
     WorkflowList,
     WorkflowView,
 )
@@ -35,12 +33,13 @@ if TYPE_CHECKING:
 __all__ = [
     "explain_archived",
     "find_archived",
+    "iterate_parts",
     "list_archived",
     "list_archived_events",
     "list_archived_jobs",
-    "list_archived_results",
     "pack_part",
     "read_archived_log",
+    "read_part",
     "refuse_archived",
     "show_archived",
     "show_archived_dataset",
@@ -168,7 +167,7 @@ def show_archived_job(connection: sa.Connection, it: Archived) -> JobView:
 def show_archived_dataset(connection: sa.Connection, it: Archived) -> DatasetView:
     """Return a dataset of an archived workflow, with the jobs that read it and the attempts that wrote it."""
     row = _read(connection, it)
-    view = DatasetView.model_validate(_read_part(connection, it)["datasets"][it.uuid])
+    view = DatasetView.model_validate(read_part(connection, it)["datasets"][it.uuid])
     attempts: list[AttemptView] = []
     consumers: list[str] = []
     for entry in _iterate(connection, it.row):
@@ -210,32 +209,12 @@ def read_archived_log(
     )
 
 
-def list_archived_results(connection: sa.Connection, it: Archived) -> ResultList:
-    """Return the files that ``results`` of an archived workflow named."""
-    found = []
-    for part in _iterate_parts(connection, it.row):
-        for entry in part["jobs"]:
-            views = [part["datasets"][uuid] for uuid in entry["outputs"]]
-            found += [
-                ResultView(
-                    key=view["key"],
-                    job=entry["name"],
-                    place=view["place"],
-                    size=view["size"] or 0,
-                    digest=part["results"][view["uuid"]],
-                )
-                for view in views
-                if view["uuid"] in part["results"] and view["state"] == DatasetState.AVAILABLE
-            ]
-    return ResultList(items=found)
-
-
 def show_archived_graph(connection: sa.Connection, it: Archived) -> GraphView:
     """Return the nodes and edges of an archived workflow's graph."""
     row = _read(connection, it)
     jobs, edges = [], []
     datasets: dict[str, DatasetView] = {}
-    for part in _iterate_parts(connection, it.row):
+    for part in iterate_parts(connection, it.row):
         datasets |= {uuid: DatasetView.model_validate(view) for uuid, view in part["datasets"].items()}
         for entry in part["jobs"]:
             name = f"job:{entry['name']}"
@@ -259,7 +238,7 @@ def list_archived_events(connection: sa.Connection, it: Archived, *, noun: str |
         uuids |= {attempt["uuid"] for attempt in entry["attempts"]}
         found = part["events"]
     else:
-        found = [event for part in _iterate_parts(connection, it.row) for event in part["events"]]
+        found = [event for part in iterate_parts(connection, it.row) for event in part["events"]]
     chosen = (event for event in found if event["uuid"] in uuids and noun in {None, event["noun"]})
     mine = sorted(chosen, key=lambda event: float(event["at"]))
     return EventList(items=[EventView.model_validate(event) for event in mine[-limit:]], next="0-0")
@@ -269,10 +248,10 @@ def explain_archived(connection: sa.Connection, it: Archived) -> tuple[str, str]
     """Return the state of what is archived, and in a sentence what became of it."""
     row = _read(connection, it)
     if it.noun == "dataset":
-        view = DatasetView.model_validate(_read_part(connection, it)["datasets"][it.uuid])
+        view = DatasetView.model_validate(read_part(connection, it)["datasets"][it.uuid])
         return view.state, f"{_tell_dataset(row, view)} {_tell(row)}"
     if it.noun == "attempt":
-        for entry in _read_part(connection, it)["jobs"]:
+        for entry in read_part(connection, it)["jobs"]:
             for attempt in entry["attempts"]:
                 if attempt["uuid"] == it.uuid:
                     return attempt["state"], f"{_tell_attempt(row, entry, attempt)} {_tell(row)}"
@@ -312,7 +291,7 @@ def _read(connection: sa.Connection, it: Archived) -> Any:
 
 
 def _find_member(connection: sa.Connection, it: Archived, noun: str, name: str) -> Archived:
-    for part in _iterate_parts(connection, it.row):
+    for part in iterate_parts(connection, it.row):
         if noun == "job":
             found = [entry["uuid"] for entry in part["jobs"] if entry["name"] == name]
         else:
@@ -323,7 +302,7 @@ def _find_member(connection: sa.Connection, it: Archived, noun: str, name: str) 
     raise NotFound(noun, f"{it.uuid[:8]}/{name}", f"`p3s job list --workflow {it.uuid[:8]}` shows its jobs")
 
 
-def _read_part(connection: sa.Connection, it: Archived) -> dict[str, Any]:
+def read_part(connection: sa.Connection, it: Archived) -> dict[str, Any]:
     """Return the part that a job, a dataset or an attempt is in."""
     table = _PLACES[it.noun]
     same = sa.and_(table.c.archive_id == archive_part.c.archive_id, table.c.number == archive_part.c.number)
@@ -334,16 +313,16 @@ def _read_part(connection: sa.Connection, it: Archived) -> dict[str, Any]:
 
 
 def _read_job(connection: sa.Connection, it: Archived) -> tuple[dict[str, Any], dict[str, Any]]:
-    part = _read_part(connection, it)
+    part = read_part(connection, it)
     return part, next(entry for entry in part["jobs"] if entry["uuid"] == it.uuid)
 
 
 def _iterate(connection: sa.Connection, ident: int) -> Iterator[dict[str, Any]]:
-    for part in _iterate_parts(connection, ident):
+    for part in iterate_parts(connection, ident):
         yield from part["jobs"]
 
 
-def _iterate_parts(connection: sa.Connection, ident: int) -> Iterator[dict[str, Any]]:
+def iterate_parts(connection: sa.Connection, ident: int) -> Iterator[dict[str, Any]]:
     """Yield the parts one by one: a large workflow has a thousand of them."""
     numbers = sa.select(archive_part.c.number).where(archive_part.c.archive_id == ident)
     for number in connection.scalars(numbers.order_by(archive_part.c.number)).all():

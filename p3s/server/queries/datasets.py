@@ -12,9 +12,10 @@ from p3s.engine.states import FINAL_JOB
 from p3s.server.models import attempt, dataset, job, job_input, pilot, removal, workflow
 from p3s.server.queries.origins import describe_origin, is_read
 from p3s.server.queries.why import explain_dataset
+from p3s.server.queries.windows import sort_alone
 from p3s.wire import AttemptView, DatasetList, DatasetView
 
-__all__ = ["find_owner", "list_attempts", "list_datasets", "show_dataset", "view_datasets"]
+__all__ = ["find_owner", "is_used_by", "list_attempts", "list_datasets", "show_dataset", "view_datasets"]
 
 #: Consumers that `show_dataset` names.
 CONSUMERS = 100
@@ -32,14 +33,10 @@ def list_datasets(
 
     `filters` are columns and the values they must have; a place may be written in any way.
     """
-    statement = _select().order_by(dataset.c.id.desc()).limit(limit + 1)
+    place = dataset.c.id if workflow_id is None else sort_alone(dataset.c.id)
+    statement = _select().order_by(place.desc()).limit(limit + 1)
     if workflow_id is not None:
-        read = (
-            sa.select(job_input.c.dataset_id)
-            .join(job, job.c.id == job_input.c.job_id)
-            .where(job.c.workflow_id == workflow_id)
-        )
-        statement = statement.where(sa.or_(dataset.c.workflow_id == workflow_id, dataset.c.id.in_(read)))
+        statement = statement.where(is_used_by(workflow_id))
     for name, value in filters.items():
         if value:
             statement = statement.where(dataset.c[name] == (normalise_place(value) if name == "place" else value))
@@ -48,6 +45,18 @@ def list_datasets(
     rows = connection.execute(statement).all()
     more = str(rows[limit - 1].id) if len(rows) > limit else None
     return DatasetList(items=[_view(row) for row in rows[:limit]], next=more)
+
+
+def is_used_by(workflow_id: int) -> sa.ColumnElement[bool]:
+    """Return what holds for the data of a workflow, and for what its jobs read from elsewhere."""
+    mine = sa.select(dataset.c.id).where(dataset.c.workflow_id == workflow_id)
+    read = (
+        sa.select(job_input.c.dataset_id)
+        .join(job, job.c.id == job_input.c.job_id)
+        .where(job.c.workflow_id == workflow_id)
+    )
+    # One list of ids: for one thing or another, PostgreSQL goes through all data.
+    return dataset.c.id.in_(sa.union_all(mine, read))
 
 
 def show_dataset(connection: sa.Connection, ident: int) -> DatasetView:

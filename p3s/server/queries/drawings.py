@@ -2,82 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.engine.folding import Graph, Node
 from p3s.server.models import attempt, dataset, job, job_input, job_need, pilot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "Families",
-    "Node",
-    "count_families",
-    "list_attempts",
-    "list_foreign",
-    "list_links",
-    "list_nodes",
-    "list_parents",
-    "read_ends",
-]
+__all__ = ["list_attempts", "list_nodes", "read_ends", "read_graph"]
 
 
 #: Inputs that one statement names by number.
 FEW = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Families:
-    """How many jobs each family has, and how many data each external name stands for."""
-
-    jobs: dict[str, int]
-    externals: dict[str, int]
-
-    def __len__(self) -> int:
-        return len(self.jobs) + len(self.externals)
-
-
-@dataclass(slots=True)
-class Node:
-    """A job or a dataset; or all of a family or of a name, with their number by state.
-
-    Attributes
-    ----------
-    key : str
-        ``job:NAME``, ``family:NAME``, ``dataset:KEY`` or ``group:NAME``.
-    uuid : str
-        Of the one that it stands for, or of any of them.
-    external : bool
-        Whether the workflow reads it and does not make it.
-    """
-
-    key: str
-    uuid: str
-    external: bool = False
-    states: dict[str, int] = field(default_factory=dict)
-
-
-def count_families(connection: sa.Connection, ident: int) -> Families:
-    """Count the members of a workflow's families of jobs and of external data."""
+def read_graph(connection: sa.Connection, ident: int) -> Graph[int]:
+    """Return a workflow's jobs and data with their edges, by the numbers of their rows."""
+    mine = job.c.workflow_id == ident
     jobs = connection.execute(
-        sa.select(job.c.family, sa.func.count()).where(job.c.workflow_id == ident).group_by(job.c.family)
+        sa.select(job.c.id, job.c.uuid, job.c.name, job.c.family).where(mine).order_by(job.c.id)
+    ).all()
+    made = connection.execute(
+        sa.select(dataset.c.id, dataset.c.uuid, dataset.c.key, dataset.c.name, dataset.c.producer_id)
+        .where(dataset.c.workflow_id == ident, dataset.c.producer_id.is_not(None))
+        .order_by(dataset.c.id)
+    ).all()
+    reads = connection.execute(
+        sa.select(job_input.c.id, job_input.c.job_id, job_input.c.dataset_id, job_input.c.name, job_input.c.key)
+        .join(job, job.c.id == job_input.c.job_id)
+        .where(mine)
+        .order_by(job_input.c.id)
+    ).all()
+    needs = connection.execute(
+        sa.select(job_need.c.job_id, job_need.c.parent_id)
+        .join(job, job.c.id == job_need.c.job_id)
+        .where(mine)
+        .order_by(job_need.c.id)
+    ).all()
+    known = {row[0]: (row[1], row[2], row[3]) for row in jobs}
+    # Of a workflow that is being loaded, edges may be there that have been written after its jobs were read.
+    return Graph(
+        known,
+        {row[0]: (row[1], row[2], row[3], row[4]) for row in made if row[4] in known},
+        [(row[0], row[1], row[2], row[3], row[4]) for row in reads if row[1] in known],
+        [(row[0], row[1]) for row in needs if row[0] in known and row[1] in known],
     )
-    externals = connection.execute(
-        sa.select(job_input.c.name, sa.func.count(job_input.c.key.distinct()))
-        .select_from(_join_inputs())
-        .where(job.c.workflow_id == ident, _is_foreign(ident))
-        .group_by(job_input.c.name)
-    )
-    return Families({name: number for name, number in jobs}, {name: number for name, number in externals})  # noqa: C416
-
-
-def list_foreign(connection: sa.Connection, ident: int) -> list[int]:
-    """Return the numbers of the inputs of a workflow's jobs that it does not make itself."""
-    statement = sa.select(job_input.c.id).select_from(_join_inputs())
-    return list(connection.scalars(statement.where(job.c.workflow_id == ident, _is_foreign(ident))))
 
 
 def list_nodes(
@@ -94,7 +67,7 @@ def list_nodes(
     closed, shut : iterable of str
         Families of jobs, and names of external data, that are one node each.
     foreign : sequence of int
-        The inputs that `list_foreign` found.
+        The numbers of its inputs that it does not make itself.
     """
     closed, shut = list(closed), list(shut)
     # A few are found by their numbers, many together with all other inputs.
@@ -136,43 +109,6 @@ def list_nodes(
     return list(nodes.values())
 
 
-def list_links(
-    connection: sa.Connection, ident: int, closed: Iterable[str], shut: Iterable[str]
-) -> list[tuple[str, str]]:
-    """Return the edges between the nodes that `list_nodes` returns, each once."""
-    closed, shut = list(closed), list(shut)
-    parent = job.alias("parent")
-    mine = job.c.workflow_id == ident
-    needs = (
-        sa.select(_name_job(parent, closed), _name_job(job, closed))
-        .select_from(
-            job_need.join(job, job.c.id == job_need.c.job_id).join(parent, parent.c.id == job_need.c.parent_id)
-        )
-        .where(mine)
-    )
-    makes = (
-        sa.select(_name_job(job, closed), _name_made(closed))
-        .join_from(dataset, job, job.c.id == dataset.c.producer_id)
-        .where(dataset.c.workflow_id == ident)
-    )
-    maker = job.alias("maker")
-    reads = (
-        sa.select(_name_made(closed, maker), _name_job(job, closed))
-        .select_from(_join_inputs().join(maker, maker.c.id == dataset.c.producer_id))
-        .where(mine, maker.c.workflow_id == ident)
-    )
-    takes = (
-        sa.select(_name_external(shut), _name_job(job, closed))
-        .select_from(_join_inputs())
-        .where(mine, _is_foreign(ident))
-    )
-    links: dict[tuple[str, str], None] = {}
-    for statement in (needs, makes, reads, takes):
-        links |= dict.fromkeys((row[0], row[1]) for row in connection.execute(statement.distinct()))
-    # A family whose members feed each other would be its own predecessor.
-    return [link for link in links if link[0] != link[1]]
-
-
 def list_attempts(connection: sa.Connection, ident: int, limit: int) -> list[Any]:
     """Return a workflow's newest attempts with their job and pilot, oldest first."""
     rows = connection.execute(
@@ -203,32 +139,14 @@ def read_ends(connection: sa.Connection, ident: int) -> dict[int, float]:
     """Return when the jobs of a workflow ended that ran or that the server finished."""
     rows = connection.execute(
         sa.select(job.c.id, job.c.ended).where(job.c.workflow_id == ident, job.c.ended.is_not(None))
-    )
-    return {row.id: row.ended for row in rows}
-
-
-def list_parents(connection: sa.Connection, ident: int) -> dict[int, list[int]]:
-    """Return the parents of each job of a workflow: those it needs, and those that make what it reads."""
-    needs = (
-        sa.select(job_need.c.job_id, job_need.c.parent_id)
-        .join(job, job.c.id == job_need.c.job_id)
-        .where(job.c.workflow_id == ident)
-    )
-    reads = (
-        sa.select(job_input.c.job_id, dataset.c.producer_id)
-        .select_from(_join_inputs())
-        .where(job.c.workflow_id == ident, dataset.c.workflow_id == ident, dataset.c.producer_id.is_not(None))
-    )
-    parents: dict[int, list[int]] = {}
-    for child, parent in connection.execute(sa.union_all(needs, reads)):
-        parents.setdefault(child, []).append(parent)
-    return parents
+    ).all()
+    return {row[0]: row[1] for row in rows}
 
 
 def _gather(
     nodes: dict[str, Node], connection: sa.Connection, statement: sa.Select[Any], *, external: bool = False
 ) -> None:
-    for key, state, number, uuid, _ in sorted(connection.execute(statement), key=lambda row: row[4]):
+    for key, state, number, uuid, _ in sorted(connection.execute(statement).all(), key=itemgetter(4)):
         nodes.setdefault(key, Node(key, uuid, external)).states[state] = number
 
 

@@ -11,7 +11,7 @@ from p3s.errors import NotFound
 from p3s.server.models import attempt, attempt_log, dataset, event, job, job_input, job_spec, workflow
 from p3s.server.queries.datasets import list_attempts, view_datasets
 from p3s.server.queries.why import explain_job
-from p3s.server.queries.windows import find_floor
+from p3s.server.queries.windows import find_floor, sort_alone
 from p3s.wire import EventView, JobList, JobView, LogView
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def list_jobs(
     jobs are gone through, so that a page may be short and still have a cursor. `is_forward` lists them as they were
     written, parents first.
     """
-    statement = _select().order_by(job.c.id if is_forward else job.c.id.desc()).limit(limit + 1)
+    place = job.c.id if workflow_id is None else sort_alone(job.c.id)
+    statement = _select().order_by(place if is_forward else place.desc()).limit(limit + 1)
     floor = find_floor(connection, job, cursor, window)
     if floor:
         statement = statement.where(job.c.id >= floor)
@@ -74,7 +75,10 @@ def find_first_open(connection: sa.Connection, workflow_id: int) -> Any:
     """Return the first job of a workflow that may be claimed, else the first that waits; None if there is neither."""
     for state in (JobState.DEFINED, JobState.WAITING):
         found = connection.execute(
-            _select().where(job.c.workflow_id == workflow_id, job.c.state == state).order_by(job.c.id).limit(1)
+            _select()
+            .where(job.c.workflow_id == workflow_id, job.c.state == state)
+            .order_by(sort_alone(job.c.id))
+            .limit(1)
         ).one_or_none()
         if found is not None:
             return found

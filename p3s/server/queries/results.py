@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from p3s.engine.states import DatasetState
 from p3s.server.models import blob, blob_number, dag, dataset, job, workflow
 from p3s.server.queries.params import matches_param
+from p3s.server.queries.windows import sort_alone
 
 __all__ = ["find_content", "list_newest_results"]
 
@@ -28,11 +29,9 @@ def list_newest_results(
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return a page of results that are there, newest first, and the cursor of the page after it.
 
-    They are looked for among `WINDOW` datasets at a time, so that a page may be short and still have a cursor.
+    They are looked for among `WINDOW` datasets at a time, so that a page may be short and still have a cursor; those of
+    one workflow at once.
     """
-    newest = connection.scalar(sa.select(sa.func.max(dataset.c.id)).where(dataset.c.result.is_(True))) or 0
-    top = int(cursor) if cursor else newest + 1
-    floor = max(0, top - WINDOW) if workflow_id is None else 0
     statement = (
         sa.select(
             dataset.c.id,
@@ -50,17 +49,18 @@ def list_newest_results(
         .join(workflow, workflow.c.id == dataset.c.workflow_id)
         .join(job, job.c.id == dataset.c.producer_id)
         .outerjoin(dag, dag.c.id == workflow.c.dag_id)
-        .where(
-            dataset.c.result.is_(True),
-            dataset.c.state == DatasetState.AVAILABLE,
-            dataset.c.id < top,
-            dataset.c.id >= floor,
-        )
-        .order_by(dataset.c.id.desc())
+        .where(dataset.c.result.is_(True), dataset.c.state == DatasetState.AVAILABLE)
         .limit(limit + 1)
     )
+    floor = 0
     if workflow_id is not None:
-        statement = statement.where(dataset.c.workflow_id == workflow_id)
+        statement = statement.where(dataset.c.workflow_id == workflow_id).order_by(sort_alone(dataset.c.id).desc())
+    else:
+        newest = connection.scalar(sa.select(sa.func.max(dataset.c.id)).where(dataset.c.result.is_(True))) or 0
+        floor = max(0, (int(cursor) if cursor else newest + 1) - WINDOW)
+        statement = statement.where(dataset.c.id >= floor).order_by(dataset.c.id.desc())
+    if cursor:
+        statement = statement.where(dataset.c.id < int(cursor))
     if dag_name:
         statement = statement.where(dag.c.name == dag_name)
     if key:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from p3s.engine.matching import BOTH, Offer, Requirement, find_mismatches
 from p3s.engine.places import EXTRAS, STAGED
-from p3s.engine.states import FINAL_ATTEMPT, DatasetState, JobState, Reason
+from p3s.engine.states import FINAL_ATTEMPT, DatasetState, JobState, PilotState, Reason
 from p3s.server.models import (
     arrival,
     attempt,
@@ -64,7 +64,8 @@ def explain_job(connection: sa.Connection, row: Any, now: float) -> str:
     """Return why a job is where it is; `row` is of ``job``, with ``workflow_state`` if known."""
     match JobState(row.state):
         case JobState.HELD:
-            return "It is held: its workflow is loaded and not started; `p3s workflow start` lets it go."
+            uuid = _find_workflow(connection, row)
+            return f"It is held: its workflow is loaded and not started; `p3s workflow start {uuid}` lets it go."
         case JobState.WAITING:
             return _explain_waiting(connection, row, now)
         case JobState.DEFINED:
@@ -87,7 +88,7 @@ def explain_workflow(connection: sa.Connection, row: Any) -> str:
     if row.state == "loading":
         return "Its jobs are being written."
     if row.state == "held":
-        return "It is held; `p3s workflow start` lets it go."
+        return f"It is held; `p3s workflow start {row.uuid[:8]}` lets it go."
     rows = connection.execute(
         sa.select(job.c.state, sa.func.count().label("number"))
         .where(job.c.workflow_id == row.id)
@@ -214,7 +215,8 @@ def _explain_waiting(connection: sa.Connection, row: Any, now: float) -> str:
         return f"Somebody holds it; `p3s job adjust --release {row.uuid[:8]}` lets it go on."
     if row.missing == 0 and row.paused:
         held = connection.execute(sa.select(workflow).where(workflow.c.id == row.workflow_id)).one()
-        return f"It is held back: its workflow is {held.state} ({held.message}); `p3s workflow resume` lets it go on."
+        resume = f"`p3s workflow resume {held.uuid[:8]}`"
+        return f"It is held back: its workflow is {held.state} ({held.message}); {resume} lets it go on."
     if row.missing == 0:
         wait = max(0, round(row.not_before - now))
         said = f" ({row.message.strip().splitlines()[0]})" if row.message.strip() else ""
@@ -244,7 +246,9 @@ def _explain_waiting(connection: sa.Connection, row: Any, now: float) -> str:
         for entry in data
     ]
     more = f" and {row.missing - NAMED} more" if row.missing > NAMED and len(causes) > NAMED else ""
-    return f"It waits for {_join(causes[:NAMED])}{more}."
+    lacks = [entry.place for entry in data if not entry.name and entry.place is not None]
+    hint = f"; `p3s dataset register {lacks[0]}` says that it is there" if lacks else ""
+    return f"It waits for {_join(causes[:NAMED])}{more}{hint}."
 
 
 def _name_elsewhere(connection: sa.Connection, entry: Any) -> str:
@@ -276,15 +280,13 @@ def _explain_queue(connection: sa.Connection, row: Any) -> str:
     if not pilots:
         return "It is ready, and no pilot is alive; `p3s pilot start` starts one."
     banned = set(connection.scalars(sa.select(host.c.name).where(host.c.banned.is_(True))))
-    misfits = [
-        [f"its host {entry.host} is banned"] if entry.host in banned else find_mismatches(wish, make_offer(entry))
-        for entry in pilots
-    ]
+    misfits = [_find_misfits(entry, wish, banned) for entry in pilots]
     if all(misfits):
         here = [misfit for entry, misfit in zip(pilots, misfits, strict=True) if wish.site in {"", entry.site}]
         nearest = min(here, key=len)
         return (
-            f"It is ready, and none of {len(pilots)} live pilot(s) can run it: the nearest one: {'; '.join(nearest)}."
+            f"It is ready, and none of {len(pilots)} live pilot(s) can run it: the nearest one: {'; '.join(nearest)}. "
+            "`p3s pilot list` shows them, `p3s pilot start --help` how one says what it offers."
         )
     ahead = sa.select(sa.func.count()).select_from(
         sa.select(job.c.id)
@@ -319,7 +321,8 @@ def _explain_place(connection: sa.Connection, row: Any, wish: Requirement, pilot
     if wish.site and all(entry.site != wish.site for entry in pilots):
         names = _list_data(connection, row.id, dataset.c.site == wish.site)
         why = f"because dataset {_join(names)} {'exists' if len(names) == 1 else 'exist'} only there"
-        return f"It is ready, and waits for a pilot of site {wish.site}, {why}."
+        start = f"`p3s pilot start --site {wish.site}` starts one there"
+        return f"It is ready, and waits for a pilot of site {wish.site}, {why}; {start}."
     for scheme in STAGED:
         if scheme in wish.labels and pilots and all(scheme not in entry.labels for entry in pilots):
             names = _list_data(connection, row.id, dataset.c.place.startswith(scheme, autoescape=True))
@@ -337,6 +340,20 @@ def _list_data(connection: sa.Connection, job_id: int, condition: sa.ColumnEleme
         .order_by(job_input.c.id)
         .limit(NAMED + 1)
     ).all()
+
+
+def _find_misfits(row: Any, wish: Requirement, banned: set[str]) -> list[str]:
+    """Return what keeps a pilot, a row of ``pilot``, from a job."""
+    if row.host in banned:
+        return [f"its host {row.host} is banned, and `p3s host allow {row.host}` lets it go on"]
+    if row.state == PilotState.DRAINING:
+        return ["it ends what it has, and takes nothing more"]
+    return find_mismatches(wish, make_offer(row))
+
+
+def _find_workflow(connection: sa.Connection, row: Any) -> str:
+    """Return the beginning of the id of a job's workflow."""
+    return str(connection.scalar(sa.select(workflow.c.uuid).where(workflow.c.id == row.workflow_id)))[:8]
 
 
 def make_offer(row: Any) -> Offer:

@@ -73,14 +73,27 @@ class Drawing {
     if (this.isBusy) return;
     this.isBusy = true;
     try {
-      const data = await this.source(this.place.dataset.dag + this.query);
-      if (data !== null) await this.update(data);
+      const data = await this.source(this.makeAddress());
+      if (data !== null) await this.update(this.complete(data));
     } catch (error) {
       // A server that does not answer is told by the page itself.
       if (!(error instanceof TypeError)) this.say(error.message);
     } finally {
       this.isBusy = false;
     }
+  }
+
+  // Nodes and edges that are known already are not sent again: states alone come.
+  makeAddress() {
+    const known = this.data ? `${this.query ? "&" : "?"}known=${this.data.mark}` : "";
+    return this.place.dataset.dag + this.query + known;
+  }
+
+  complete(data) {
+    const nodes = data.nodes ? data.nodes.map(readNode) : this.data.nodes;
+    const links = data.links ? data.links.map(([a, b]) => [nodes[a].key, nodes[b].key]) : this.data.links;
+    for (const [index, state] of data.states.entries()) nodes[index].states = typeof state === "string" ? { [state]: 1 } : state;
+    return { ...data, nodes, links };
   }
 
   async update(data) {
@@ -92,12 +105,11 @@ class Drawing {
       this.say("Its jobs are being written.");
       return;
     }
-    const shape = JSON.stringify([data.nodes.map((node) => node.key), data.links]);
-    if (shape !== this.shape) {
+    if (data.mark !== this.shape) {
       if (this.isFirst) this.say(data.nodes.length > 300 ? `Laying out ${data.nodes.length} nodes …` : "Drawing the graph …");
       this.isNarrow = this.place.clientWidth < NARROW;
       const layout = await computeLayout(data, this.isNarrow);
-      this.shape = shape;
+      this.shape = data.mark;
       this.draw(layout);
     }
     this.paint();
@@ -214,6 +226,12 @@ class Drawing {
     if (found.length === 1 || jobs.length === 1) this.open(jobs[0] ?? found[0]);
     else if (found.length > 1) this.sheet.fit(found.map((node) => node.key), 60);
   }
+}
+
+// The key of a node says what it is: job:NAME, family:NAME, dataset:KEY or group:NAME.
+function readNode(node) {
+  const [kind, name] = [node.key.slice(0, node.key.indexOf(":")), node.key.slice(node.key.indexOf(":") + 1)];
+  return { ...node, name, noun: kind === "job" || kind === "family" ? "job" : "dataset", family: kind === "family" || kind === "group" };
 }
 
 function describe({ noun, name, family, states, external }) {

@@ -97,7 +97,7 @@ function makeChart(data, width, scale) {
   let y = AXIS;
   const middles = new Map();
   for (const [index, pilot] of data.pilots.entries()) {
-    const title = `${pilot.name || pilot.uuid.slice(0, 8)}`;
+    const title = nameLane(pilot, data.pilots);
     if (isNarrow) y += HEAD;
     const band = makeSvg("rect", { class: index % 2 ? "band odd" : "band", x: 0, y: y - 3, width: left + inner + 12, height: rows[index] * height + 6 });
     const name = makeSvg("text", { class: "pilot", x: isNarrow ? 4 : 2, y: isNarrow ? y - 7 : y + height / 2 + 4 }, cut(title, isNarrow ? 60 : 21));
@@ -124,6 +124,13 @@ function makeChart(data, width, scale) {
   svg.append(grid, makeChain(chain, middles, toX), body);
   const critical = chain.reduce((total, bar) => total + ((bar.ended ?? now) - (bar.started ?? bar.claimed)), 0);
   return { svg, end, critical };
+}
+
+// Pilots of one name differ by their ids.
+function nameLane(pilot, pilots) {
+  const id = pilot.uuid.slice(0, 8);
+  if (!pilot.name) return id;
+  return pilots.filter((one) => one.name === pilot.name).length > 1 ? `${pilot.name} ${id}` : pilot.name;
 }
 
 // A bar, which is a link, and its name where there is room for it.

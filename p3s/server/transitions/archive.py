@@ -222,7 +222,7 @@ def _write_job(connection: sa.Connection, row: Any, now: float) -> dict[str, Any
 
 def _read_attempts(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
     rows = connection.execute(
-        sa.select(attempt, pilot.c.uuid.label("pilot"), pilot.c.host)
+        sa.select(attempt, pilot.c.uuid.label("pilot"), pilot.c.name.label("pilot_name"), pilot.c.host)
         .join(pilot, pilot.c.id == attempt.c.pilot_id)
         .where(attempt.c.job_id.in_(ids))
         .order_by(attempt.c.job_id, attempt.c.number)

@@ -81,7 +81,15 @@ def take_reports(ledger: Ledger, reports: Sequence[AttemptReport], rules: Report
 
 
 def end_attempt_badly(
-    ledger: Ledger, row: Any, signal: Signal, reason: Reason, rules: ReportRules, /, **values: Any
+    ledger: Ledger,
+    row: Any,
+    signal: Signal,
+    reason: Reason,
+    rules: ReportRules,
+    /,
+    *,
+    begun: float | None = None,
+    **values: Any,
 ) -> bool:
     """End an open attempt without success and decide what becomes of its job.
 
@@ -97,6 +105,8 @@ def end_attempt_badly(
         Why.
     rules : ReportRules
         The budget.
+    begun : float, optional
+        When its payload began; for one that ended before anybody had told of its start.
     **values
         Columns of the attempt to set.
 
@@ -105,6 +115,8 @@ def end_attempt_badly(
     bool
         Whether the attempt was open and is ended.
     """
+    if begun is not None:
+        values["started"] = sa.func.coalesce(attempt.c.started, begun)
     if not ledger.move("attempt", [row.id], signal, reason=reason, ended=ledger.now, **values):
         return False
     if row.job_attempt != row.number or row.job_state in FINAL_JOB:
@@ -128,6 +140,8 @@ def end_attempt_badly(
         "reason": reason,
         "message": values.get("message", ""),
     }
+    if begun is not None:
+        counts["started"] = sa.func.coalesce(job.c.started, begun)
     if outcome.again:
         moved = ledger.move("job", [row.job_id], Signal.AGAIN, not_before=ledger.now + outcome.delay, **counts)
         if moved and outcome.delay == 0:
@@ -301,7 +315,8 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence
     late = row.state == AttemptState.LOST
     if wrong and not late:
         ended = {"message": wrong, "exit_code": report.exit_code}
-        end_attempt_badly(ledger, row, Signal.FAIL, Reason.MISSING_OUTPUT, rules, **ended)
+        begun = _find_start(ledger, report)
+        end_attempt_badly(ledger, row, Signal.FAIL, Reason.MISSING_OUTPUT, rules, begun=begun, **ended)
         return _answer(report, "refused", wrong)
     if wrong:
         return _supersede(ledger, row, report)
@@ -331,13 +346,17 @@ def _fail(ledger: Ledger, row: Any, report: AttemptReport, rules: ReportRules) -
         return _answer(report, "accepted")
     measured = _measure(ledger, report)
     del measured["ended"]
-    measured["started"] = sa.func.coalesce(attempt.c.started, ledger.now - (report.wall or 0.0))
     reason = report.reason or Reason.NONSTARTER
-    end_attempt_badly(ledger, row, Signal.FAIL, reason, rules, **measured)
+    end_attempt_badly(ledger, row, Signal.FAIL, reason, rules, begun=_find_start(ledger, report), **measured)
     if reason in INFRASTRUCTURE_REASONS:
         record_burn(ledger, row.pilot_id, row.job_id, reason)
     ledger.connection.execute(sa.update(pilot).where(pilot.c.id == row.pilot_id).values(failed=pilot.c.failed + 1))
     return _answer(report, "accepted")
+
+
+def _find_start(ledger: Ledger, report: AttemptReport) -> float | None:
+    """Return when the payload began that a report tells the end of, None if it never did."""
+    return None if report.wall is None else ledger.now - report.wall
 
 
 def _confirm_stop(ledger: Ledger, row: Any, report: AttemptReport) -> Verdict:
