@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from p3s.clock import read_clock
 from p3s.errors import NotAllowed, NoToken
 from p3s.server.models import pilot, token
+from p3s.server.prepared import Prepared, param
 from p3s.server.secrets import hash_token, make_token
 
 if TYPE_CHECKING:
@@ -198,6 +199,9 @@ def authenticate(core: Core, secret: str | None) -> Who:
     return find_who(core, hash_token(secret))
 
 
+_FIND = Prepared(sa.select(token).where(token.c.hash == param("digest", sa.Text())))
+
+
 def find_who(core: Core, digest: str) -> Who:
     """Return whose token or pilot secret has this hash.
 
@@ -207,7 +211,7 @@ def find_who(core: Core, digest: str) -> Who:
         If it is nobody's, expired or revoked.
     """
     with core.db.read() as connection:
-        row = connection.execute(sa.select(token).where(token.c.hash == digest)).one_or_none()
+        row = next(iter(_FIND.run(connection, digest=digest)), None)
         if row is not None:
             now = read_clock()
             if row.revoked is not None or (row.expires is not None and row.expires <= now):

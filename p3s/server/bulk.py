@@ -1,17 +1,20 @@
 """Many new rows at once: numbers reserved ahead, then one stream of values per table, past SQLAlchemy's statements.
 
 What an INSERT that returns its ids costs per row is mostly SQLAlchemy's preparation of it. With ids reserved ahead
-nothing need come back, so PostgreSQL takes rows by COPY and SQLite by one prepared statement.
+nothing need come back, so PostgreSQL takes rows by COPY, few of them by a statement that waits for company, and SQLite
+by one prepared statement.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.server.prepared import wrap_error
+from p3s.server.pipeline import find_pipe
+from p3s.server.prepared import Prepared, make_unnest, param, wrap_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,18 +25,31 @@ __all__ = ["BulkInsert", "encode_json", "reserve_ids"]
 encode_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
+#: So many rows are few: a COPY is a trip to the database of its own.
+FEW = 50
+
+
+@cache
+def _prepare_ids(table: sa.Table, kind: str) -> Prepared:
+    if kind == "sqlite":
+        return Prepared(sa.select((sa.func.coalesce(sa.func.max(table.c.id), 0) + 1).label("id")))
+    sequence = sa.func.pg_get_serial_sequence(sa.literal_column(f"'{table.name}'"), sa.literal_column("'id'"))
+    series = sa.func.generate_series(1, param("number", sa.Integer)).table_valued("n")
+    return Prepared(sa.select(sa.func.nextval(sequence).label("id")).select_from(series))
+
+
 def reserve_ids(connection: sa.Connection, table: sa.Table, number: int) -> Sequence[int]:
     """Return so many row ids that nobody else will use, in ascending order.
 
     On SQLite they hold for this transaction, which has the only write lock, and while it inserts no other rows into
     the table.
     """
-    if connection.dialect.name == "sqlite":
-        first = (connection.scalar(sa.select(sa.func.max(table.c.id))) or 0) + 1
+    kind = connection.dialect.name
+    statement = _prepare_ids(table, kind)
+    if kind == "sqlite":
+        first = statement.run(connection)[0].id
         return range(first, first + number)
-    sequence = sa.func.pg_get_serial_sequence(table.name, "id")
-    series = sa.func.generate_series(1, number).table_valued("n")
-    return connection.scalars(sa.select(sa.func.nextval(sequence)).select_from(series)).all()
+    return [row.id for row in statement.run(connection, number=number)]
 
 
 class BulkInsert:
@@ -54,13 +70,22 @@ class BulkInsert:
 
     def run(self, connection: sa.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
         """Insert `rows`: numbers, plain texts, flags or None, and JSON as text."""
-        name = connection.dialect.name
-        text = self._texts.get(name)
-        if text is None:
-            text = self._texts[name] = self._make_text(connection.dialect)
+        kind = connection.dialect.name
+        pipe = find_pipe(connection)
+        if pipe is not None:
+            rows = list(rows)
+            if 0 < len(rows) <= FEW:
+                pipe.add(
+                    self._find_text(connection.dialect, "few"),
+                    [list(column) for column in zip(*rows, strict=True)],
+                    None,
+                )
+                return
+            pipe.flush()
+        text = self._find_text(connection.dialect, kind)
         cursor: Any = connection.connection.cursor()
         try:
-            if name == "sqlite":
+            if kind == "sqlite":
                 cursor.executemany(text, rows)
             else:
                 with cursor.copy(text) as copy:
@@ -71,11 +96,19 @@ class BulkInsert:
         finally:
             cursor.close()
 
-    def _make_text(self, dialect: sa.Dialect) -> str:
+    def _find_text(self, dialect: sa.Dialect, kind: str) -> str:
+        text = self._texts.get(kind)
+        if text is None:
+            text = self._texts[kind] = self._make_text(dialect, kind)
+        return text
+
+    def _make_text(self, dialect: sa.Dialect, kind: str) -> str:
+        if kind == "few":
+            return make_unnest(self._table, self._names, dialect)
         quote = dialect.identifier_preparer.quote
         columns = ", ".join(quote(name) for name in self._names)
         target = f"{quote(self._table.name)} ({columns})"
-        if dialect.name == "sqlite":
+        if kind == "sqlite":
             marks = ", ".join("?" * len(self._names))
             return f"INSERT INTO {target} VALUES ({marks})"  # noqa: S608  # nosec B608 - names of our own
         return f"COPY {target} FROM STDIN"

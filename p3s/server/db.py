@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from p3s.errors import BadInput, Unavailable
+from p3s.server.pipeline import Pipe, can_pipe, watch_pipes
 from p3s.server.prepared import wrap_error
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ class Database:
             event.listen(self.engine, "checkin", _note_use)
             event.listen(self.engine, "checkout", _check_idle)
         self._writes = self.engine.execution_options(p3s_write=True)
+        self._has_pipe = not self.is_sqlite and can_pipe()
+        if self._has_pipe:
+            watch_pipes(self._writes)
 
     @property
     def kind(self) -> str:
@@ -135,11 +139,19 @@ class Database:
             level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
             yield connection.execution_options(**level)
 
-    def write(self, action: Callable[[sa.Connection], Result]) -> Result:
+    def write(self, action: Callable[[sa.Connection], Result], *, planned: bool = False) -> Result:
         """Run `action` in one transaction: returning commits, raising rolls back.
 
         A deadlock, a serialisation failure or a lost connection before the commit rolls back and runs `action`
         again, so it must not act outside the database.
+
+        Parameters
+        ----------
+        action : callable
+            Acts on the open connection.
+        planned : bool
+            Whether its statements ask for rows by their keys, so that PostgreSQL may plan each of them once for a
+            connection, whatever the values.
 
         Raises
         ------
@@ -149,7 +161,7 @@ class Database:
         for attempt in range(1, TRIES + 1):
             try:
                 with _translate_errors(), self._writer, self._writes.begin() as connection:
-                    return action(connection)
+                    return _act_in_pipe(connection, action, planned=planned) if self._has_pipe else action(connection)
             except (Overtaken, _Passing) as error:
                 if attempt == TRIES:
                     raise Unavailable(f"the database cannot be written now ({error}); try again") from error
@@ -165,6 +177,22 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+#: PostgreSQL plans a statement anew at its first five uses, and always if it takes ten values for likelier than one.
+_PLANNED = "SET LOCAL plan_cache_mode = force_generic_plan"
+
+
+def _act_in_pipe(connection: sa.Connection, action: Callable[[sa.Connection], Result], *, planned: bool) -> Result:
+    pipe = Pipe(connection, lambda connection, text, error: wrap_error(connection, text, None, error))
+    try:
+        if planned:
+            pipe.add(_PLANNED, None, None)
+        result = action(connection)
+        pipe.flush(commit=True)
+        return result
+    finally:
+        pipe.close()
 
 
 def find_open_transaction(connection: sa.Connection) -> int | None:

@@ -14,12 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 
+from p3s.server.pipeline import Later, find_pipe
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["InsertRows", "Prepared", "among", "param", "wrap_error"]
+__all__ = ["InsertRows", "Prepared", "among", "make_unnest", "param", "wrap_error"]
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -85,6 +87,7 @@ class _Form:
         columns = list(statement.exported_columns) if statement.is_select or statement._returning else []  # noqa: SLF001
         self.row: Any = namedtuple("Row", [column.key for column in columns], rename=True) if columns else None  # noqa: PYI024
         # PostgreSQL's driver gives numbers, flags and JSON as they are; SQLite knows fewer kinds.
+        self.may_wait = dialect.name == "postgresql"
         needy = columns if dialect.name == "sqlite" else []
         readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in needy]
         self._readers = [(place, reader) for place, reader in enumerate(readers) if reader is not None]
@@ -129,29 +132,19 @@ class Prepared:
 
     def run(self, connection: sa.Connection, **values: Any) -> list[Any]:
         """Execute and return the rows; empty for a statement that gives none."""
-        form = self._find_form(connection)
-        cursor = _execute(connection, form.text, form.arrange(values))
-        try:
-            return form.read(cursor.fetchall()) if form.row is not None else []
-        finally:
-            cursor.close()
+        return self.send(connection, **values).rows()
 
-    def run_each(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Execute once for each of `rows`, in one round trip where the driver can, and return all rows together."""
-        if len(rows) <= 1 or connection.dialect.name != "postgresql":
-            return [found for values in rows for found in self.run(connection, **values)]
+    def send(self, connection: sa.Connection, **values: Any) -> Later:
+        """Have it executed behind what was sent before: at once, or, on PostgreSQL, when somebody asks for rows."""
         form = self._find_form(connection)
-        arranged = [form.arrange(values) for values in rows]
-        cursor = _execute(connection, form.text, arranged, many=True, returning=form.row is not None)
-        found: list[Any] = []
+        arranged = form.arrange(values)
+        if form.may_wait and (pipe := find_pipe(connection)) is not None:
+            return pipe.add(form.text, arranged, form.read if form.row is not None else None)
+        cursor = _execute(connection, form.text, arranged)
         try:
-            while form.row is not None:
-                found += form.read(cursor.fetchall())
-                if not cursor.nextset():
-                    break
+            return Later(found=form.read(cursor.fetchall()) if form.row is not None else [])
         finally:
             cursor.close()
-        return found
 
     def run_many(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Execute once for each of `rows` a statement that gives no rows."""
@@ -183,32 +176,37 @@ class InsertRows:
         self._text = ""
 
     def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert `rows`; a name that a row lacks is NULL."""
+        """Insert `rows`; a name that a row lacks is NULL. It may wait as what `Prepared.send` sends."""
         if connection.dialect.name != "postgresql":
             self._one.run_many(connection, [{name: row.get(name) for name in self._names} for row in rows])
             return
         if not self._text:
-            self._text = self._make_text(connection.dialect)
+            self._text = make_unnest(self._table, self._names, connection.dialect)
         columns = [[row.get(name) for row in rows] for name in self._names]
-        _execute(connection, self._text, columns).close()
-
-    def _make_text(self, dialect: sa.Dialect) -> str:
-        quote = dialect.identifier_preparer.quote
-        kinds = (self._table.c[name].type.dialect_impl(dialect) for name in self._names)
-        # A text of bounded length would be cut by a cast to its own type instead of being refused.
-        casts = ("TEXT" if isinstance(kind, sa.String) else kind.compile(dialect) for kind in kinds)
-        arrays = ", ".join(f"%s::{cast}[]" for cast in casts)
-        columns = ", ".join(quote(name) for name in self._names)
-        return f"INSERT INTO {quote(self._table.name)} ({columns}) SELECT * FROM unnest({arrays})"  # noqa: S608 - names of our own # nosec B608
+        if (pipe := find_pipe(connection)) is not None:
+            pipe.add(self._text, columns, None)
+        else:
+            _execute(connection, self._text, columns).close()
 
 
-def _execute(connection: sa.Connection, text: str, values: Any, *, many: bool = False, returning: bool = False) -> Any:
+def make_unnest(table: sa.Table, names: Sequence[str], dialect: sa.Dialect) -> str:
+    """Return PostgreSQL's text for inserting any number of rows that are given as one list for each column."""
+    quote = dialect.identifier_preparer.quote
+    kinds = (table.c[name].type.dialect_impl(dialect) for name in names)
+    # A text of bounded length would be cut by a cast to its own type instead of being refused.
+    casts = ("TEXT" if isinstance(kind, sa.String) else kind.compile(dialect) for kind in kinds)
+    arrays = ", ".join(f"%s::{cast}[]" for cast in casts)
+    columns = ", ".join(quote(name) for name in names)
+    return f"INSERT INTO {quote(table.name)} ({columns}) SELECT * FROM unnest({arrays})"  # noqa: S608 - names of our own # nosec B608
+
+
+def _execute(connection: sa.Connection, text: str, values: Any, *, many: bool = False) -> Any:
     """Run a text on the driver's own cursor; what goes wrong is raised as SQLAlchemy would."""
     proxied = connection.connection
     cursor: Any = proxied.cursor()
     try:
         if many:
-            cursor.executemany(text, values, **({"returning": True} if returning else {}))
+            cursor.executemany(text, values)
         else:
             cursor.execute(text, values)
     except Exception as error:

@@ -100,12 +100,12 @@ class MortalDatabase(Database):
 
     fuse: int | None = None
 
-    def write(self, action: Callable[[sa.Connection], Any]) -> Any:
+    def write(self, action: Callable[[sa.Connection], Any], *, planned: bool = False) -> Any:
         if self.fuse == 0:
             raise ServerDied
         if self.fuse is not None:
             self.fuse -= 1
-        return super().write(action)
+        return super().write(action, planned=planned)
 
 
 class Clock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from p3s.server.models import datatype
+from p3s.server.prepared import Prepared
 from p3s.wire import DatatypeList, DatatypeView
 
 __all__ = ["list_datatypes", "read_extensions"]
@@ -18,6 +19,9 @@ def list_datatypes(connection: sa.Connection) -> DatatypeList:
     )
 
 
+_EXTENSIONS = Prepared(sa.select(datatype.c.name, datatype.c.ext))
+
+
 def read_extensions(connection: sa.Connection) -> dict[str, str]:
     """Return the extension of each datatype."""
-    return {row.name: row.ext for row in connection.execute(sa.select(datatype.c.name, datatype.c.ext))}
+    return {row.name: row.ext for row in _EXTENSIONS.run(connection)}

@@ -48,7 +48,7 @@ _CLEAR = Prepared(
 
 def clear_burns(ledger: Ledger, pilot_id: int) -> None:
     """Note that a job succeeded on a pilot's host."""
-    _CLEAR.run(ledger.connection, pilot=pilot_id)
+    _CLEAR.send(ledger.connection, pilot=pilot_id)
 
 
 def write_ban(ledger: Ledger, name: str, reason: str | None, by: str = "the server") -> None:

@@ -16,12 +16,13 @@ from p3s.server.db import split_batches
 from p3s.server.prepared import InsertRows, Prepared, among, param
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from enum import StrEnum
 
     from p3s.engine.states import Signal
+    from p3s.server.pipeline import Later
 
-__all__ = ["Ledger", "Preset"]
+__all__ = ["Ledger", "Moving", "Preset"]
 
 _TABLES: dict[str, tuple[sa.Table, Mapping[tuple[Any, Signal], Any]]] = {
     "job": (models.job, states.JOB),
@@ -82,6 +83,30 @@ def _list_returned(table: sa.Table) -> tuple[sa.Column[Any], ...]:
     return (table.c.id, table.c.uuid, *((table.c.counted,) if table is models.attempt else ()))
 
 
+class Moving:
+    """Rows on their way from one state to another: which of them moved is known when the database has answered."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        noun: str,
+        step: tuple[StrEnum, Signal, StrEnum],
+        sent: Sequence[Later],
+        then: Callable[[list[int]], None] | None,
+    ) -> None:
+        self._ledger, self._noun, self._step, self._sent, self._then = ledger, noun, step, sent, then
+        self._moved: list[int] | None = None
+
+    def find_moved(self) -> list[int]:
+        """Return the ids that moved; the first time, their events are noted."""
+        if self._moved is None:
+            rows = [row for one in self._sent for row in one.rows()]
+            self._moved = self._ledger.note_moved(self._noun, rows, self._step, None)
+            if self._then is not None:
+                self._then(self._moved)
+        return self._moved
+
+
 @dataclass(slots=True)
 class Ledger:
     """The changes of one transaction.
@@ -118,6 +143,7 @@ class Ledger:
     uncounted: set[int] = field(default_factory=set)
     claimed: int = 0
     _events: list[dict[str, Any]] = field(default_factory=list)
+    _moving: list[Moving] = field(default_factory=list)
 
     def move(
         self,
@@ -173,7 +199,35 @@ class Ledger:
                     return moved
         return moved
 
-    def move_each(
+    def send(
+        self,
+        noun: str,
+        ids: Sequence[int],
+        signal: Signal,
+        /,
+        *,
+        expected: StrEnum,
+        then: Callable[[list[int]], None] | None = None,
+        **values: Any,
+    ) -> Moving:
+        """Move rows as `move` does, all from one state, without waiting for the database.
+
+        Parameters
+        ----------
+        noun, ids, signal, expected
+            As in `move`.
+        then : callable, optional
+            Told the ids that moved, when the database has said which.
+        **values
+            Columns to set with the state: values, no expressions.
+        """
+        names, given = _arrange(values, None)
+        after = _TABLES[noun][1][expected, signal]
+        statement = _prepare_move(noun, expected, after, names, None, each=False)
+        sent = [statement.send(self.connection, ids=list(ids), **given)] if ids else []
+        return self._await(Moving(self, noun, (expected, signal, after), sent, then))
+
+    def send_each(
         self,
         noun: str,
         signal: Signal,
@@ -182,8 +236,8 @@ class Ledger:
         *,
         expected: StrEnum,
         preset: Preset | None = None,
-    ) -> list[int]:
-        """Move rows that are in state `expected`, each with values of its own, and return the ids that moved.
+    ) -> Moving:
+        """Move rows that are in state `expected`, each with values of its own, without waiting for the database.
 
         Parameters
         ----------
@@ -192,18 +246,24 @@ class Ledger:
         rows : mapping of int to mapping
             For each row id the columns to set and the parameters of `preset`; all have the same names.
         """
-        if not rows:
-            return []
         after = _TABLES[noun][1][expected, signal]
-        names: tuple[str, ...] = ()
-        arranged = []
+        sent = []
         # Locked in one order, whoever moves them.
         for ident, values in sorted(rows.items()):
             names, given = _arrange(values, preset)
-            arranged.append(given | {"id_": ident})
-        statement = _prepare_move(noun, expected, after, names, preset, each=True)
-        moved = statement.run_each(self.connection, arranged)
-        return self._note_moved(noun, moved, (expected, signal, after), None)
+            statement = _prepare_move(noun, expected, after, names, preset, each=True)
+            sent.append(statement.send(self.connection, id_=ident, **given))
+        return self._await(Moving(self, noun, (expected, signal, after), sent, None))
+
+    def _await(self, moving: Moving) -> Moving:
+        self._moving.append(moving)
+        return moving
+
+    def settle(self) -> None:
+        """Take in what moved of all that was sent."""
+        moving, self._moving = self._moving, []
+        for one in moving:
+            one.find_moved()
 
     def _move_prepared(
         self,
@@ -217,7 +277,10 @@ class Ledger:
         before, _, after = step
         names, given = _arrange(values, preset)
         statement = _prepare_move(noun, before, after, names, preset, each=False)
-        return self._note_moved(noun, statement.run(self.connection, ids=list(ids), **given), step, cause)
+        rows = statement.run(self.connection, ids=list(ids), **given)
+        # What was sent before has run as well, and its events come first.
+        self.settle()
+        return self.note_moved(noun, rows, step, cause)
 
     def _move_batch(
         self,
@@ -238,11 +301,14 @@ class Ledger:
         )
         if guard is not None:
             statement = statement.where(guard)
-        return self._note_moved(noun, self.connection.execute(statement).all(), step, cause)
+        rows = self.connection.execute(statement).all()
+        self.settle()
+        return self.note_moved(noun, rows, step, cause)
 
-    def _note_moved(
+    def note_moved(
         self, noun: str, rows: Sequence[Any], step: tuple[StrEnum, Signal, StrEnum], cause: str | None
     ) -> list[int]:
+        """Note the events of rows that moved, and return their ids."""
         before, signal, after = step
         for row in rows:
             self.note(noun, row.uuid, signal, before=before, after=after, cause=cause)
@@ -276,6 +342,8 @@ class Ledger:
     @staticmethod
     def write_events(ledgers: Sequence[Ledger]) -> None:
         """Insert the events of all that one transaction changed; the last act before the commit."""
+        for ledger in ledgers:
+            ledger.settle()
         events = [event for ledger in ledgers for event in ledger._events]  # noqa: SLF001 - of this class
         if events:
             _EVENTS.run(ledgers[0].connection, events)

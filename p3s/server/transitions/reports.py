@@ -25,12 +25,13 @@ from p3s.engine.states import (
     Signal,
 )
 from p3s.server.db import Overtaken
-from p3s.server.models import attempt, attempt_log, blob, dataset, event, job, job_spec, pilot, workflow
+from p3s.server.models import attempt, attempt_log, blob, dataset, event, job, job_need, job_spec, pilot, workflow
+from p3s.server.pipeline import Later
 from p3s.server.prepared import InsertRows, Prepared, among, param
 from p3s.server.secrets import fits_attempt
 from p3s.server.transitions.hosts import clear_burns, record_burn
 from p3s.server.transitions.ledger import Preset
-from p3s.server.transitions.spread import end_jobs, release_jobs
+from p3s.server.transitions.spread import FinishedJob, end_jobs, finish_jobs, release_jobs
 from p3s.wire import AttemptReport, Verdict
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["ReportRules", "end_attempt_badly", "take_reports"]
+__all__ = ["ReportRules", "end_attempt_badly", "look_up", "take_reports"]
 
 _OPEN = {AttemptState.DISPATCHED, AttemptState.RUNNING}
 _OPEN_JOB = {JobState.DISPATCHED, JobState.RUNNING}
@@ -52,11 +53,32 @@ class ReportRules:
     budget: int
 
 
-def take_reports(ledger: Ledger, reports: Sequence[AttemptReport], rules: ReportRules) -> list[Verdict]:
-    """Return a verdict on each report. Plain successes are taken together, everything else in turn."""
+def look_up(ledger: Ledger, reports: Sequence[AttemptReport]) -> Later:
+    """Send for the attempts that reports are about, ahead of `take_reports`."""
+    if not reports:
+        return Later(found=[])
+    return _ATTEMPTS.send(ledger.connection, uuids=[report.attempt for report in reports])
+
+
+def take_reports(
+    ledger: Ledger, reports: Sequence[AttemptReport], attempts: Later, rules: ReportRules
+) -> list[Verdict]:
+    """Return a verdict on each report. Plain successes are taken together, everything else in turn.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    reports : sequence of AttemptReport
+        As the pilot sent them.
+    attempts : Later
+        What `look_up` gave for them.
+    rules : ReportRules
+        The secret and the budget.
+    """
     if not reports:
         return []
-    found = _read_attempts(ledger, [report.attempt for report in reports])
+    found = {row.uuid: row for row in attempts.rows()}
     outputs = _read_expected(ledger, found.values())
     verdicts: dict[int, Verdict] = {}
     plain: list[tuple[Any, AttemptReport]] = []
@@ -75,7 +97,7 @@ def take_reports(ledger: Ledger, reports: Sequence[AttemptReport], rules: Report
         verdicts[place] = _take(ledger, row, report, expected, rules)
         if repeated:
             # The batch holds the start and the end of an attempt.
-            found |= _read_attempts(ledger, [report.attempt])
+            found |= {row.uuid: row for row in look_up(ledger, [report]).rows()}
     _succeed_together(ledger, plain, outputs)
     return [verdicts[place] for place in range(len(reports))]
 
@@ -168,8 +190,10 @@ _ATTEMPTS = Prepared(
         job.c.losses.label("job_losses"),
         job.c.requirement_id,
         pilot.c.site,
+        job.c.workflow_id,
         workflow.c.uuid.label("workflow_uuid"),
         sa.exists().where(dataset.c.producer_id == job.c.id).label("makes"),
+        sa.exists().where(job_need.c.parent_id == job.c.id).label("needed"),
     )
     .join(job, job.c.id == attempt.c.job_id)
     .join(workflow, workflow.c.id == job.c.workflow_id)
@@ -181,10 +205,6 @@ _EXPECTED = Prepared(
     .where(among(dataset.c.producer_id, "jobs"))
     .order_by(dataset.c.id)
 )
-
-
-def _read_attempts(ledger: Ledger, uuids: Sequence[str]) -> dict[str, Any]:
-    return {row.uuid: row for row in _ATTEMPTS.run(ledger.connection, uuids=list(uuids))}
 
 
 def _read_expected(ledger: Ledger, rows: Iterable[Any]) -> dict[int, list[Any]]:
@@ -231,26 +251,28 @@ def _succeed_together(
         attempts.setdefault(AttemptState(row.state), {})[row.id] = _measure(ledger, report) | {"begun": begun}
         jobs.setdefault(JobState(row.job_state), {})[row.job_id] = {"begun": begun, "ended": ledger.now}
         made |= _describe_outputs(row, report, outputs.get(row.job_id, ()))
-    moved = [
-        ident
-        for state, values in attempts.items()
-        for ident in ledger.move_each("attempt", Signal.SUCCEED, values, expected=state, preset=_ATTEMPT_ENDED)
+    sent = [
+        *(
+            ledger.send_each("attempt", Signal.SUCCEED, values, expected=state, preset=_ATTEMPT_ENDED)
+            for state, values in attempts.items()
+        ),
+        *(
+            ledger.send_each("job", Signal.SUCCEED, values, expected=state, preset=_JOB_ENDED)
+            for state, values in jobs.items()
+        ),
     ]
-    ended = [
-        ident
-        for state, values in jobs.items()
-        for ident in ledger.move_each("job", Signal.SUCCEED, values, expected=state, preset=_JOB_ENDED)
-    ]
-    if len(moved) < len(plain) or len(ended) < len(plain):
-        raise Overtaken
-    there = set(ledger.move_each("dataset", Signal.REGISTER, made, expected=DatasetState.EXPECTED))
-    for ident in made.keys() - there:
-        ledger.move("dataset", [ident], Signal.REGISTER, **made[ident])
+    if made:
+        there = ledger.send_each("dataset", Signal.REGISTER, made, expected=DatasetState.EXPECTED).find_moved()
+        for ident in made.keys() - set(there):
+            ledger.move("dataset", [ident], Signal.REGISTER, **made[ident])
     for pilot_id, number in sorted(Counter(row.pilot_id for row, _ in plain).items()):
-        _DONE.run(ledger.connection, pilot=pilot_id, n=number)
+        _DONE.send(ledger.connection, pilot=pilot_id, n=number)
         clear_burns(ledger, pilot_id)
     _keep_tails(ledger, plain)
-    end_jobs(ledger, [row.job_id for row, _ in plain])
+    finish_jobs(ledger, [FinishedJob(row.job_id, row.workflow_id, row.needed, row.makes) for row, _ in plain])
+    if sum(len(one.find_moved()) for one in sent) < 2 * len(plain):
+        # What was done on top of that is rolled back with it.
+        raise Overtaken
 
 
 def _describe_outputs(row: Any, report: AttemptReport, expected: Sequence[Any]) -> dict[int, dict[str, Any]]:
@@ -331,7 +353,7 @@ def _succeed(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence
         raise Overtaken  # The job left between the look and the write, so the attempt's move must not stand.
     for ident, values in _describe_outputs(row, report, expected).items():
         ledger.move("dataset", [ident], Signal.REGISTER, **values)
-    _DONE.run(ledger.connection, pilot=row.pilot_id, n=1)
+    _DONE.send(ledger.connection, pilot=row.pilot_id, n=1)
     _keep_tails(ledger, [(row, report)])
     clear_burns(ledger, row.pilot_id)
     end_jobs(ledger, [row.job_id])
@@ -423,7 +445,7 @@ def _keep_tails(ledger: Ledger, ended: Sequence[tuple[Any, AttemptReport]]) -> N
     ]
     if tails:
         # What was sent while somebody watched is replaced by the end of the whole.
-        _DROP_TAILS.run(ledger.connection, attempts=sorted({tail["attempt_id"] for tail in tails}))
+        _DROP_TAILS.send(ledger.connection, attempts=sorted({tail["attempt_id"] for tail in tails}))
         _KEEP_TAILS.run(ledger.connection, tails)
 
 

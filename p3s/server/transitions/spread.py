@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -26,12 +26,15 @@ from p3s.server.transitions.wishes import narrow_jobs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from p3s.server.pipeline import Later
     from p3s.server.transitions.ledger import Ledger
 
 __all__ = [
+    "FinishedJob",
     "announce_workflow",
     "continue_ripples",
     "end_jobs",
+    "finish_jobs",
     "release_jobs",
     "settle_workflows",
     "skip_jobs",
@@ -51,6 +54,8 @@ class _Wave:
 
     todo: deque[tuple[str, int, int]] = field(default_factory=deque)
     room: int = field(default_factory=lambda: ROOM)
+    #: What is left to run in workflows whose jobs ended.
+    left: list[Later] = field(default_factory=list)
 
 
 def end_jobs(ledger: Ledger, ids: Sequence[int], *, failed: bool = False, tell_needs: bool = True) -> None:
@@ -72,6 +77,24 @@ def end_jobs(ledger: Ledger, ids: Sequence[int], *, failed: bool = False, tell_n
     if not tell_needs:
         # What other workflows read is told all the same.
         wave.todo = deque(entry for entry in wave.todo if entry[0] == "source")
+    _run(ledger, wave)
+
+
+class FinishedJob(NamedTuple):
+    """A job that just succeeded: whether jobs need it, and whether it makes data."""
+
+    id: int
+    workflow_id: int
+    needed: bool
+    makes: bool
+
+
+def finish_jobs(ledger: Ledger, jobs: Sequence[FinishedJob]) -> None:
+    """Do as `end_jobs` for jobs that succeeded, of which all that is asked for is known."""
+    wave = _Wave()
+    made = _MADE.run(ledger.connection, ids=makers) if (makers := [one.id for one in jobs if one.makes]) else []
+    _note_ends(wave, made, [one.id for one in jobs if one.needed])
+    _count(ledger, wave, Counter(one.workflow_id for one in jobs))
     _run(ledger, wave)
 
 
@@ -143,6 +166,8 @@ def _run(ledger: Ledger, wave: _Wave) -> None:
             wave.todo.extend(("dataset", ident, 0) for ident in told)
         elif edges:
             _cross(ledger, wave, edges)
+    # Whether that was the last one is looked at when all have been told.
+    settle_workflows(ledger, [row.id for one in wave.left for row in one.rows() if row.remaining == 0])
     if wave.todo:
         ledger.rippling = True
         ledger.connection.execute(
@@ -271,7 +296,7 @@ def _explain_outside(connection: sa.Connection, ids: Sequence[int]) -> dict[int,
 def _bind(ledger: Ledger, wave: _Wave, bound: Mapping[int, set[str]]) -> None:
     """Let jobs ask for pilots that can read what came for them; those that can have none fail."""
     if ledger.connection.dialect.name == "postgresql":
-        _LOCK.run(ledger.connection, ids=sorted(bound))
+        _LOCK.send(ledger.connection, ids=sorted(bound))
     torn = narrow_jobs(ledger, bound, sa.and_(job.c.released.is_(None), job.c.state.in_(_WAITING)))
     for ident, message in torn.items():
         moved = ledger.move("job", [ident], Signal.FAIL, reason=Reason.MISSING_INPUT, message=message, ended=ledger.now)
@@ -291,7 +316,7 @@ _LOWER = Prepared(
 def _lower_missing(ledger: Ledger, wave: _Wave, done: Counter[int]) -> None:
     if len(done) > 1 and ledger.connection.dialect.name == "postgresql":
         # Rows are locked in one order, whatever the statements after it do.
-        _LOCK.run(ledger.connection, ids=sorted(done))
+        _LOCK.send(ledger.connection, ids=sorted(done))
     ready: list[Any] = []
     for count in sorted(set(done.values())):
         ids = [ident for ident, times in done.items() if times == count]
@@ -318,8 +343,11 @@ def _release(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
 def _release_rows(ledger: Ledger, wave: _Wave, rows: Sequence[Any]) -> None:
     noops = [row.id for row in rows if row.noop]
     wanted = {row.id: row.requirement_id for row in rows if not row.noop}
-    moved = ledger.move("job", list(wanted), Signal.RELEASE, released=ledger.now)
-    ledger.released.update(wanted[ident] for ident in moved)
+
+    def note(moved: list[int]) -> None:
+        ledger.released.update(wanted[ident] for ident in moved)
+
+    ledger.send("job", list(wanted), Signal.RELEASE, expected=JobState.WAITING, then=note, released=ledger.now)
     if noops:
         ended = ledger.move(
             "job", noops, Signal.SUCCEED, expected=JobState.WAITING, started=ledger.now, ended=ledger.now
@@ -354,15 +382,18 @@ def _end(ledger: Ledger, wave: _Wave, ids: Sequence[int], *, failed: bool) -> No
         return
     rows = _ENDED.run(ledger.connection, ids=list(ids))
     makers = [row.id for row in rows if row.makes]
-    if makers:
-        made = _MADE.run(ledger.connection, ids=makers)
-        finished = {row.id for row in rows if row.state == JobState.FINISHED}
-        unmade = [row.id for row in made if row.producer_id not in finished]
-        ledger.move("dataset", unmade, Signal.FAIL)
-        wave.todo.extend(("dataset", row.id, 0) for row in made)
-        wave.todo.extend(("source", row.id, 0) for row in made if row.is_source)
-    wave.todo.extend(("job", row.id, 0) for row in rows if row.needed)
-    _count(ledger, rows, failed=failed)
+    made = _MADE.run(ledger.connection, ids=makers) if makers else []
+    finished = {row.id for row in rows if row.state == JobState.FINISHED}
+    ledger.move("dataset", [row.id for row in made if row.producer_id not in finished], Signal.FAIL)
+    _note_ends(wave, made, [row.id for row in rows if row.needed])
+    failures = Counter(row.workflow_id for row in rows if failed and not row.tolerated)
+    _count(ledger, wave, Counter(row.workflow_id for row in rows), failures)
+
+
+def _note_ends(wave: _Wave, made: Sequence[Any], needed: Sequence[int]) -> None:
+    wave.todo.extend(("dataset", row.id, 0) for row in made)
+    wave.todo.extend(("source", row.id, 0) for row in made if row.is_source)
+    wave.todo.extend(("job", ident, 0) for ident in needed)
 
 
 _COUNT = Prepared(
@@ -376,12 +407,10 @@ _COUNT = Prepared(
 )
 
 
-def _count(ledger: Ledger, rows: Sequence[Any], *, failed: bool) -> None:
-    ended = Counter(row.workflow_id for row in rows)
-    failures = Counter(row.workflow_id for row in rows if failed and not row.tolerated)
-    counts = [{"id_": ident, "ended": ended[ident], "failed": failures[ident]} for ident in sorted(ended)]
-    left = _COUNT.run_each(ledger.connection, counts)
-    settle_workflows(ledger, [row.id for row in left if row.remaining == 0])
+def _count(ledger: Ledger, wave: _Wave, ended: Mapping[int, int], failures: Mapping[int, int] | None = None) -> None:
+    for ident, number in sorted(ended.items()):
+        failed = (failures or {}).get(ident, 0)
+        wave.left.append(_COUNT.send(ledger.connection, id_=ident, ended=number, failed=failed))
 
 
 _SETTLE = Prepared(

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from p3s.engine.matching import BOTH, narrow
 from p3s.server.db import insert_missing
 from p3s.server.models import job, requirement
+from p3s.server.prepared import Prepared, among
 from p3s.server.queries.places import explain_conflict
 
 if TYPE_CHECKING:
@@ -29,15 +30,17 @@ def digest_wish(wish: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()
 
 
+_FIND = Prepared(sa.select(requirement.c.digest, requirement.c.id).where(among(requirement.c.digest, "digests")))
+
+
 def find_requirements(connection: sa.Connection, wishes: Iterable[dict[str, Any]]) -> dict[str, int]:
     """Find or insert requirements, and return their ids by digest."""
     wanted = {digest_wish(wish): wish for wish in wishes}
-    find = sa.select(requirement.c.digest, requirement.c.id).where(requirement.c.digest.in_(list(wanted)))
-    known = {row.digest: row.id for row in connection.execute(find)}
+    known = {row.digest: row.id for row in _FIND.run(connection, digests=list(wanted))}
     fresh = [wish | {"digest": digest} for digest, wish in wanted.items() if digest not in known]
     if fresh:
         insert_missing(connection, requirement, fresh)
-        known = {row.digest: row.id for row in connection.execute(find)}
+        known = {row.digest: row.id for row in _FIND.run(connection, digests=list(wanted))}
     return known
 
 

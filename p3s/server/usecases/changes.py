@@ -75,6 +75,7 @@ class Change:
         if self.keyed is not None:
             note_key(ledger, self.keyed)
         self.result = self.action(ledger)
+        ledger.settle()
         record_runtimes(connection, ledger.ended)
         if ledger.uncounted:
             give_back(ledger)
@@ -117,7 +118,7 @@ class Changes:
         if not small or not self._db.is_sqlite:
             # PostgreSQL syncs once for all who commit at a time, and many servers may lock rows there: what locks the
             # rows of several calls in one transaction may wait in a circle with another that does.
-            self._transact(lambda: [change])
+            self._transact(lambda: [change], planned=small)
             return
         change.turn.acquire()
         with self._lock:
@@ -165,7 +166,7 @@ class Changes:
             if following is not None:
                 following.turn.release()
 
-    def _transact(self, gather: Callable[[], Sequence[Change]]) -> None:
+    def _transact(self, gather: Callable[[], Sequence[Change]], *, planned: bool = False) -> None:
         taken: list[tuple[Waiter, Change]] = []
         begin = time.monotonic()
 
@@ -191,9 +192,9 @@ class Changes:
 
         try:
             try:
-                changes = self._db.write(run)
+                changes = self._db.write(run, planned=planned)
             except _Disturbed:
-                changes = self._db.write(partial(run, answering=False))
+                changes = self._db.write(partial(run, answering=False), planned=planned)
         except BaseException:
             _ring(taken)
             raise

@@ -102,7 +102,7 @@ class Core:
         action : callable
             Acts on the database only, because it may run again.
         small : bool
-            Whether it is brief and may be committed together with others.
+            Whether it is brief, asks for rows by their keys, and may be committed together with others.
 
         Raises
         ------

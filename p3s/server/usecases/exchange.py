@@ -20,7 +20,7 @@ from p3s.server.secrets import fits_attempt, hash_token
 from p3s.server.transitions.claims import Wish, claim_jobs
 from p3s.server.transitions.leases import return_unknown
 from p3s.server.transitions.removals import HAS_REMOVALS, note_removed, read_removals
-from p3s.server.transitions.reports import take_reports
+from p3s.server.transitions.reports import look_up, take_reports
 from p3s.wire import TAIL_BYTES, ExchangeBody, ExchangeReply, RegisterReply, StopOrder
 
 if TYPE_CHECKING:
@@ -196,13 +196,15 @@ def _exchange_once(core: Core, uuid: str, secret: str, body: ExchangeBody) -> _S
 
 
 def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> _Seen:
-    row = _touch(ledger, uuid, secret, body)
+    touched = _TOUCH.send(ledger.connection, uuid_=uuid, now=ledger.now, ack=body.ack)
+    attempts = look_up(ledger, body.reports)
+    row = _check_touched(ledger, touched.rows(), uuid, secret, body)
     settings = core.settings
     reply = ExchangeReply(
         status=PilotStatus(row.status), message=row.reason, heartbeat=settings.heartbeat, lease=settings.lease
     )
     seen = _Seen(reply, row.id, frozenset(body.heard))
-    reply.verdicts = take_reports(ledger, body.reports, core.rules)
+    reply.verdicts = take_reports(ledger, body.reports, attempts, core.rules)
     if body.logs:
         _keep_logs(core, ledger, body.logs)
     if body.removed:
@@ -232,6 +234,7 @@ _NEWS = sa.or_(
 # Columns that a statement returns are rendered without their table, and inside a subquery `id` is the subquery's own.
 _PILOT_ID: sa.ColumnElement[int] = sa.literal_column("pilot.id")
 _PILOT_HOST: sa.ColumnElement[str] = sa.literal_column("pilot.host")
+#: Renews the lease: the first write of the call, on the row that the sweeper's guard reads.
 _TOUCH = Prepared(
     sa.update(pilot)
     .where(pilot.c.uuid == param("uuid_", sa.Text()))
@@ -261,9 +264,7 @@ _TOUCH = Prepared(
 )
 
 
-def _touch(ledger: Ledger, uuid: str, secret: str, body: ExchangeBody) -> Any:
-    """Renew the lease: the first write of the call, on the row that the sweeper's guard reads."""
-    found = _TOUCH.run(ledger.connection, uuid_=uuid, now=ledger.now, ack=body.ack)
+def _check_touched(ledger: Ledger, found: Sequence[Any], uuid: str, secret: str, body: ExchangeBody) -> Any:
     row = found[0] if found else None
     # Raising rolls the renewal back.
     if row is None or not hmac.compare_digest(row.hash, hash_token(secret)):
@@ -315,7 +316,7 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
     capped = core.find_capped(fits)
     wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, fits, capped, claim.ahead)
     if claim_jobs(ledger, row.id, wish):
-        _NUMBER.run(ledger.connection, pilot=row.id, number=claim.number)
+        _NUMBER.send(ledger.connection, pilot=row.id, number=claim.number)
         if row.state != PilotState.RUNNING:
             ledger.move("pilot", [row.id], Signal.BUSY)
         reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)

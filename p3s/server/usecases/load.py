@@ -17,6 +17,7 @@ from p3s.engine.times import compute_due
 from p3s.errors import BadInput, Conflict, Problem
 from p3s.server.db import insert_missing, lock_name, split_batches
 from p3s.server.models import archive, archive_job, blob, bundle, bundle_file, dag, dataset, job, workflow
+from p3s.server.prepared import Prepared, among
 from p3s.server.queries.dags import find_dag, list_bundle
 from p3s.server.queries.datatypes import read_extensions
 from p3s.server.queries.origins import check_origins
@@ -51,6 +52,8 @@ __all__ = ["create_jobs", "load_workflow", "start_workflow"]
 
 #: Jobs that one transaction writes; with their datasets and edges about a thousand rows.
 STEP = 250
+#: Standalone jobs that may be committed together with other changes.
+FEW = 16
 #: A load that wrote nothing for so long was interrupted; its batches take a second or two.
 SILENCE = 30.0
 
@@ -133,7 +136,7 @@ def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply
     if problems:
         raise BadInput(problems)
     for batch in split_batches(plans, STEP):
-        core.change(owner, lambda ledger, batch=batch: _store_standalone(ledger, batch, owner))  # type: ignore[misc]
+        core.change(owner, lambda ledger, batch=batch: _store_standalone(ledger, batch, owner), small=len(batch) <= FEW)  # type: ignore[misc]
     return CreateJobsReply(uuids=[entry.uuid for entry in body.jobs])
 
 
@@ -396,13 +399,14 @@ def _list_externals(plan: WorkflowPlan) -> dict[str, Facts]:
     }
 
 
+#: Those of the uuids that are known, also of what was archived.
+_FIND_JOBS = [Prepared(sa.select(table.c.uuid).where(among(table.c.uuid, "uuids"))) for table in (job, archive_job)]
+
+
 def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str) -> None:
     uuids = [entry.uuid for entry, _ in batch]
-    known = {
-        uuid
-        for table in (job, archive_job)
-        for uuid in ledger.connection.scalars(sa.select(table.c.uuid).where(table.c.uuid.in_(uuids)))
-    }
+    sent = [find.send(ledger.connection, uuids=uuids) for find in _FIND_JOBS]
+    known = {row.uuid for one in sent for row in one.rows()}
     fresh = [(entry, plan) for entry, plan in batch if entry.uuid not in known]
     if not fresh:
         return
