@@ -295,11 +295,16 @@ class Injector:
         self._tell(report, [_repeat(view, fate, message) for view in views])
 
     def _tell(self, report: Report, sightings: Sequence[Sighting], *, silent: bool = False) -> list[ArrivalView]:
-        """Have decisions written down, leave out what the server knows, and return what it decided."""
+        """Have decisions written down, leave out what the server knows, and return what it decided.
+
+        A start is told each time that it is tried: whoever starts needs the answer.
+        """
         news = [
             item
             for item in sightings
-            if item.again or self._told.get((item.rule, item.place)) != (item.stamp, item.fate, item.message)
+            if item.again
+            or item.fate is Fate.STARTING
+            or self._told.get((item.rule, item.place)) != (item.stamp, item.fate, item.message)
         ]
         views: list[ArrivalView] = []
         for batch in _split(news):

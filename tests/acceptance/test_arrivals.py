@@ -15,7 +15,9 @@ import pytest
 
 from p3s.client import Client, choose_transport
 from p3s.clock import read_clock
+from p3s.errors import Conflict
 from p3s.inject.rules import load_rules
+from p3s.inject.starts import start_work
 from p3s.inject.work import Injector
 from tests.acceptance.support import call
 from tests.acceptance.test_up import Desk
@@ -212,6 +214,24 @@ def test_an_injector_killed_between_any_two_steps_takes_each_file_once(site):
     started = [view.workflow for view in site.client.iterate_arrivals(fate="started")]
     assert len(set(started)) == total
     assert set(started) == {view.uuid for view in site.client.list_workflows(limit=1000).items}
+
+
+def test_a_start_that_another_call_is_still_loading_is_tried_again(site, monkeypatch):
+    """A server was killed in the middle of a load: until that is given up, each look is refused and tries once more."""
+    site.write("in/run-1.csv", "data\n")
+    refused = []
+
+    def refuse(*args: object) -> None:
+        if len(refused) < 3:
+            refused.append(args)
+            raise Conflict("the workflow is being loaded at this moment")
+        start_work(*args)
+
+    monkeypatch.setattr("p3s.inject.work.start_work", refuse)
+    injector = Injector(site.client, load_rules(site.folder / "rules.yaml"))
+    wait_until(lambda: injector.look() and fates(site) == {"run-1.csv": "started"}, 30, "the start")
+    assert len(refused) == 3
+    assert len(site.client.list_workflows().items) == 1
 
 
 def test_a_server_killed_again_and_again_takes_each_file_once(site):
