@@ -219,9 +219,9 @@ def test_an_injector_killed_between_any_two_steps_takes_each_file_once(site):
 def test_a_start_that_another_call_is_still_loading_is_tried_again(site, monkeypatch):
     """A server was killed in the middle of a load: until that is given up, each look is refused and tries once more."""
     site.write("in/run-1.csv", "data\n")
-    refused = []
+    refused: list[Any] = []
 
-    def refuse(*args: object) -> None:
+    def refuse(*args: Any) -> None:
         if len(refused) < 3:
             refused.append(args)
             raise Conflict("the workflow is being loaded at this moment")
