@@ -43,7 +43,9 @@ class Later:
         if self._found is None:
             assert self._pipe is not None
             self._pipe.flush()
-        return self._found or []
+        # Else its transaction has failed or ended.
+        assert self._found is not None
+        return self._found
 
     def take(self, found: list[Any]) -> None:
         """Take in the rows."""
