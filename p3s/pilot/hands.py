@@ -296,7 +296,8 @@ class Hands:
             work.stopped = True
         self._couriers.close()
         self._movers.shutdown(wait=True, cancel_futures=True)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        # What waits here is local and soon done; clearing away that is dropped would be done by nobody.
+        self._pool.shutdown(wait=True)
         self._spares.close()
         with contextlib.suppress(OSError):
             self._folder.rmdir()

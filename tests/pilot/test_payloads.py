@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from p3s.engine.states import PilotStatus, Reason
+from p3s.pilot.hands import POOL
 from p3s.pilot.kill import become_subreaper
+from p3s.pilot.leftovers import delete_folders
 from p3s.pilot.processes import list_processes, read_process, read_variable
 from p3s.wire import TAIL_BYTES, AttemptReport, BundleEntry, InputOrder, OutputOrder
 from tests.support.agents import run_agent, start_agent
@@ -298,6 +300,22 @@ def test_superseded(tmp_path: Path) -> None:
     with start_agent(tmp_path, server, cycles=0):
         server.wait_for(server.count_finals)
     assert server.find_final(order.attempt).kind == "stopped"
+    assert not list((tmp_path / "data").rglob("hits.txt"))
+
+
+def test_leave_clears_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pilot that leaves at once deletes first what it was still to delete, however slow the disk is."""
+
+    def delete_slowly(folders: list[Path]) -> None:
+        time.sleep(0.2)
+        delete_folders(folders)
+
+    monkeypatch.setattr("p3s.pilot.hands.delete_folders", delete_slowly)
+    output = OutputOrder(name="hits", key="hits", path="hits.txt")
+    orders = [make_order(run='echo x > "$hits"; exit 1', outputs=[output]) for _ in range(2 * POOL)]
+    server = FakeServer(orders=orders)
+    with start_agent(tmp_path, server, cycles=0, slots=2 * POOL):
+        server.wait_for(lambda: server.count_finals() == len(orders))
     assert not list((tmp_path / "data").rglob("hits.txt"))
 
 
