@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from p3s.cli.main import run_command
 from p3s.engine.states import FINAL_JOB, FINAL_WORKFLOW
 from p3s.submit import prepare_load
+from tests.support.folders import read_files
 from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def kill_left_over(path: Path) -> Iterator[None]:
 def find_tokens(folder: Path, *suffixes: str) -> dict[str, bytes]:
     """Return the first token in each file below a folder whose name ends so; empty if there is none."""
     found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name.endswith(suffixes) and (match := TOKEN.search(path.read_bytes())):
+    for path, content in read_files(folder):
+        if path.name.endswith(suffixes) and (match := TOKEN.search(content)):
             found[str(path)] = match.group()
     return found

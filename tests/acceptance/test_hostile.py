@@ -10,6 +10,7 @@ import pytest
 from p3s.errors import BadInput
 from p3s.submit import prepare_load
 from tests.acceptance.support import await_job, call, create_job, finish, load, run_text
+from tests.support.folders import find_paths
 from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _prepare(kind: str, folder: Path) -> tuple[str, Path]:
 
 def _assert_nothing_ran(system: System, marker: Path) -> None:
     assert not marker.exists()
-    assert not list(system.folder.rglob("pwned*"))
+    assert not find_paths(system.folder, "pwned*")
 
 
 def _load_all(system: System, text: str, values: dict[str, str]) -> dict[str, str]:
@@ -229,7 +230,7 @@ def test_value_in_a_published_name_is_a_name(farm: System, tmp_path: Path) -> No
     for target in targets:
         wait_until(target.exists, 20, f"{target}")
         assert target.read_text(encoding="utf-8") == "made\n"
-    wait_until(lambda: {path for path in folder.rglob("*") if path.is_file()} == targets, 20, "nothing else")
+    wait_until(lambda: {path for path in find_paths(folder) if path.is_file()} == targets, 20, "nothing else")
     _assert_nothing_ran(farm, tmp_path / "pwned-file")
 
 

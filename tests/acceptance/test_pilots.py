@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from p3s.engine.spec import StandaloneSpec
 from p3s.submit import prepare_jobs
 from tests.acceptance.support import await_gone, await_job, call, create_job, is_alive, kill_left_over, read_pids
+from tests.support.folders import find_paths
 from tests.support.servers import end_process, wait_until
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def test_finished_result_survives_server_outage_and_pilot_crash(system: System, 
     system.stop_server(signal.SIGKILL)
     system.write("go", "")
     journal.wait_for("end")
-    wait_until(lambda: list((system.folder / "pilot-work").rglob("*.json")), 20, "the record on disk")
+    wait_until(lambda: find_paths(system.folder / "pilot-work", "*.json"), 20, "the record on disk")
     end_process(pilot, signal.SIGKILL)
     system.start_server()
     system.start_pilot()

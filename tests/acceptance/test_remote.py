@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.support import await_job, await_workflow, call, create_job, load
+from tests.support.folders import find_paths
 from tests.support.servers import System, end_process, wait_until
 from tests.support.stores import S3Server, XRootDServer
 
@@ -172,7 +173,7 @@ jobs:
         assert made["place"].startswith(f"root://localhost//data/p3s/{uuid}/double/")
         local = server.data / made["place"].partition("//data/")[2]
         assert local.read_bytes() == raw.read_bytes() * 2
-        assert not [name for name in server.data.rglob("*") if name.name.endswith(".part")]
+        assert not find_paths(server.data, "*.part")
         assert pilot.poll() is None
         (total,) = json.loads(system.run("job", "show", f"{uuid}/add", "--json").stdout)["outputs"]
         for one in (made, total):

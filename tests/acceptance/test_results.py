@@ -13,6 +13,7 @@ from p3s.server.db import Database
 from p3s.server.models import meta
 from p3s.server.secrets import derive_attempt_token
 from tests.acceptance.support import TOKEN, await_job, await_workflow, call, create_job, load, run_text
+from tests.support.folders import read_files
 from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
@@ -121,9 +122,8 @@ def test_no_token_reaches_a_payload_or_a_file(system: System) -> None:
     own = derive_attempt_token(str(secret), job.attempts[0].uuid)
     assert own not in printed
     kept = {system.home / "admin.token", system.home / "pilot.token"}
-    for path in system.folder.rglob("*"):
-        if path.is_file() and path not in kept:
-            content = path.read_bytes()
+    for path, content in read_files(system.folder):
+        if path not in kept:
             assert TOKEN.search(content) is None, path
             assert own.encode() not in content, path
     for path in kept:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from p3s.server.db import Database
 from p3s.server.models import attempt, meta
 from p3s.server.secrets import derive_attempt_token
+from tests.support.folders import read_files
 from tests.support.servers import TOKEN, wait_until
 
 if TYPE_CHECKING:
@@ -23,13 +24,6 @@ jobs:
   ps: {outputs: {p: p.txt}, run: 'cat /proc/[0-9]*/cmdline > "$p" 2> /dev/null || true'}
   bad: {run: 'echo failing >&2; exit 3'}
 """
-
-
-def read_all(folder):
-    """Yield every file below `folder` with its content."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            yield path, path.read_bytes()
 
 
 def list_attempt_tokens(system):
@@ -64,7 +58,7 @@ def test_tokens_are_nowhere_after_a_run(system: System):
         assert not TOKEN.search(Path(f"/proc/{process.pid}/cmdline").read_bytes())
     system.stop()
     seen = 0
-    for path, content in read_all(system.folder):
+    for path, content in read_files(system.folder):
         if path.suffix == ".token":
             assert TOKEN.search(content)
             assert path.stat().st_mode & 0o077 == 0
@@ -72,6 +66,6 @@ def test_tokens_are_nowhere_after_a_run(system: System):
         seen += 1
         assert not TOKEN.search(content), path
         assert not [one for one in attempts if one in content], path
-    names = {path.name for path, _ in read_all(system.folder)}
+    names = {path.name for path, _ in read_files(system.folder)}
     assert {"server.log", "pilot.log", "o.txt", "p.txt", "p3s.sqlite", "manifest.json"} <= names
     assert seen > len(attempts)

@@ -24,6 +24,7 @@ from p3s.errors import P3sError
 from p3s.server.db import Database
 from p3s.server.models import workflow
 from tests.acceptance.support import TOKEN, find_processes
+from tests.support.folders import read_files
 from tests.support.servers import P3S, end_process, find_port, wait_until
 
 if TYPE_CHECKING:
@@ -156,9 +157,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert left == {}
-    for path in tmp_path.rglob("*"):
-        if path.is_file() and path.suffix != ".token":
-            assert TOKEN.search(path.read_bytes()) is None, path
+    for path, content in read_files(tmp_path):
+        if path.suffix != ".token":
+            assert TOKEN.search(content) is None, path
 
 
 def test_up_run_prints_results_and_next_commands(desk: Desk) -> None:

@@ -22,6 +22,7 @@ from p3s.wire import AttemptReport, Leftover, OutputOrder
 from tests.faults import Fault, FaultyTransport
 from tests.support.agents import run_agent, start_agent
 from tests.support.fake_server import FakeServer, make_order
+from tests.support.folders import find_paths, read_files
 
 
 def make_record(folder: Path, **fields) -> Record:
@@ -148,10 +149,10 @@ def test_forced_end_leaves_no_record(tmp_path: Path) -> None:
     faults: list[Fault] = ["none", "none"]
     faults += ["lose-request"] * 1000
     with start_agent(tmp_path, FaultyTransport(server, faults, only="exchange"), cycles=0):
-        server.wait_for(lambda: [path for path in (tmp_path / "data").rglob("out") if path.read_text()])
+        server.wait_for(lambda: [path for path, content in read_files(tmp_path / "data", "out") if content])
         (path,) = (tmp_path / "data").rglob("out")
         assert wait_until_dead(int(path.read_text()))
-    assert list((tmp_path / "work/outbox").rglob("*.json")) == []
+    assert find_paths(tmp_path / "work/outbox", "*.json") == []
 
 
 def test_pilot_leaves_no_reaper_behind(tmp_path: Path) -> None:
@@ -314,4 +315,4 @@ def test_result_outlives_a_pilot_that_cannot_deliver(tmp_path: Path) -> None:
     assert server.reports == []
     run_agent(tmp_path, server)
     assert server.find_final(order.attempt).stdout == b"made\n"
-    assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+    assert not [path for path in find_paths(tmp_path / "work") if path.is_file()]

@@ -18,6 +18,7 @@ from p3s.pilot.processes import list_processes, read_process, read_variable
 from p3s.wire import TAIL_BYTES, AttemptReport, BundleEntry, InputOrder, OutputOrder
 from tests.support.agents import run_agent, start_agent
 from tests.support.fake_server import FakeServer, make_order
+from tests.support.folders import find_paths
 from tests.support.programs import lack
 
 
@@ -43,7 +44,7 @@ def test_success(tmp_path: Path) -> None:
     assert (report.kind, report.exit_code, report.stdout, report.stderr) == ("succeeded", 0, b"out\n", b"err\n")
     assert report.wall is not None
     assert report.cpu_time is not None
-    assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+    assert not [path for path in find_paths(tmp_path / "work") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_result_and_publication(tmp_path: Path) -> None:
     assert server.blobs == {digest: b"hello\n"}
     assert target.read_text() == "hello\n"
     assert [path.name for path in target.parent.iterdir()] == ["report.html"]
-    assert not list((tmp_path / "work" / "outbox").rglob("*.json"))
+    assert not find_paths(tmp_path / "work" / "outbox", "*.json")
 
 
 def test_too_large_result(tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_bundle_outside(tmp_path: Path) -> None:
     server = FakeServer(orders=[order], blobs={digest: b"x"})
     run_agent(tmp_path, server)
     assert server.find_final(order.attempt).reason is Reason.STAGING
-    assert not list(tmp_path.rglob("evil"))
+    assert not find_paths(tmp_path, "evil")
 
 
 @pytest.mark.parametrize("size", [None, 4])
@@ -300,7 +301,7 @@ def test_superseded(tmp_path: Path) -> None:
     with start_agent(tmp_path, server, cycles=0):
         server.wait_for(server.count_finals)
     assert server.find_final(order.attempt).kind == "stopped"
-    assert not list((tmp_path / "data").rglob("hits.txt"))
+    assert not find_paths(tmp_path / "data", "hits.txt")
 
 
 def test_leave_clears_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +317,7 @@ def test_leave_clears_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     server = FakeServer(orders=orders)
     with start_agent(tmp_path, server, cycles=0, slots=2 * POOL):
         server.wait_for(lambda: server.count_finals() == len(orders))
-    assert not list((tmp_path / "data").rglob("hits.txt"))
+    assert not find_paths(tmp_path / "data", "hits.txt")
 
 
 def test_drain(tmp_path: Path) -> None:
