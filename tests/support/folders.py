@@ -14,7 +14,7 @@ __all__ = ["find_paths", "read_files"]
 
 
 def find_paths(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return, in order, what lies below a folder with a name that fits; `Path.rglob` fails if a folder vanishes meanwhile."""
+    """Return, in order, what lies below a folder with a name that fits; `Path.rglob` fails if a folder vanishes."""
     found = []
     for parent, folders, files in os.walk(folder):
         found += [Path(parent, name) for name in (*folders, *files) if fnmatch(name, pattern)]
