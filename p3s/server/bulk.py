@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from p3s.server.libpq import Command
 from p3s.server.pipeline import find_pipe
 from p3s.server.prepared import Prepared, make_unnest, param, wrap_error
 
@@ -75,11 +76,8 @@ class BulkInsert:
         if pipe is not None:
             rows = list(rows)
             if 0 < len(rows) <= FEW:
-                pipe.add(
-                    self._find_text(connection.dialect, "few"),
-                    [list(column) for column in zip(*rows, strict=True)],
-                    None,
-                )
+                columns = [list(column) for column in zip(*rows, strict=True)]
+                pipe.add(connection, Command(self._find_text(connection.dialect, "few"), columns, None))
                 return
             pipe.flush()
         text = self._find_text(connection.dialect, kind)

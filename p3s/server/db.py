@@ -15,7 +15,8 @@ from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError, Operation
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from p3s.errors import BadInput, Unavailable
-from p3s.server.pipeline import Pipe, can_pipe, watch_pipes
+from p3s.server.libpq import Command
+from p3s.server.pipeline import find_pipe, lay_pipes
 from p3s.server.prepared import wrap_error
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class Database:
             options["connect_args"] = {"check_same_thread": False, "timeout": 30}
             # A QueuePool would keep a memory database apart per connection; only files are supported.
             options["poolclass"] = sa.QueuePool
+        else:
+            # What is prepared here outlives a transaction; what psycopg prepares by itself, it has dropped, all of it
+            # with that of others, at each rollback, and that is how each reading ends.
+            options["connect_args"] = {"prepare_threshold": None}
         try:
             self.engine = sa.create_engine(self.address, **options)
         except ModuleNotFoundError as error:
@@ -111,10 +116,8 @@ class Database:
         else:
             event.listen(self.engine, "checkin", _note_use)
             event.listen(self.engine, "checkout", _check_idle)
+            lay_pipes(self.engine, lambda connection, text, error: wrap_error(connection, text, None, error))
         self._writes = self.engine.execution_options(p3s_write=True)
-        self._has_pipe = not self.is_sqlite and can_pipe()
-        if self._has_pipe:
-            watch_pipes(self._writes)
 
     @property
     def kind(self) -> str:
@@ -161,7 +164,7 @@ class Database:
         for attempt in range(1, TRIES + 1):
             try:
                 with _translate_errors(), self._writer, self._writes.begin() as connection:
-                    return _act_in_pipe(connection, action, planned=planned) if self._has_pipe else action(connection)
+                    return _act(connection, action, planned=planned)
             except (Overtaken, _Passing) as error:
                 if attempt == TRIES:
                     raise Unavailable(f"the database cannot be written now ({error}); try again") from error
@@ -183,16 +186,14 @@ class Database:
 _PLANNED = "SET LOCAL plan_cache_mode = force_generic_plan"
 
 
-def _act_in_pipe(connection: sa.Connection, action: Callable[[sa.Connection], Result], *, planned: bool) -> Result:
-    pipe = Pipe(connection, lambda connection, text, error: wrap_error(connection, text, None, error))
-    try:
-        if planned:
-            pipe.add(_PLANNED, None, None)
-        result = action(connection)
+def _act(connection: sa.Connection, action: Callable[[sa.Connection], Result], *, planned: bool) -> Result:
+    pipe = find_pipe(connection)
+    if pipe is not None and planned:
+        pipe.add(connection, Command(_PLANNED, None, None))
+    result = action(connection)
+    if pipe is not None:
         pipe.flush(commit=True)
-        return result
-    finally:
-        pipe.close()
+    return result
 
 
 def find_open_transaction(connection: sa.Connection) -> int | None:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 
+from p3s.server.libpq import Command, Line
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import sqlalchemy as sa
 
-__all__ = ["Later", "Pipe", "can_pipe", "find_pipe", "watch_pipes"]
+__all__ = ["Later", "Pipe", "find_pipe", "lay_pipes"]
 
-#: The key in a connection's `info`.
+#: The key in a connection's `info`, which lives as long as the driver's connection does.
 _KEY = "p3s_pipe"
 
 
@@ -53,27 +55,26 @@ class Later:
 
 
 class Pipe:
-    """The statements of one open transaction on PostgreSQL that were not sent yet.
+    """The statements of one connection to PostgreSQL that were not sent yet.
 
     Parameters
     ----------
-    connection : sqlalchemy.Connection
-        Has it until `close`.
+    driver : psycopg.Connection
+        The connection.
     wrap_error : callable
         Turns an error of the driver into SQLAlchemy's.
     """
 
-    def __init__(
-        self, connection: sa.Connection, wrap_error: Callable[[sa.Connection, str, Exception], BaseException]
-    ) -> None:
-        self._connection, self._wrap_error = connection, wrap_error
-        self._waiting: list[tuple[str, Any, Callable[[Sequence[Any]], list[Any]] | None, Later]] = []
-        connection.info[_KEY] = self
+    def __init__(self, driver: Any, wrap_error: Callable[[sa.Connection, str, Exception], BaseException]) -> None:
+        self._line, self._wrap_error = Line(driver), wrap_error
+        self._waiting: list[tuple[Command, Later]] = []
+        self._connection: sa.Connection | None = None
 
-    def add(self, text: str, values: Any, read: Callable[[Sequence[Any]], list[Any]] | None) -> Later:
-        """Add a statement; `read` makes rows of what the driver gives, None if it gives none."""
+    def add(self, connection: sa.Connection, command: Command) -> Later:
+        """Add a statement of the transaction that `connection` has open."""
         later = Later(self)
-        self._waiting.append((text, values, read, later))
+        self._connection = connection
+        self._waiting.append((command, later))
         return later
 
     def flush(self, *, commit: bool = False) -> None:
@@ -81,47 +82,44 @@ class Pipe:
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        driver: Any = self._connection.connection.dbapi_connection
-        cursors = []
+        commands = [command for command, _ in waiting]
         try:
-            if len(waiting) == 1 and not commit:
-                cursors.append(driver.execute(*waiting[0][:2], prepare=True))
-            else:
-                with driver.pipeline():
-                    cursors += [driver.execute(text, values, prepare=True) for text, values, _, _ in waiting]
-                    if commit:
-                        # The driver's own `commit` would be another trip; this one leaves it nothing to do.
-                        driver.execute("COMMIT", prepare=False)
+            # Behind a commit on the same trip, the driver's own has nothing to do.
+            found = self._line.travel(commands, commit=commit)
         except Exception as error:
-            raise self._wrap_error(self._connection, waiting[0][0], error) from error
-        for cursor, (_, _, read, later) in zip(cursors, waiting, strict=True):
-            later.take([] if read is None else read(cursor.fetchall()))
-            cursor.close()
+            assert self._connection is not None
+            raise self._wrap_error(self._connection, commands[0].text, error) from error
+        for (_, later), rows in zip(waiting, found, strict=True):
+            later.take(rows)
 
-    def close(self) -> None:
-        """Leave the connection; what waits is dropped."""
+    def drop(self) -> None:
+        """Forget what waits: its transaction has ended without it."""
         self._waiting.clear()
-        self._connection.info.pop(_KEY, None)
-
-
-def can_pipe() -> bool:
-    """Return whether the library of PostgreSQL that is installed here can send statements together (14 and later)."""
-    import psycopg  # noqa: PLC0415 - installed only where it is used
-
-    return bool(psycopg.Pipeline.is_supported())
+        self._connection = None
 
 
 def find_pipe(connection: sa.Connection) -> Pipe | None:
-    """Return the pipe of a connection, if it has one."""
+    """Return the pipe of a connection; None on SQLite."""
     found: Pipe | None = connection.info.get(_KEY)
     return found
 
 
-def watch_pipes(engine: sa.Engine) -> None:
-    """Have what waits sent before each statement that SQLAlchemy sends by itself."""
+def lay_pipes(engine: sa.Engine, wrap_error: Callable[[sa.Connection, str, Exception], BaseException]) -> None:
+    """Give each connection of an engine a pipe, which is emptied before what SQLAlchemy sends itself, and a commit."""
+
+    def lay(driver: Any, record: Any) -> None:
+        record.info[_KEY] = Pipe(driver, wrap_error)
 
     def send(connection: sa.Connection, *_: Any) -> None:
         if (pipe := find_pipe(connection)) is not None:
             pipe.flush()
 
+    def drop(_driver: Any, record: Any, _state: object) -> None:
+        if _KEY in record.info:
+            record.info[_KEY].drop()
+
+    event.listen(engine, "connect", lay)
     event.listen(engine, "before_cursor_execute", send)
+    event.listen(engine, "commit", send)
+    # Each transaction has a connection of the pool, which is told at its end whether or not it has been committed.
+    event.listen(engine, "reset", drop)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 
+from p3s.server.libpq import Command
 from p3s.server.pipeline import Later, find_pipe
 
 if TYPE_CHECKING:
@@ -87,7 +88,6 @@ class _Form:
         columns = list(statement.exported_columns) if statement.is_select or statement._returning else []  # noqa: SLF001
         self.row: Any = namedtuple("Row", [column.key for column in columns], rename=True) if columns else None  # noqa: PYI024
         # PostgreSQL's driver gives numbers, flags and JSON as they are; SQLite knows fewer kinds.
-        self.may_wait = dialect.name == "postgresql"
         needy = columns if dialect.name == "sqlite" else []
         readers = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in needy]
         self._readers = [(place, reader) for place, reader in enumerate(readers) if reader is not None]
@@ -138,8 +138,9 @@ class Prepared:
         """Have it executed behind what was sent before: at once, or, on PostgreSQL, when somebody asks for rows."""
         form = self._find_form(connection)
         arranged = form.arrange(values)
-        if form.may_wait and (pipe := find_pipe(connection)) is not None:
-            return pipe.add(form.text, arranged, form.read if form.row is not None else None)
+        if (pipe := find_pipe(connection)) is not None:
+            make_row = form.row._make if form.row is not None else None
+            return pipe.add(connection, Command(form.text, arranged, make_row))
         cursor = _execute(connection, form.text, arranged)
         try:
             return Later(found=form.read(cursor.fetchall()) if form.row is not None else [])
@@ -183,10 +184,9 @@ class InsertRows:
         if not self._text:
             self._text = make_unnest(self._table, self._names, connection.dialect)
         columns = [[row.get(name) for row in rows] for name in self._names]
-        if (pipe := find_pipe(connection)) is not None:
-            pipe.add(self._text, columns, None)
-        else:
-            _execute(connection, self._text, columns).close()
+        pipe = find_pipe(connection)
+        assert pipe is not None
+        pipe.add(connection, Command(self._text, columns, None))
 
 
 def make_unnest(table: sa.Table, names: Sequence[str], dialect: sa.Dialect) -> str:
