@@ -118,6 +118,9 @@ class Database:
             event.listen(self.engine, "checkout", _check_idle)
             lay_pipes(self.engine, lambda connection, text, error: wrap_error(connection, text, None, error))
         self._writes = self.engine.execution_options(p3s_write=True)
+        # Each statement of PostgreSQL sees what was committed before it, with a transaction around it or without; its
+        # begin and its end would be two more ways to the database and back.
+        self._reads = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def kind(self) -> str:
@@ -130,8 +133,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Open a connection for reading; what it wrote would be rolled back."""
-        with _translate_errors(), self.engine.connect() as connection:
+        """Open a connection for reading alone: on SQLite what it wrote would be rolled back, on PostgreSQL kept."""
+        with _translate_errors(), self._reads.connect() as connection:
             yield connection
 
     @contextmanager
