@@ -3,49 +3,11 @@
 Where a value comes from, the first that has one: the option, the environment, ``./p3s.toml``, the user's
 config file (with the context in use), the server of the last `p3s login`, what runs in the home folder, the
 default.
+
+What is here is told by ``__init__.pyi``; a name is imported when somebody first asks for it, since most commands need
+few of them.
 """
 
-from p3s.settings.addresses import DEFAULT_PORT, is_loopback, normalise_url
-from p3s.settings.client import (
-    ClientSettings,
-    allows_color,
-    find_authorities,
-    list_secret_files,
-    read_client_settings,
-    store_login,
-)
-from p3s.settings.contexts import Context, Contexts, find_config, read_contexts, use_context
-from p3s.settings.files import read_secret, write_private
-from p3s.settings.home import Home, find_database, find_home, make_local_environ, read_home_token, read_running
-from p3s.settings.server import ServerSettings, find_notify, read_counts, read_durations, read_log_settings, read_policy
+import lazy_loader
 
-__all__ = [
-    "DEFAULT_PORT",
-    "ClientSettings",
-    "Context",
-    "Contexts",
-    "Home",
-    "ServerSettings",
-    "allows_color",
-    "find_authorities",
-    "find_config",
-    "find_database",
-    "find_home",
-    "find_notify",
-    "is_loopback",
-    "list_secret_files",
-    "make_local_environ",
-    "normalise_url",
-    "read_client_settings",
-    "read_contexts",
-    "read_counts",
-    "read_durations",
-    "read_home_token",
-    "read_log_settings",
-    "read_policy",
-    "read_running",
-    "read_secret",
-    "store_login",
-    "use_context",
-    "write_private",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -10,6 +10,7 @@ from p3s.engine.names import MAX_LABEL, MAX_NAME
 from p3s.engine.spec import StandaloneSpec
 from p3s.engine.states import WorkflowState
 from p3s.wire.base import Label, Number, Reply, Request, Size, Uuid
+from p3s.wire.bundle import BundleFile
 
 
 class ExternalMember(Request):
@@ -19,14 +20,6 @@ class ExternalMember(Request):
     available: bool = False
     size: Size | None = None
     checksum: str = Field(default="", max_length=MAX_LABEL)
-
-
-class BundleFile(Request):
-    """A small file that travels with the DAG; `path` is relative to the YAML."""
-
-    path: str = Field(min_length=1, max_length=1024)
-    data: bytes
-    executable: bool = False
 
 
 class Adopt(Request):

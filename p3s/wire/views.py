@@ -6,7 +6,7 @@ from typing import Any
 
 from p3s.engine.states import AttemptState, DatasetState, JobState, PilotState, PilotStatus, Reason, WorkflowState
 from p3s.wire.base import Reply
-from p3s.wire.loading import BundleFile
+from p3s.wire.bundle import BundleFile
 from p3s.wire.pilots import Accepts
 
 
