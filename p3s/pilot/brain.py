@@ -134,17 +134,18 @@ class Brain(Planner):
             self._removed.pop(removal.uuid, None)
             self._removing.discard(removal.uuid)
         self.ledger.suspicious = False
-        for instruction in self.ledger.note_verdicts(event.body.reports, reply.verdicts):
-            decisions += self._stop_or(instruction, now)
+        settled = self.ledger.note_verdicts(event.body.reports, reply.verdicts)
+        after = [decision for instruction in settled for decision in self._stop_or(instruction, now)]
         if self.ledger.has_due():
             self._flush_at = min(self._flush_at, now + UNSETTLED_PAUSE)
         if event.body.state == "leaving":
             self._gone = True
-            return decisions
+            return decisions + after
         if not fits:
             message = f"the server answered claim {reply.number}, which was not asked"
-            return decisions + self._give_up(EXIT_INCONSISTENT, message, now)
-        decisions += self._take_jobs(event, now, is_newest=is_newest)
+            return decisions + after + self._give_up(EXIT_INCONSISTENT, message, now)
+        # What is over is cleared away while the new payloads run.
+        decisions += self._take_jobs(event, now, is_newest=is_newest) + after
         for stop in reply.stop:
             if stop.attempt in self.ahead.waiting:
                 order, _ = self.ahead.waiting.pop(stop.attempt)

@@ -24,6 +24,7 @@ from p3s.server.monitor import blueprint as monitor
 from p3s.server.monitor.frame import show_error
 from p3s.server.monitor.shapes import Shapes
 from p3s.server.openapi import complete_document
+from p3s.server.sessions import Sessions
 from p3s.server.usecases.core import Core
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def create_app(db: Database, settings: ServerSettings, buckets: Buckets | None =
     core = Core(db, settings, buckets)
     app.extensions["p3s"] = core
     app.secret_key = core.secret
+    app.session_interface = Sessions()
     app.config.update(
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_NAME="p3s",

@@ -59,8 +59,10 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
     def finish(response: Response) -> Response:
         if request.endpoint == "static" and (request.view_args or {}).get("filename") == LAYOUT[0]:
             response.headers["Content-Security-Policy"] = LAYOUT[1]
+        given = {name.lower() for name, _ in response.headers}
         for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
+            if name.lower() not in given:
+                response.headers.add(name, value)
         response.headers["X-Request-Id"] = g.get("request_id", "")
         if core.settings.secure:
             response.headers["Strict-Transport-Security"] = "max-age=31536000"

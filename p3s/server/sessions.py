@@ -7,15 +7,29 @@ import secrets
 from typing import TYPE_CHECKING
 
 from flask import request, session
+from flask.sessions import SecureCookieSessionInterface
 
 from p3s.errors import NotAllowed, NoToken
 from p3s.server.auth import NEEDS, Role, Who, authenticate, find_who
 from p3s.server.secrets import hash_token
 
 if TYPE_CHECKING:
+    from flask import Flask, Request
+    from flask.sessions import SecureCookieSession
+
     from p3s.server.usecases.core import Core
 
-__all__ = ["check_mark", "close_session", "find_visitor", "make_mark", "open_session"]
+__all__ = ["Sessions", "check_mark", "close_session", "find_visitor", "make_mark", "open_session"]
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Flask's own sessions, but for requests without a cookie, which programs send, nothing is unpacked or verified."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session of a request, a new one if it has none."""
+        if "HTTP_COOKIE" not in request.environ:
+            return self.session_class()
+        return super().open_session(app, request)
 
 
 def open_session(core: Core, secret: str) -> None:
