@@ -167,7 +167,9 @@ class Brain(Planner):
         reply = event.reply
         if any(not order.attempt or not order.job for order in reply.jobs):
             return self._give_up(EXIT_NO_ID, "the server sent a job without its id", now)
-        known = self.roster.held.keys() | self.ahead.waiting.keys() | self._taken
+        # What was reported has run.
+        reported = {report.attempt for report in event.body.reports}
+        known = self.roster.held.keys() | self.ahead.waiting.keys() | self._taken | reported
         new = [order for order in reply.jobs if order.attempt not in known]
         # Another call with the same claim may bring them again, even when they have ended.
         self._taken = set() if self.link.can_claim() else self._taken.union(order.attempt for order in new)

@@ -20,7 +20,7 @@ from p3s.server.prepared import Prepared, make_unnest, param, wrap_error
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["BulkInsert", "encode_json", "reserve_ids"]
+__all__ = ["BulkInsert", "Ids", "encode_json"]
 
 #: Encodes a value for a column of JSON, which `BulkInsert` takes as text.
 encode_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -39,18 +39,37 @@ def _prepare_ids(table: sa.Table, kind: str) -> Prepared:
     return Prepared(sa.select(sa.func.nextval(sequence).label("id")).select_from(series))
 
 
-def reserve_ids(connection: sa.Connection, table: sa.Table, number: int) -> Sequence[int]:
-    """Return so many row ids that nobody else will use, in ascending order.
+class Ids:
+    """Row ids that nobody else will use, in ascending order; they are asked for along with what is sent next.
 
     On SQLite they hold for this transaction, which has the only write lock, and while it inserts no other rows into
     the table.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+        The open transaction.
+    table : Table
+        Where the rows will go.
+    number : int
+        How many at most.
     """
-    kind = connection.dialect.name
-    statement = _prepare_ids(table, kind)
-    if kind == "sqlite":
-        first = statement.run(connection)[0].id
-        return range(first, first + number)
-    return [row.id for row in statement.run(connection, number=number)]
+
+    def __init__(self, connection: sa.Connection, table: sa.Table, number: int) -> None:
+        kind = connection.dialect.name
+        statement = _prepare_ids(table, kind)
+        self._number, self._taken = number, 0
+        self._sent = statement.send(connection) if kind == "sqlite" else statement.send(connection, number=number)
+
+    def take(self, number: int) -> Sequence[int]:
+        """Return the next so many of them."""
+        begin, self._taken = self._taken, self._taken + number
+        assert self._taken <= self._number, f"{self._number} ids were asked for, {self._taken} are needed"
+        rows = self._sent.rows()
+        if len(rows) == self._number:
+            return [row.id for row in rows[begin : self._taken]]
+        # SQLite tells the first one.
+        return range(rows[0].id + begin, rows[0].id + self._taken)
 
 
 class BulkInsert:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -15,7 +15,25 @@ from p3s.wire import BundleEntry, InputOrder, JobOrder, Leftover, OutputOrder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["find_leftovers", "read_orders"]
+__all__ = ["Given", "find_leftovers", "make_orders", "read_orders"]
+
+
+class Given(NamedTuple):
+    """A job that was given to a pilot: the attempt, and what its order says."""
+
+    uuid: str
+    number: int
+    job_id: int
+    job_uuid: str
+    name: str
+    owner: str
+    jobtype: str
+    timelimit: float
+    body: dict[str, Any]
+    workflow_uuid: str
+    workflow_name: str
+    params: dict[str, Any]
+    bundle_id: int | None
 
 
 def find_leftovers(connection: sa.Connection, attempts: Sequence[str]) -> list[Leftover]:
@@ -96,7 +114,11 @@ def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: st
     secret : str
         The server's secret, from which attempt tokens are derived.
     """
-    rows = _ORDERS.run(connection, pilot=pilot_id, claim=claim)
+    return make_orders(connection, _ORDERS.run(connection, pilot=pilot_id, claim=claim), secret)
+
+
+def make_orders(connection: sa.Connection, rows: Sequence[Given], secret: str) -> list[JobOrder]:
+    """Return the orders of what was given, in its order; arguments as those of `read_orders`."""
     inputs = _read_inputs(connection, [row.job_id for row in rows if row.body.get("inputs")])
     outputs = _read_results(connection, [row.job_id for row in rows if row.body.get("outputs")])
     bundles = _read_bundles(connection, {row.bundle_id for row in rows if row.bundle_id is not None})
@@ -105,7 +127,7 @@ def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: st
             row,
             inputs.get(row.job_id, []),
             outputs,
-            bundles.get(row.bundle_id, []),
+            bundles.get(row.bundle_id or 0, []),
             derive_attempt_token(secret, row.uuid),
         )
         for row in rows
@@ -113,7 +135,7 @@ def read_orders(connection: sa.Connection, pilot_id: int, claim: int, secret: st
 
 
 def _build_order(
-    row: Any, inputs: list[Any], results: set[tuple[int, str]], bundle: list[BundleEntry], token: str
+    row: Given, inputs: list[Any], results: set[tuple[int, str]], bundle: list[BundleEntry], token: str
 ) -> JobOrder:
     body = row.body
     lists = {entry["name"] for entry in body.get("inputs", []) if entry["collection"]}

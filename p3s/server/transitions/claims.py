@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from p3s.engine.states import AttemptState, JobState, Signal
 from p3s.server.db import lock_rows, split_batches
-from p3s.server.models import attempt, job
+from p3s.server.models import attempt, job, job_spec, workflow
 from p3s.server.prepared import InsertRows, Prepared, among, param
+from p3s.server.queries.orders import Given
 from p3s.server.transitions.ledger import Preset
 from p3s.server.transitions.limits import read_room, take_room
 
@@ -60,8 +61,27 @@ class Wish:
 
 #: Taken by one statement, so that nobody waits for rows that another claim holds.
 _FREE = sa.select(job.c.id).where(among(job.c.id, "ids"), job.c.state == JobState.DEFINED)
+# Inside a subquery of what a statement returns, a column without its table would be the subquery's own.
+_SPEC = sa.select(job_spec.c.body).where(job_spec.c.job_id == sa.literal_column("job.id"))
+_WORKFLOW_ID: sa.ColumnElement[int] = sa.literal_column("job.workflow_id")
+
+
+def _tell_of_workflow(column: sa.Column[Any], name: str) -> sa.Label[Any]:
+    return sa.select(column).where(workflow.c.id == _WORKFLOW_ID).scalar_subquery().label(name)
+
+
+#: What a pilot is told, so that nobody need look for it again.
+_ORDER = (
+    *(job.c[name] for name in ("name", "owner", "jobtype", "timelimit", "attempt")),
+    _SPEC.scalar_subquery().label("body"),
+    _tell_of_workflow(workflow.c.uuid, "workflow_uuid"),
+    _tell_of_workflow(workflow.c.name, "workflow_name"),
+    _tell_of_workflow(workflow.c.params, "params"),
+    _tell_of_workflow(workflow.c.bundle_id, "bundle_id"),
+)
 _CLAIMED = Preset(
     guard=job.c.id.in_(lock_rows(_FREE.correlate(None), skip_locked=True)),
+    returned=_ORDER,
     attempt=job.c.attempt + 1,
     started=sa.null(),
     reason=sa.null(),
@@ -70,8 +90,9 @@ _CLAIMED = Preset(
 _MINT = InsertRows(attempt, ("uuid", "job_id", "pilot_id", "number", "claim", "state", "created", "counted"))
 
 
-def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> int:
-    """Dispatch up to ``wish.want`` jobs to the pilot and return their number."""
+def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> list[Given]:
+    """Dispatch up to ``wish.want`` jobs to the pilot and return them in the order of work."""
+    told: dict[int, Any] = {}
     chosen: list[Any] = []
     tried: list[int] = []
     room = _find_room(ledger.connection, wish)
@@ -80,15 +101,43 @@ def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> int:
         if not found:
             break
         tried += [row.id for row in found]
-        moved = set(ledger.move("job", [row.id for row in found], Signal.CLAIM, preset=_CLAIMED))
+        ids = [row.id for row in found]
+        moved = set(
+            ledger.move(
+                "job",
+                ids,
+                Signal.CLAIM,
+                preset=_CLAIMED,
+                take=lambda rows: told.update((row.id, row) for row in rows),
+            )
+        )
         chosen += [row for row in found if row.id in moved]
         if len(moved) == len(found):
             break
     counted = {row.id: name for row in chosen if (name := wish.capped.get(row.requirement_id)) in room}
-    _mint(ledger, pilot_id, wish.number, chosen, counted)
-    ledger.claimed += len(chosen)
+    given = [_give(told[row.id]) for row in chosen]
+    _mint(ledger, pilot_id, wish.number, given, counted)
+    ledger.claimed += len(given)
     take_room(ledger, Counter(counted.values()))
-    return len(chosen)
+    return given
+
+
+def _give(row: Any) -> Given:
+    return Given(
+        uuid=str(uuid.uuid4()),
+        number=row.attempt,
+        job_id=row.id,
+        job_uuid=row.uuid,
+        name=row.name,
+        owner=row.owner,
+        jobtype=row.jobtype,
+        timelimit=row.timelimit,
+        body=row.body,
+        workflow_uuid=row.workflow_uuid,
+        workflow_name=row.workflow_name,
+        params=row.params,
+        bundle_id=row.bundle_id,
+    )
 
 
 def _find_room(connection: sa.Connection, wish: Wish) -> dict[str, int]:
@@ -114,12 +163,10 @@ def _prepare_candidates(groups: int, want: int) -> Prepared:
         first = (
             sa.select(
                 job.c.id,
-                job.c.uuid,
                 job.c.requirement_id,
                 job.c.priority,
                 job.c.due,
                 job.c.rank,
-                job.c.attempt,
             )
             .where(
                 job.c.requirement_id == param(f"group{place}", sa.BigInteger),
@@ -175,21 +222,21 @@ def _choose(rows: Sequence[Any], wish: Wish, chosen: Sequence[Any], room: Mappin
     return picked[len(chosen) :]
 
 
-def _mint(ledger: Ledger, pilot_id: int, number: int, rows: Sequence[Any], counted: Mapping[int, str | None]) -> None:
+def _mint(ledger: Ledger, pilot_id: int, number: int, given: Sequence[Given], counted: Mapping[int, str]) -> None:
     minted = [
         {
-            "uuid": str(uuid.uuid4()),
-            "job_id": row.id,
+            "uuid": one.uuid,
+            "job_id": one.job_id,
             "pilot_id": pilot_id,
-            "number": row.attempt + 1,
+            "number": one.number,
             "claim": number,
             "state": AttemptState.DISPATCHED,
             "created": ledger.now,
-            "counted": row.id in counted,
+            "counted": one.job_id in counted,
         }
-        for row in rows
+        for one in given
     ]
-    for row in minted:
-        ledger.note("attempt", str(row["uuid"]), Signal.CLAIM, after=str(row["state"]))
+    for one in given:
+        ledger.note("attempt", one.uuid, Signal.CLAIM, after=AttemptState.DISPATCHED)
     if minted:
         _MINT.run(ledger.connection, minted)

@@ -42,12 +42,19 @@ class Preset:
     ----------
     guard : sqlalchemy condition, optional
         A further condition on the row.
+    returned : sequence of sqlalchemy columns
+        What else is told of rows that moved, as they are then.
     **values
         Expressions by column. Their parameters, made by `param`, are given with each move.
     """
 
-    def __init__(self, guard: sa.ColumnElement[bool] | None = None, **values: Any) -> None:
-        self.guard = guard
+    def __init__(
+        self,
+        guard: sa.ColumnElement[bool] | None = None,
+        returned: Sequence[sa.ColumnElement[Any]] = (),
+        **values: Any,
+    ) -> None:
+        self.guard, self.returned = guard, tuple(returned)
         self.values = values
         every = [*values.values(), *([] if guard is None else [guard])]
         found = (part for value in every if isinstance(value, sa.ClauseElement) for part in _find_parameters(value))
@@ -71,7 +78,7 @@ def _prepare_move(
         sa.update(table)
         .where(chosen, table.c.state == before)
         .values(state=after, **values, **(preset.values if preset else {}))
-        .returning(*_list_returned(table))
+        .returning(*_list_returned(table), *(preset.returned if preset else ()))
     )
     if preset is not None and preset.guard is not None:
         statement = statement.where(preset.guard)
@@ -156,6 +163,7 @@ class Ledger:
         cause: str | None = None,
         guard: sa.ColumnElement[bool] | None = None,
         preset: Preset | None = None,
+        take: Callable[[Sequence[Any]], None] | None = None,
         **values: Any,
     ) -> list[int]:
         """Move the rows `ids` by `signal` where their state admits it, and return the ids that moved.
@@ -176,6 +184,8 @@ class Ledger:
             A further condition on the row.
         preset : Preset, optional
             Expressions to set, and a condition, of a kind of move that is frequent.
+        take : callable, optional
+            Given the rows that moved, with what `preset` returns of them.
         **values
             Columns to set with the state, values or expressions; and the parameters of `preset`.
         """
@@ -191,7 +201,7 @@ class Ledger:
                 left = ids if not moved else sorted(set(ids) - set(moved))
                 step = (before, signal, after)
                 if is_plain or preset is not None:
-                    moved += self._move_prepared(noun, left, step, cause, preset, values)
+                    moved += self._move_prepared(noun, left, step, cause, preset, values, take)
                     continue
                 for batch in split_batches(left):
                     moved += self._move_batch(table, noun, batch, step, cause, guard, values)
@@ -273,6 +283,7 @@ class Ledger:
         cause: str | None,
         preset: Preset | None,
         values: dict[str, Any],
+        take: Callable[[Sequence[Any]], None] | None,
     ) -> list[int]:
         before, _, after = step
         names, given = _arrange(values, preset)
@@ -280,6 +291,8 @@ class Ledger:
         rows = statement.run(self.connection, ids=list(ids), **given)
         # What was sent before has run as well, and its events come first.
         self.settle()
+        if take is not None:
+            take(rows)
         return self.note_moved(noun, rows, step, cause)
 
     def _move_batch(

@@ -19,7 +19,7 @@ from p3s.engine.places import is_url
 from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import Conflict
-from p3s.server.bulk import BulkInsert, encode_json, reserve_ids
+from p3s.server.bulk import BulkInsert, Ids, encode_json
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import dataset, job, job_input, job_need, job_spec, workflow
 from p3s.server.prepared import Prepared, param
@@ -135,7 +135,7 @@ class NewJob:
     due: float | None = None
 
 
-def insert_workflows(ledger: Ledger, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+def insert_workflows(ledger: Ledger, rows: Sequence[dict[str, Any]], numbers: Ids | None = None) -> dict[str, int]:
     """Insert workflows and return their ids by uuid.
 
     Parameters
@@ -145,8 +145,10 @@ def insert_workflows(ledger: Ledger, rows: Sequence[dict[str, Any]]) -> dict[str
     rows : sequence of dict
         Columns; those that are the same for all new workflows are added. ``signal`` says what brings a workflow into
         its state.
+    numbers : Ids, optional
+        Their ids, if they were asked for before.
     """
-    ids = reserve_ids(ledger.connection, workflow, len(rows))
+    ids = (numbers or Ids(ledger.connection, workflow, len(rows))).take(len(rows))
     now = ledger.now
     values = []
     for ident, row in zip(ids, rows, strict=True):
@@ -198,7 +200,7 @@ def drop_load(ledger: Ledger, workflow_id: int) -> None:
         ledger.note("workflow", row.uuid, "abandoned", before=WorkflowState.LOADING, cause="its load was refused")
 
 
-def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds) -> None:
+def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds, numbers: Ids | None = None) -> None:
     """Insert a batch of jobs with what they make and the edges that lead to them.
 
     Parameters
@@ -209,10 +211,12 @@ def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds) -> None:
         After their parents; at most some hundreds.
     known : KnownIds
         Ids of what was stored before; this batch's are added.
+    numbers : Ids, optional
+        Their own, if they were asked for before.
     """
     done = _read_done(ledger.connection, jobs, known)
     wishes = _find_wishes(ledger.connection, jobs, known)
-    ids = reserve_ids(ledger.connection, job, len(jobs))
+    ids = (numbers or Ids(ledger.connection, job, len(jobs))).take(len(jobs))
     rows = [_job_row(ledger, new, ident, wish, known, done) for ident, new, wish in zip(ids, jobs, wishes, strict=True)]
     _JOBS.run(ledger.connection, rows)
     for ident, new in zip(ids, jobs, strict=True):
@@ -392,7 +396,7 @@ def _insert_outputs(ledger: Ledger, jobs: Sequence[NewJob], ids: Sequence[int], 
     if not made:
         return
     rows = []
-    for number, (ident, new, key) in zip(reserve_ids(ledger.connection, dataset, len(made)), made, strict=True):
+    for number, (ident, new, key) in zip(Ids(ledger.connection, dataset, len(made)).take(len(made)), made, strict=True):
         plan = known.datasets[key]
         state = DatasetState.EXPECTED.value
         known.made[new.workflow_id, key] = number

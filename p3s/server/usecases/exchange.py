@@ -15,7 +15,7 @@ from p3s.errors import NotAllowed, NoToken
 from p3s.server.db import lock_rows
 from p3s.server.models import attempt, attempt_log, host, pilot
 from p3s.server.prepared import Prepared, param
-from p3s.server.queries.orders import read_orders
+from p3s.server.queries.orders import make_orders, read_orders
 from p3s.server.secrets import fits_attempt, hash_token
 from p3s.server.transitions.claims import Wish, claim_jobs
 from p3s.server.transitions.leases import return_unknown
@@ -315,11 +315,11 @@ def _claim(core: Core, ledger: Ledger, row: Any, body: ExchangeBody, seen: _Seen
     fits = core.find_fits(offer)
     capped = core.find_capped(fits)
     wish = Wish(claim.number, claim.want, claim.cpus, claim.memory, fits, capped, claim.ahead)
-    if claim_jobs(ledger, row.id, wish):
+    if given := claim_jobs(ledger, row.id, wish):
         _NUMBER.send(ledger.connection, pilot=row.id, number=claim.number)
         if row.state != PilotState.RUNNING:
             ledger.move("pilot", [row.id], Signal.BUSY)
-        reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)
+        reply.jobs = make_orders(ledger.connection, given, core.secret)
     elif row.state != PilotState.IDLE and not body.running:
         ledger.move("pilot", [row.id], Signal.IDLE)
 

@@ -15,6 +15,7 @@ from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
 from p3s.engine.times import compute_due
 from p3s.errors import BadInput, Conflict, Problem
+from p3s.server.bulk import Ids
 from p3s.server.db import insert_missing, lock_name, split_batches
 from p3s.server.models import archive, archive_job, blob, bundle, bundle_file, dag, dataset, job, workflow
 from p3s.server.prepared import Prepared, among
@@ -406,6 +407,9 @@ _FIND_JOBS = [Prepared(sa.select(table.c.uuid).where(among(table.c.uuid, "uuids"
 def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str) -> None:
     uuids = [entry.uuid for entry, _ in batch]
     sent = [find.send(ledger.connection, uuids=uuids) for find in _FIND_JOBS]
+    # On the same trip to the database; those of jobs that are there already are nobody's.
+    numbers = Ids(ledger.connection, workflow, len(batch))
+    job_numbers = Ids(ledger.connection, job, sum(len(plan.jobs) for _, plan in batch))
     known = {row.uuid for one in sent for row in one.rows()}
     fresh = [(entry, plan) for entry, plan in batch if entry.uuid not in known]
     if not fresh:
@@ -423,16 +427,18 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
             row |= {"state": WorkflowState.RUNNING, "signal": Signal.START} | started
             dues[entry.uuid] = compute_due(ledger.now, plan.critical_path, plan.deadline)
         rows.append(row)
-    ids = insert_workflows(ledger, rows)
+    ids = insert_workflows(ledger, rows, numbers)
     # Outputs of different jobs may have one name, so those that have outputs are written one by one.
     for entry, plan in fresh:
         if published := _list_published(plan):
             take_names(ledger, ids[entry.uuid], "default", published)
         if plan.datasets:
-            store_jobs(ledger, _list_new(entry, plan, ids, owner, dues), KnownIds(plan.datasets, {}, {}, {}))
+            store_jobs(
+                ledger, _list_new(entry, plan, ids, owner, dues), KnownIds(plan.datasets, {}, {}, {}), job_numbers
+            )
     plain = [new for entry, plan in fresh if not plan.datasets for new in _list_new(entry, plan, ids, owner, dues)]
     if plain:
-        store_jobs(ledger, plain, KnownIds({}, {}, {}, {}))
+        store_jobs(ledger, plain, KnownIds({}, {}, {}, {}), job_numbers)
 
 
 def _list_new(
