@@ -65,6 +65,7 @@ NEEDS: dict[str, frozenset[Role]] = {
     "ready": _ANYONE,
     "metrics": _READ,
     "monitor.login": _ANYONE,
+    "monitor.show_login": _ANYONE,
     "monitor.logout": _ANYONE,
     "monitor.overview": _READ,
     "monitor.workflows": _READ,

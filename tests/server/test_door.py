@@ -81,6 +81,19 @@ def test_logins_are_limited_by_address(make_api):
     assert client.post("/login", data={"token": api.tokens[Role.VIEWER], "mark": mark}).status_code == 429
 
 
+def test_a_link_to_the_form_leads_in(make_api):
+    """The form has an address; whoever is logged in already, or may read without, is sent on to the overview."""
+    api = make_api()
+    client = api.app.test_client()
+    shown = client.get("/login")
+    assert shown.status_code == 200
+    assert b'name="token"' in shown.data
+    client.post("/login", data={"token": api.tokens[Role.VIEWER], "mark": open_monitor(client)})
+    for reader in (client, make_api(open_reading=True).app.test_client()):
+        answer = reader.get("/login")
+        assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+
+
 def test_forms_from_elsewhere_are_refused(make_api):
     """A form without the session's mark is refused: a foreign page cannot log anyone in or out."""
     api = make_api()

@@ -508,4 +508,4 @@ def test_counts_are_the_truth(api):
 def test_no_page_is_open_to_all():
     """Every route of the monitor but the door itself needs a role."""
     opened = {name for name, roles in NEEDS.items() if name.startswith("monitor.") and Role.ANYONE in roles}
-    assert opened == {"monitor.login", "monitor.logout", "monitor.describe_api"}
+    assert opened == {"monitor.login", "monitor.show_login", "monitor.logout", "monitor.describe_api"}

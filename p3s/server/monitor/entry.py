@@ -8,7 +8,7 @@ from flask import redirect, request
 
 from p3s.errors import NotAllowed, NoToken
 from p3s.server.monitor.frame import blueprint, choose_own, core, render
-from p3s.server.sessions import close_session, open_session
+from p3s.server.sessions import close_session, find_visitor, open_session
 
 if TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -25,6 +25,16 @@ def login() -> tuple[str, int] | Response:
         text = render("login.html", title="Log in", message=str(error), target=target)
         return text, 401 if isinstance(error, NoToken) else 403
     return redirect(target, 303)
+
+
+@blueprint.get("/login")
+def show_login() -> str | Response:
+    """Show the form to whoever comes by a link; those who may read already go on to the overview."""
+    try:
+        find_visitor(core())
+    except NoToken as error:
+        return render("login.html", title="Log in", message=str(error), target="/")
+    return redirect("/", 303)
 
 
 @blueprint.post("/logout")

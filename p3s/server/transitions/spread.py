@@ -444,6 +444,10 @@ def settle_workflows(ledger: Ledger, ids: Sequence[int]) -> None:
             signal = Signal.SUCCEED
         endings.setdefault((signal, WorkflowState(row.state)), []).append(row)
     for (signal, state), rows in endings.items():
-        moved = ledger.move("workflow", [row.id for row in rows], signal, expected=state, ended=ledger.now)
         # Only a DAG has run times to remember.
-        ledger.ended.update({row.id for row in rows if row.dag_id is not None} & set(moved))
+        dags = {row.id for row in rows if row.dag_id is not None}
+
+        def note(moved: list[int], dags: set[int] = dags) -> None:
+            ledger.ended.update(dags.intersection(moved))
+
+        ledger.send("workflow", [row.id for row in rows], signal, expected=state, then=note, ended=ledger.now)
