@@ -14,7 +14,7 @@ from p3s.server.prepared import Prepared, param
 if TYPE_CHECKING:
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["clear_burns", "record_burn", "write_ban"]
+__all__ = ["clear_burns", "is_burnt", "record_burn", "write_ban"]
 
 #: Different jobs that must fail in a row on a host before it is banned.
 BURNS = 5
@@ -36,11 +36,19 @@ def record_burn(ledger: Ledger, pilot_id: int, job_id: int, reason: str) -> None
         write_ban(ledger, name, f"{len(burnt)} jobs in a row could not be run there, the last one: {reason}")
 
 
+_BURNT = sa.cast(host.c.burnt, sa.Text) != sa.literal_column("'[]'")
+
+
+def is_burnt(name: sa.ColumnElement[str]) -> sa.Exists:
+    """Return the condition that jobs in a row could not be run on a host."""
+    return sa.exists().where(host.c.name == name, _BURNT)
+
+
 _CLEAR = Prepared(
     sa.update(host)
     .where(
         host.c.name == sa.select(pilot.c.host).where(pilot.c.id == param("pilot", sa.BigInteger())).scalar_subquery(),
-        sa.cast(host.c.burnt, sa.Text) != sa.literal_column("'[]'"),
+        _BURNT,
     )
     .values(burnt=sa.literal_column("'[]'"))
 )

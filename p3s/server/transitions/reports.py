@@ -29,7 +29,7 @@ from p3s.server.models import attempt, attempt_log, blob, dataset, event, job, j
 from p3s.server.pipeline import Later
 from p3s.server.prepared import InsertRows, Prepared, among, param
 from p3s.server.secrets import fits_attempt
-from p3s.server.transitions.hosts import clear_burns, record_burn
+from p3s.server.transitions.hosts import clear_burns, is_burnt, record_burn
 from p3s.server.transitions.ledger import Preset
 from p3s.server.transitions.spread import FinishedJob, end_jobs, finish_jobs, release_jobs
 from p3s.wire import AttemptReport, Verdict
@@ -234,6 +234,7 @@ _DONE = Prepared(
     sa.update(pilot)
     .where(pilot.c.id == param("pilot", sa.BigInteger()))
     .values(done=pilot.c.done + param("n", sa.Integer()))
+    .returning(is_burnt(sa.literal_column("pilot.host")).label("burnt"))
 )
 
 
@@ -265,14 +266,18 @@ def _succeed_together(
         there = ledger.send_each("dataset", Signal.REGISTER, made, expected=DatasetState.EXPECTED).find_moved()
         for ident in made.keys() - set(there):
             ledger.move("dataset", [ident], Signal.REGISTER, **made[ident])
-    for pilot_id, number in sorted(Counter(row.pilot_id for row, _ in plain).items()):
-        _DONE.send(ledger.connection, pilot=pilot_id, n=number)
-        clear_burns(ledger, pilot_id)
+    done = {
+        pilot_id: _DONE.send(ledger.connection, pilot=pilot_id, n=number)
+        for pilot_id, number in sorted(Counter(row.pilot_id for row, _ in plain).items())
+    }
     _keep_tails(ledger, plain)
     finish_jobs(ledger, [FinishedJob(row.job_id, row.workflow_id, row.needed, row.makes) for row, _ in plain])
     if sum(len(one.find_moved()) for one in sent) < 2 * len(plain):
         # What was done on top of that is rolled back with it.
         raise Overtaken
+    for pilot_id, later in done.items():
+        if later.rows()[0].burnt:
+            clear_burns(ledger, pilot_id)
 
 
 def _describe_outputs(row: Any, report: AttemptReport, expected: Sequence[Any]) -> dict[int, dict[str, Any]]:
