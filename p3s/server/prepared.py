@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["InsertRows", "Prepared", "among", "make_unnest", "param", "wrap_error"]
+__all__ = ["InsertRows", "Prepared", "among", "has_state", "make_unnest", "param", "wrap_error"]
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -68,6 +68,16 @@ def param(name: str, kind: Any) -> sa.BindParameter[Any]:
         PostgreSQL is told of it.
     """
     return sa.bindparam(name, None, type_=kind)
+
+
+def has_state(table: Any, state: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a row of `table` is in a state, in words that no partial index is chosen for.
+
+    Where one might serve for a parameter's value, SQLite plans the statement anew at each run, which takes longer than
+    the rest of it; and a plan that PostgreSQL keeps must not depend on how many rows were in a state when it was made.
+    """
+    given: sa.BindParameter[str] = sa.bindparam(None, str(state), type_=sa.Text())
+    return cast("sa.ColumnElement[bool]", table.c.state == given.concat(sa.literal_column("''")))
 
 
 def among(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from p3s.engine.states import AttemptState, JobState, Signal
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import attempt, job, job_spec, workflow
-from p3s.server.prepared import InsertRows, Prepared, among, param
+from p3s.server.prepared import InsertRows, Prepared, among, has_state, param
 from p3s.server.queries.orders import Given
 from p3s.server.transitions.ledger import Preset
 from p3s.server.transitions.limits import read_room, take_room
@@ -60,7 +60,7 @@ class Wish:
 
 
 #: Taken by one statement, so that nobody waits for rows that another claim holds.
-_FREE = sa.select(job.c.id).where(among(job.c.id, "ids"), job.c.state == JobState.DEFINED)
+_FREE = sa.select(job.c.id).where(among(job.c.id, "ids"), has_state(job, JobState.DEFINED))
 # Inside a subquery of what a statement returns, a column without its table would be the subquery's own.
 _SPEC = sa.select(job_spec.c.body).where(job_spec.c.job_id == sa.literal_column("job.id"))
 _WORKFLOW_ID: sa.ColumnElement[int] = sa.literal_column("job.workflow_id")

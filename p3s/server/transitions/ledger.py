@@ -13,7 +13,7 @@ from sqlalchemy.sql import visitors
 from p3s.engine import states
 from p3s.server import models
 from p3s.server.db import split_batches
-from p3s.server.prepared import InsertRows, Prepared, among, param
+from p3s.server.prepared import InsertRows, Prepared, among, has_state, param
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +76,7 @@ def _prepare_move(
     values = {name: param(f"v_{name}", table.c[name].type) for name in names}
     statement = (
         sa.update(table)
-        .where(chosen, table.c.state == before)
+        .where(chosen, has_state(table, before))
         .values(state=after, **values, **(preset.values if preset else {}))
         .returning(*_list_returned(table), *(preset.returned if preset else ()))
     )

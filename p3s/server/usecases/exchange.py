@@ -228,8 +228,10 @@ def _act(core: Core, ledger: Ledger, uuid: str, secret: str, body: ExchangeBody)
 
 _OPEN: list[sa.ColumnClause[str]] = [sa.literal_column(f"'{state}'") for state in ("dispatched", "running", "stopping")]
 _NEWS = sa.or_(
-    attempt.c.state == AttemptState.STOPPING,
-    sa.and_(attempt.c.state == AttemptState.RUNNING, attempt.c.watched > param("now", sa.Double())),
+    attempt.c.state == sa.literal_column(f"'{AttemptState.STOPPING}'"),
+    sa.and_(
+        attempt.c.state == sa.literal_column(f"'{AttemptState.RUNNING}'"), attempt.c.watched > param("now", sa.Double())
+    ),
 )
 # Columns that a statement returns are rendered without their table, and inside a subquery `id` is the subquery's own.
 _PILOT_ID: sa.ColumnElement[int] = sa.literal_column("pilot.id")
