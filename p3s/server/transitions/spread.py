@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from p3s.engine.matching import ANYWHERE
-from p3s.engine.states import DatasetState, JobState, Reason, Signal, WorkflowState
+from p3s.engine.states import WORKFLOW, DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.server.db import lock_rows
 from p3s.server.models import dataset, job, job_input, job_need, origin, ripple, workflow
 from p3s.server.prepared import Prepared, among, param
@@ -444,6 +444,9 @@ def settle_workflows(ledger: Ledger, ids: Sequence[int]) -> None:
             signal = Signal.SUCCEED
         endings.setdefault((signal, WorkflowState(row.state)), []).append(row)
     for (signal, state), rows in endings.items():
+        if (state, signal) not in WORKFLOW:
+            # It has ended so before.
+            continue
         # Only a DAG has run times to remember.
         dags = {row.id for row in rows if row.dag_id is not None}
 
