@@ -12,7 +12,7 @@ from p3s.server.usecases import holds
 from p3s.server.usecases.acts import cancel_job, cancel_workflow
 from p3s.server.usecases.sweep import sweep
 from tests.support.pilots import ScriptedPilot
-from tests.support.workflows import load_text, make_job, read_states, read_workflow_state
+from tests.support.workflows import find, load_text, make_job, read_states, read_workflow_state
 
 FORK = """\
 name: fork
@@ -22,12 +22,6 @@ jobs:
   bad: {inputs: [x], outputs: {b: b.txt}, run: "true"}
   join: {inputs: [g, b], run: "true"}
 """
-
-
-def find(core, noun, ident):
-    """Return the row of an id."""
-    with core.db.read() as connection:
-        return find_row(connection, noun, ident)
 
 
 def run_all(pilot, failing=()):

@@ -20,7 +20,7 @@ from p3s.server.usecases import acts, datasets, holds
 from p3s.server.usecases.load import start_workflow
 from p3s.wire import Adopt
 from tests.support.pilots import ScriptedPilot
-from tests.support.workflows import load_text, read_states, read_workflow_state
+from tests.support.workflows import find, load_text, read_states, read_workflow_state
 
 if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
@@ -57,11 +57,6 @@ def why(core: Core, ident: str) -> str:
     noun = "dataset" if ident.endswith(("/pd", "/ped")) else "job"
     with core.db.read() as connection:
         return explain(connection, noun, find_row(connection, noun, ident), 0.0)
-
-
-def find(core: Core, noun: str, ident: str):
-    with core.db.read() as connection:
-        return find_row(connection, noun, ident)
 
 
 def show(core: Core, ident: str):

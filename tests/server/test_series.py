@@ -12,9 +12,9 @@ from p3s.server.queries.series import list_minutes
 from p3s.server.usecases.acts import cancel_workflow
 from p3s.server.usecases.holds import retry_workflow
 from p3s.server.usecases.sweep import add_events
-from tests.server.test_holds import FORK, find, run_all
+from tests.server.test_holds import FORK, run_all
 from tests.support.pilots import ScriptedPilot
-from tests.support.workflows import load_text, make_job
+from tests.support.workflows import find, load_text, make_job
 
 
 def read_minutes(core):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from p3s.clock import read_clock
 from p3s.engine.states import PilotStatus
-from p3s.server.queries.find import find_anything, find_row
+from p3s.server.queries.find import find_anything
 from p3s.server.queries.why import explain
 from p3s.server.usecases import acts, holds
 from p3s.server.usecases.jobs import adjust_jobs, limit_jobtype
 from p3s.wire import AdjustBody
 from tests.support.pilots import ScriptedPilot
-from tests.support.workflows import load_text, make_job
+from tests.support.workflows import find, load_text, make_job
 
 if TYPE_CHECKING:
     from p3s.server.usecases.core import Core
@@ -35,11 +35,6 @@ def ask(core: Core, thing: str) -> str:
         noun, row = find_anything(connection, thing)
         sentence = explain(connection, noun, row, read_clock())
     return re.sub(r"\b[0-9a-f]{8}\b", "X", re.sub(r"\b\d+ s\b", "N s", sentence))
-
-
-def find(core: Core, noun: str, ident: str):
-    with core.db.read() as connection:
-        return find_row(connection, noun, ident)
 
 
 def test_a_job_that_is_held(core: Core) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from p3s.engine.spec import StandaloneSpec
 from p3s.server.models import job, workflow
+from p3s.server.queries.find import find_row
 from p3s.server.usecases.load import create_jobs, load_workflow
 from p3s.wire import CreateJobsBody, LoadBody, LoadReply, StandaloneJob
 
@@ -53,3 +54,9 @@ def read_workflow_state(core: Core, workflow_uuid: str) -> str:
     """Return the state of a workflow."""
     with core.db.read() as connection:
         return str(connection.scalar(sa.select(workflow.c.state).where(workflow.c.uuid == workflow_uuid)))
+
+
+def find(core: Core, noun: str, ident: str) -> Any:
+    """Return the row that an id names."""
+    with core.db.read() as connection:
+        return find_row(connection, noun, ident)
