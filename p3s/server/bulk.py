@@ -81,11 +81,15 @@ class BulkInsert:
         Where to.
     names : sequence of str
         The columns, in the order of the tuples. The others get the defaults that the database has.
+    replacing : sequence of str, optional
+        The columns that a row gets which is there with the same primary key, perhaps none. Without it, such a row is
+        an error.
     """
 
-    def __init__(self, table: sa.Table, names: Sequence[str]) -> None:
+    def __init__(self, table: sa.Table, names: Sequence[str], *, replacing: Sequence[str] | None = None) -> None:
         self._table = table
         self._names = list(names)
+        self._replacing = replacing
         self._texts: dict[str, str] = {}
 
     def run(self, connection: sa.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -94,7 +98,9 @@ class BulkInsert:
         pipe = find_pipe(connection)
         if pipe is not None:
             rows = list(rows)
-            if 0 < len(rows) <= FEW:
+            if not rows:
+                return
+            if len(rows) <= FEW or self._replacing is not None:
                 columns = [list(column) for column in zip(*rows, strict=True)]
                 pipe.add(connection, Command(self._find_text(connection.dialect, "few"), columns, None))
                 return
@@ -120,12 +126,17 @@ class BulkInsert:
         return text
 
     def _make_text(self, dialect: sa.Dialect, kind: str) -> str:
-        if kind == "few":
-            return make_unnest(self._table, self._names, dialect)
         quote = dialect.identifier_preparer.quote
+        kept = ""
+        if self._replacing is not None:
+            keys = ", ".join(quote(column.name) for column in self._table.primary_key)
+            fresh = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in self._replacing)
+            kept = f" ON CONFLICT ({keys}) DO " + (f"UPDATE SET {fresh}" if fresh else "NOTHING")
+        if kind == "few":
+            return make_unnest(self._table, self._names, dialect) + kept
         columns = ", ".join(quote(name) for name in self._names)
         target = f"{quote(self._table.name)} ({columns})"
         if kind == "sqlite":
             marks = ", ".join("?" * len(self._names))
-            return f"INSERT INTO {target} VALUES ({marks})"  # noqa: S608  # nosec B608 - names of our own
+            return f"INSERT INTO {target} VALUES ({marks}){kept}"  # noqa: S608  # nosec B608 - names of our own
         return f"COPY {target} FROM STDIN"

@@ -9,14 +9,15 @@ import sqlalchemy as sa
 
 from p3s.engine.spec import StandaloneSpec
 from p3s.errors import BadInput, Conflict, NotFound
-from p3s.server.models import bundle_file, dag, event, job, workflow
+from p3s.server.models import bundle_file, dag, event, job, runtime, workflow
 from p3s.server.queries.find import find_row
+from p3s.server.queries.runtimes import SAMPLES, read_expected
 from p3s.server.transitions.store import find_unstarted, start_some
 from p3s.server.usecases.acts import delete_dag, delete_workflow
 from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
 from p3s.wire import BundleFile, CreateJobsBody, LoadBody, StandaloneJob
 from tests.support.pilots import ScriptedPilot
-from tests.support.workflows import DIAMOND, load_text, make_job, read_states, read_workflow_state
+from tests.support.workflows import DIAMOND, load_text, read_states, read_workflow_state
 
 SMALL = 'name: small\njobs:\n  a: {run: "true"}\n  b: {needs: [a], run: "true"}\n'
 
@@ -210,16 +211,30 @@ def test_deleting_a_dag_keeps_its_workflows(core):
 
 def test_run_times_are_remembered(core):
     """When a workflow ends, how long its jobs took is kept for the next one's ranks."""
-    from p3s.server.queries.runtimes import read_expected
-
-    load_text(core, SMALL)
     pilot = ScriptedPilot(core)
-    for _ in range(2):
-        pilot.succeed(pilot.claim()[0])
+    for number in (1, 2):
+        load_text(core, SMALL)
+        for _ in range(2):
+            pilot.succeed(pilot.claim()[0])
+        with core.db.read() as connection:
+            assert set(read_expected(connection, "ann")["small"]) == {"a", "b"}
+            samples = connection.execute(sa.select(runtime.c.family, runtime.c.samples)).all()
+        assert {row.family: len(row.samples) for row in samples} == {"a": number, "b": number}
+
+
+def test_of_many_run_times_the_last_are_kept(core):
+    """A family of many jobs, and many endings of one DAG, leave the newest samples."""
+    wide = f'name: wide\njobs: {{a: {{run: "true", matrix: {{n: {list(range(40))}}}}}}}\n'
+    old = {"owner": "ann", "dag": "wide", "family": "a", "samples": [7.0] * SAMPLES}
+    core.db.write(lambda connection: connection.execute(sa.insert(runtime).values(old)))
+    load_text(core, wide)
+    pilot = ScriptedPilot(core, slots=40, cpus=40)
+    for order in pilot.claim():
+        pilot.succeed(order)
     with core.db.read() as connection:
-        expected = read_expected(connection, "ann")
-    assert set(expected["small"]) == {"a", "b"}
-    make_job(core)
+        (samples,) = connection.scalars(sa.select(runtime.c.samples)).all()
+    assert len(samples) == SAMPLES
+    assert 7.0 not in samples
 
 
 def test_replicas_and_others_mixed(core):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.states import JobState
-from p3s.server.db import insert_missing
+from p3s.server.bulk import BulkInsert, encode_json
+from p3s.server.db import lock_rows
 from p3s.server.models import dag, job, runtime, workflow
+from p3s.server.prepared import Prepared, among, param
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,34 +49,54 @@ def estimate_end(connection: sa.Connection, row: Any, name: str | None, now: flo
     return None if left is None else round((now + max(0.0, left)) / 60) * 60.0
 
 
+_FAMILIES = (
+    sa.select(
+        dag.c.owner,
+        dag.c.name,
+        job.c.family,
+        job.c.started,
+        job.c.ended,
+        sa.func.row_number()
+        .over(partition_by=(dag.c.owner, dag.c.name, job.c.family), order_by=job.c.id.desc())
+        .label("place"),
+    )
+    .join(workflow, workflow.c.id == job.c.workflow_id)
+    .join(dag, dag.c.id == workflow.c.dag_id)
+    .where(
+        among(workflow.c.id, "workflows"),
+        job.c.state == sa.literal_column(f"'{JobState.FINISHED}'"),
+        job.c.noop.is_(False),
+        job.c.started.is_not(None),
+    )
+    .subquery()
+)
+#: The last ones of each family.
+_FRESH = Prepared(sa.select(_FAMILIES).where(_FAMILIES.c.place <= SAMPLES).order_by(_FAMILIES.c.place))
+#: Locked in one order, whoever records: two endings of one DAG must not lock each other out.
+_KNOWN = Prepared(
+    lock_rows(
+        sa.select(runtime.c.family, runtime.c.samples)
+        .where(
+            runtime.c.owner == param("owner", sa.Text()),
+            runtime.c.dag == param("dag", sa.Text()),
+            among(runtime.c.family, "families"),
+        )
+        .order_by(runtime.c.family)
+    )
+)
+_KEEP = BulkInsert(runtime, ("owner", "dag", "family", "samples"), replacing=("samples",))
+
+
 def record_runtimes(connection: sa.Connection, workflows: Collection[int]) -> None:
     """Add what the finished jobs of workflows that just ended took; standalone jobs have no DAG."""
     if not workflows:
         return
-    rows = connection.execute(
-        sa.select(dag.c.owner, dag.c.name, job.c.family, job.c.started, job.c.ended)
-        .join(workflow, workflow.c.id == job.c.workflow_id)
-        .join(dag, dag.c.id == workflow.c.dag_id)
-        .where(
-            workflow.c.id.in_(workflows),
-            job.c.state == JobState.FINISHED,
-            job.c.noop.is_(False),
-            job.c.started.is_not(None),
-        )
-        .order_by(job.c.id.desc())
-        .limit(20_000)
-    ).all()
-    fresh: dict[tuple[str, str, str], list[float]] = {}
-    for row in rows:
-        samples = fresh.setdefault((row.owner, row.name, row.family), [])
-        if len(samples) < SAMPLES:
-            samples.append(round(row.ended - row.started, 3))
-    # One order of rows, whoever records: two endings of one DAG must not lock each other out.
-    for (owner, name, family), samples in sorted(fresh.items()):
-        key = (runtime.c.owner == owner, runtime.c.dag == name, runtime.c.family == family)
-        known = connection.scalar(sa.select(runtime.c.samples).where(*key).with_for_update())
-        if known is None:
-            values = {"owner": owner, "dag": name, "family": family, "samples": samples}
-            insert_missing(connection, runtime, [values])
-        else:
-            connection.execute(sa.update(runtime).where(*key).values(samples=(known + samples)[-SAMPLES:]))
+    fresh: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in _FRESH.run(connection, workflows=sorted(workflows)):
+        families = fresh.setdefault((row.owner, row.name), {})
+        families.setdefault(row.family, []).append(round(row.ended - row.started, 3))
+    for (owner, name), families in sorted(fresh.items()):
+        rows = _KNOWN.run(connection, owner=owner, dag=name, families=sorted(families))
+        known = {row.family: row.samples for row in rows}
+        kept = {family: (known.get(family, []) + samples)[-SAMPLES:] for family, samples in sorted(families.items())}
+        _KEEP.run(connection, [(owner, name, family, encode_json(samples)) for family, samples in kept.items()])

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.states import FINAL_WORKFLOW, AttemptState
-from p3s.server.db import insert_missing, lock_rows, split_batches
+from p3s.server.bulk import BulkInsert
+from p3s.server.db import insert_missing, lock_rows
 from p3s.server.models import (
     archive,
     archive_blob,
@@ -35,6 +36,7 @@ from p3s.server.models import (
     ripple,
     workflow,
 )
+from p3s.server.prepared import Prepared, among, param
 from p3s.server.queries.archive import pack_part
 from p3s.server.queries.datasets import view_datasets
 from p3s.server.queries.why import explain_job
@@ -64,6 +66,10 @@ _JOB = (
 )
 _INNER = frozenset({"id", "job_id", "pilot_id", "claim", "watched", "counted"})
 
+_KEEP_JOBS = BulkInsert(archive_job, ("uuid", "archive_id", "number"))
+_KEEP_ITEMS = BulkInsert(archive_item, ("uuid", "noun", "archive_id", "number"), replacing=())
+_DELETE_JOBS = Prepared(sa.delete(job).where(among(job.c.id, "jobs")))
+
 
 class Unready(Exception):
     """A workflow cannot be moved yet; the transaction is rolled back and says why."""
@@ -83,9 +89,16 @@ def select_disposable(connection: sa.Connection) -> sa.ColumnElement[bool]:
 
     Those of jobs have been added up; and none is the newest, whose number SQLite would give again.
     """
-    newest = connection.scalar(sa.select(sa.func.max(event.c.id))) or 0
-    place = sa.tuple_(event.c.tx, event.c.id) <= sa.tuple_(*map(sa.literal, read_added(connection)))
-    return sa.and_(sa.or_(event.c.noun != "job", place), event.c.id < newest)
+    return _is_disposable(*map(sa.literal, (*read_added(connection), _find_newest(connection))))
+
+
+def _is_disposable(tx: Any, ident: Any, newest: Any) -> sa.ColumnElement[bool]:
+    added = sa.tuple_(event.c.tx, event.c.id) <= sa.tuple_(tx, ident)
+    return sa.and_(sa.or_(event.c.noun != sa.literal_column("'job'"), added), event.c.id < newest)
+
+
+def _find_newest(connection: sa.Connection) -> int:
+    return connection.scalar(sa.select(sa.func.max(event.c.id))) or 0
 
 
 def move_some(ledger: Ledger, ident: int) -> tuple[int, bool]:
@@ -199,20 +212,17 @@ def _move_part(ledger: Ledger, row: Any, archive_id: int, jobs: Sequence[Any], *
         .returning(archive.c.parts)
     )
     connection.execute(sa.insert(archive_part).values(archive_id=archive_id, number=number, body=body))
-    places = [{"uuid": entry.uuid, "archive_id": archive_id, "number": number} for entry in jobs]
-    connection.execute(sa.insert(archive_job), places)
+    _KEEP_JOBS.run(connection, [(entry.uuid, archive_id, number) for entry in jobs])
     # What a job reads is written with the last of its readers, and again with its maker.
     items = {view.uuid: "dataset" for view in views if view.workflow == row.uuid}
     items |= {entry["uuid"]: "attempt" for found in attempts.values() for entry in found}
-    for batch in split_batches(sorted(items)):
-        rows = [{"uuid": one, "noun": items[one], "archive_id": archive_id, "number": number} for one in batch]
-        insert_missing(connection, archive_item, rows)
+    _KEEP_ITEMS.run(connection, [(one, items[one], archive_id, number) for one in sorted(items)])
     digests = {entry.digest for entry in outputs if entry.result and entry.digest}
     if digests:
         kept = [{"archive_id": archive_id, "digest": digest} for digest in sorted(digests)]
         insert_missing(connection, archive_blob, kept)
     # What belongs to a job goes with its row.
-    connection.execute(sa.delete(job).where(job.c.id.in_(ids)))
+    _DELETE_JOBS.run(connection, jobs=ids)
 
 
 def _write_job(connection: sa.Connection, row: Any, now: float) -> dict[str, Any]:
@@ -220,24 +230,40 @@ def _write_job(connection: sa.Connection, row: Any, now: float) -> dict[str, Any
     return found | {"spec": row.body or {}, "why": explain_job(connection, row, now)}
 
 
+_ATTEMPTS = Prepared(
+    sa.select(attempt, pilot.c.uuid.label("pilot"), pilot.c.name.label("pilot_name"), pilot.c.host)
+    .join(pilot, pilot.c.id == attempt.c.pilot_id)
+    .where(among(attempt.c.job_id, "jobs"))
+    .order_by(attempt.c.job_id, attempt.c.number)
+)
+_LOGS = Prepared(sa.select(attempt_log).where(among(attempt_log.c.attempt_id, "attempts")))
+
+
 def _read_attempts(connection: sa.Connection, ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
-    rows = connection.execute(
-        sa.select(attempt, pilot.c.uuid.label("pilot"), pilot.c.name.label("pilot_name"), pilot.c.host)
-        .join(pilot, pilot.c.id == attempt.c.pilot_id)
-        .where(attempt.c.job_id.in_(ids))
-        .order_by(attempt.c.job_id, attempt.c.number)
-    ).all()
+    rows = _ATTEMPTS.run(connection, jobs=ids)
     logs: dict[int, dict[str, Any]] = {}
-    for batch in split_batches([row.id for row in rows]):
-        for printed in connection.execute(sa.select(attempt_log).where(attempt_log.c.attempt_id.in_(batch))):
-            data = base64.b64encode(printed.data).decode()
-            logs.setdefault(printed.attempt_id, {})[printed.stream] = (printed.start, data)
+    for printed in _LOGS.run(connection, attempts=[row.id for row in rows]):
+        data = base64.b64encode(printed.data).decode()
+        logs.setdefault(printed.attempt_id, {})[printed.stream] = (printed.start, data)
     found: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
-        told = dict(row._mapping)  # noqa: SLF001 - the documented way
-        kept = {name: value for name, value in told.items() if name not in _INNER}
+        kept = {name: value for name, value in row._asdict().items() if name not in _INNER}
         found.setdefault(row.job_id, []).append(kept | {"logs": logs.get(row.id, {})})
     return found
+
+
+_INPUTS = Prepared(
+    sa.select(job_input.c.job_id, dataset.c.uuid, job_input.c.key, job_input.c.partial)
+    .join(dataset, dataset.c.id == job_input.c.dataset_id)
+    .where(among(job_input.c.job_id, "jobs"))
+    .order_by(job_input.c.id)
+)
+_NEEDS = Prepared(
+    sa.select(job_need.c.job_id, job.c.name, job_need.c.done)
+    .join(job, job.c.id == job_need.c.parent_id)
+    .where(among(job_need.c.job_id, "jobs"))
+    .order_by(job_need.c.id)
+)
 
 
 def _read_edges(
@@ -245,34 +271,30 @@ def _read_edges(
 ) -> tuple[dict[int, list[tuple[str, str, bool]]], dict[int, list[tuple[str, bool]]]]:
     """Return, by job, the uuids, keys and tolerance of what it reads, and the names and tolerance of its parents."""
     inputs: dict[int, list[tuple[str, str, bool]]] = {}
-    for row in connection.execute(
-        sa.select(job_input.c.job_id, dataset.c.uuid, job_input.c.key, job_input.c.partial)
-        .join(dataset, dataset.c.id == job_input.c.dataset_id)
-        .where(job_input.c.job_id.in_(ids))
-        .order_by(job_input.c.id)
-    ):
+    for row in _INPUTS.run(connection, jobs=ids):
         inputs.setdefault(row.job_id, []).append((row.uuid, row.key, row.partial))
     needs: dict[int, list[tuple[str, bool]]] = {}
-    for need in connection.execute(
-        sa.select(job_need.c.job_id, job.c.name, job_need.c.done)
-        .join(job, job.c.id == job_need.c.parent_id)
-        .where(job_need.c.job_id.in_(ids))
-        .order_by(job_need.c.id)
-    ):
+    for need in _NEEDS.run(connection, jobs=ids):
         needs.setdefault(need.job_id, []).append((need.name, need.done))
     return inputs, needs
 
 
+_EVENTS = Prepared(sa.select(event).where(among(event.c.uuid, "uuids")).order_by(event.c.id))
+_DELETE_EVENTS = Prepared(
+    sa.delete(event).where(
+        among(event.c.id, "ids"),
+        _is_disposable(param("tx", sa.BigInteger()), param("place", sa.BigInteger()), param("newest", sa.BigInteger())),
+    )
+)
+
+
 def _take_events(connection: sa.Connection, uuids: Sequence[str]) -> list[dict[str, Any]]:
     """Return the events of objects, and delete them from the log."""
-    place = read_added(connection)
-    disposable = select_disposable(connection)
-    found: list[Any] = []
-    for batch in split_batches(uuids):
-        found += connection.execute(sa.select(event).where(event.c.uuid.in_(batch)).order_by(event.c.id)).all()
-    if any(row.noun == "job" and (row.tx, row.id) > place for row in found):
+    tx, place = read_added(connection)
+    found = _EVENTS.run(connection, uuids=uuids)
+    if any(row.noun == "job" and (row.tx, row.id) > (tx, place) for row in found):
         raise Unready("its last events have not been added up yet")
-    for ids in split_batches([row.id for row in found]):
-        connection.execute(sa.delete(event).where(event.c.id.in_(ids), disposable))
+    newest = _find_newest(connection)
+    _DELETE_EVENTS.run(connection, ids=[row.id for row in found], tx=tx, place=place, newest=newest)
     names = ("at", "noun", "uuid", "signal", "before", "after", "cause")
-    return [{name: getattr(row, name) for name in names} for row in sorted(found, key=lambda row: int(row.id))]
+    return [{name: getattr(row, name) for name in names} for row in found]

@@ -2,7 +2,8 @@
 
 The cost does not depend on how many jobs are queued, nor on how many of them this pilot cannot run: what jobs ask
 for stands once in ``requirement``, the pilot is matched against those, and of each that fits the index in the
-order of work gives the first few jobs. The grouping is the idea of DIRAC's task queues.
+order of work gives the first few jobs. The grouping is the idea of DIRAC's task queues. Several pilots are served
+at once: one look finds jobs for all, who take from them in turn, and one statement moves what they took.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ class Wish:
 
     Attributes
     ----------
+    pilot_id : int
+        Who asks.
+    cause : str
+        Stands in the events.
+    number : int
+        The claim's.
     fits : dict of int to (int, int)
         The requirements that this pilot meets, with the cpus and bytes each job of them takes.
     memory : int or None
@@ -50,6 +57,8 @@ class Wish:
         The requirements whose jobtype has a cap, with that jobtype.
     """
 
+    pilot_id: int
+    cause: str
     number: int
     want: int
     cpus: int
@@ -57,6 +66,19 @@ class Wish:
     fits: dict[int, tuple[int, int]]
     capped: dict[int, str] = field(default_factory=dict)
     ahead: int = 0
+
+
+@dataclass(slots=True)
+class _Claim:
+    """A wish and the rows of jobs that it got."""
+
+    wish: Wish
+    chosen: list[Any] = field(default_factory=list)
+
+    @property
+    def lacking(self) -> int:
+        """How many more it wants."""
+        return self.wish.want - len(self.chosen)
 
 
 #: Taken by one statement, so that nobody waits for rows that another claim holds.
@@ -90,36 +112,66 @@ _CLAIMED = Preset(
 _MINT = InsertRows(attempt, ("uuid", "job_id", "pilot_id", "number", "claim", "state", "created", "counted"))
 
 
-def claim_jobs(ledger: Ledger, pilot_id: int, wish: Wish) -> list[Given]:
-    """Dispatch up to ``wish.want`` jobs to the pilot and return them in the order of work."""
+def claim_jobs(ledger: Ledger, wishes: Sequence[Wish]) -> list[list[Given]]:
+    """Dispatch to each pilot up to ``want`` jobs; return them in the order of the wishes, each in the order of work.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    wishes : sequence of Wish
+        Of different pilots; the first takes first.
+    """
     told: dict[int, Any] = {}
-    chosen: list[Any] = []
     tried: list[int] = []
-    room = _find_room(ledger.connection, wish)
+    claims = asking = [_Claim(wish) for wish in wishes]
+    room = _find_room(ledger, wishes)
     for _ in range(LOOKS):
-        found = _choose(_find_candidates(ledger.connection, wish, tried, room), wish, chosen, room)
+        found = _share_out(_find_candidates(ledger.connection, asking, tried, room), asking, room)
         if not found:
             break
-        tried += [row.id for row in found]
-        ids = [row.id for row in found]
+        tried += found
         moved = set(
             ledger.move(
                 "job",
-                ids,
+                list(found),
                 Signal.CLAIM,
+                cause={ident: claim.wish.cause for ident, (claim, _) in found.items()},
                 preset=_CLAIMED,
                 take=lambda rows: told.update((row.id, row) for row in rows),
             )
         )
-        chosen += [row for row in found if row.id in moved]
-        if len(moved) == len(found):
+        lost = []
+        for ident, (claim, row) in found.items():
+            if ident in moved:
+                claim.chosen.append(row)
+                continue
+            lost.append(claim)
+            if (name := claim.wish.capped.get(row.requirement_id)) in room:
+                room[name] += 1
+        # Who lost nothing to others took all that there was for it.
+        asking = [claim for claim in asking if claim in lost]
+        if not asking:
             break
-    counted = {row.id: name for row in chosen if (name := wish.capped.get(row.requirement_id)) in room}
-    given = [_give(told[row.id]) for row in chosen]
-    _mint(ledger, pilot_id, wish.number, given, counted)
-    ledger.claimed += len(given)
+    return _hand_out(ledger, claims, told, room)
+
+
+def _hand_out(
+    ledger: Ledger, claims: Sequence[_Claim], told: Mapping[int, Any], room: Mapping[str, int]
+) -> list[list[Given]]:
+    """Mint the attempts of what was claimed."""
+    counted: dict[int, str] = {}
+    for claim in claims:
+        capped = claim.wish.capped
+        counted |= {row.id: name for row in claim.chosen if (name := capped.get(row.requirement_id)) in room}
+        for row in claim.chosen:
+            # What was released before in this transaction and is claimed now is there for nobody else.
+            ledger.released[row.requirement_id] -= ledger.released[row.requirement_id] > 0
+    given = [(claim.wish, [_give(told[row.id]) for row in claim.chosen]) for claim in claims]
+    _mint(ledger, given, counted)
+    ledger.claimed += sum(len(orders) for _, orders in given)
     take_room(ledger, Counter(counted.values()))
-    return given
+    return [orders for _, orders in given]
 
 
 def _give(row: Any) -> Given:
@@ -140,15 +192,16 @@ def _give(row: Any) -> Given:
     )
 
 
-def _find_room(connection: sa.Connection, wish: Wish) -> dict[str, int]:
+def _find_room(ledger: Ledger, wishes: Sequence[Wish]) -> dict[str, int]:
     """Return how many more attempts each capped jobtype may have, sure to the end of the transaction.
 
-    The counters are locked before jobs, which a claim never waits for, so nobody waits in a circle. Where all types are
-    full nothing is locked.
+    The counters are locked before jobs, which a claim never waits for, and with those of what ended in the same
+    transaction, so nobody waits in a circle. Where all types are full none is locked for a claim.
     """
-    room = read_room(connection, wish.capped.values())
+    names = {name for wish in wishes for name in wish.capped.values()}
+    room = read_room(ledger.connection, names)
     open_types = [name for name, left in room.items() if left]
-    return room | read_room(connection, open_types, lock=True)
+    return room | read_room(ledger.connection, open_types, lock=True, ended=ledger.uncounted)
 
 
 @cache
@@ -180,12 +233,17 @@ def _prepare_candidates(groups: int, want: int) -> Prepared:
     return Prepared(sa.union_all(*parts) if len(parts) > 1 else parts[0])
 
 
-def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int], room: Mapping[str, int]) -> list[Any]:
-    rows: list[Any] = []
+def _find_candidates(
+    connection: sa.Connection, claims: Sequence[_Claim], tried: list[int], room: Mapping[str, int]
+) -> list[Any]:
+    """Return jobs that some of the claims may take, in the order of work: of each requirement as many as all want."""
+    # Pilots that offer the same share one mapping.
+    wishes = {id(claim.wish.fits): claim.wish for claim in claims}.values()
     # What is at its cap is not looked at, however many jobs of it are queued.
-    fits = [ident for ident in wish.fits if ident not in wish.capped or room.get(wish.capped[ident], 1)]
+    fits = {ident for wish in wishes for ident in wish.fits if room.get(wish.capped.get(ident, ""), 1)}
+    rows: list[Any] = []
     # Of limits and of lengths a few serve all, and each is compiled once: the next power of two.
-    limit = 1 << (wish.want - 1).bit_length()
+    limit = 1 << (sum(claim.lacking for claim in claims) - 1).bit_length()
     for group in split_batches(sorted(fits), GROUPS):
         # Filled up with a requirement that no job has.
         size = 1 << (len(group) - 1).bit_length()
@@ -195,48 +253,70 @@ def _find_candidates(connection: sa.Connection, wish: Wish, tried: list[int], ro
     return rows
 
 
-def _choose(rows: Sequence[Any], wish: Wish, chosen: Sequence[Any], room: Mapping[str, int]) -> list[Any]:
+def _share_out(rows: Sequence[Any], claims: Sequence[_Claim], room: dict[str, int]) -> dict[int, tuple[_Claim, Any]]:
+    """Let each claim in turn take of `rows` what it may have; `room` shrinks by what is taken."""
+    found: dict[int, tuple[_Claim, Any]] = {}
+    for claim in claims:
+        picked = _choose(rows, claim, room)
+        found |= {row.id: (claim, row) for row in picked}
+        room_taken = Counter(claim.wish.capped.get(row.requirement_id) for row in picked)
+        for name in room.keys() & room_taken.keys():
+            room[name] -= room_taken[name]
+        rows = [row for row in rows if row.id not in found]
+    return found
+
+
+def _choose(rows: Sequence[Any], claim: _Claim, room: Mapping[str, int]) -> list[Any]:
     """Take from the top what fits into the slots, cpus, memory and caps left beside what is already chosen.
 
     All of it fits into the pilot by itself; what does not fit beside the others may wait for them.
     """
+    wish = claim.wish
     cpus, memory, ahead = wish.cpus, wish.memory, wish.ahead
     picked: list[Any] = []
     taken: Counter[str] = Counter()
-    for row in (*chosen, *rows):
+    for place, row in enumerate((*claim.chosen, *rows)):
+        fresh = place >= len(claim.chosen)
+        if len(picked) == claim.lacking:
+            break
+        if row.requirement_id not in wish.fits:
+            continue
         need_cpus, need_memory = wish.fits[row.requirement_id]
         name = wish.capped.get(row.requirement_id)
-        if name is not None and taken[name] >= room.get(name, wish.want):
+        if fresh and name is not None and taken[name] >= room.get(name, wish.want):
             continue
         beside = need_cpus <= cpus and (memory is None or need_memory <= memory)
-        if len(picked) == wish.want or not (beside or ahead):
+        if not (beside or ahead):
             continue
-        picked.append(row)
-        if name is not None:
-            taken[name] += 1
+        if fresh:
+            picked.append(row)
+            if name is not None:
+                taken[name] += 1
         if not beside:
             ahead -= 1
             continue
         cpus -= need_cpus
         memory = None if memory is None else memory - need_memory
-    return picked[len(chosen) :]
+    return picked
 
 
-def _mint(ledger: Ledger, pilot_id: int, number: int, given: Sequence[Given], counted: Mapping[int, str]) -> None:
+def _mint(ledger: Ledger, given: Sequence[tuple[Wish, Sequence[Given]]], counted: Mapping[int, str]) -> None:
     minted = [
         {
             "uuid": one.uuid,
             "job_id": one.job_id,
-            "pilot_id": pilot_id,
+            "pilot_id": wish.pilot_id,
             "number": one.number,
-            "claim": number,
+            "claim": wish.number,
             "state": AttemptState.DISPATCHED,
             "created": ledger.now,
             "counted": one.job_id in counted,
         }
-        for one in given
+        for wish, orders in given
+        for one in orders
     ]
-    for one in given:
-        ledger.note("attempt", one.uuid, Signal.CLAIM, after=AttemptState.DISPATCHED)
+    for wish, orders in given:
+        for one in orders:
+            ledger.note("attempt", one.uuid, Signal.CLAIM, after=AttemptState.DISPATCHED, cause=wish.cause)
     if minted:
         _MINT.run(ledger.connection, minted)

@@ -15,10 +15,18 @@ from p3s.server.transitions.spread import release_jobs
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from p3s.server.pipeline import Later
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.transitions.reports import ReportRules
 
-__all__ = ["end_overdue_attempts", "end_silent_pilots", "return_unacknowledged", "return_unknown", "wake_sleepers"]
+__all__ = [
+    "end_overdue_attempts",
+    "end_silent_pilots",
+    "look_for_kept",
+    "return_unacknowledged",
+    "return_unknown",
+    "wake_sleepers",
+]
 
 LIVE_PILOTS = (PilotState.ACTIVE, PilotState.IDLE, PilotState.RUNNING, PilotState.DRAINING)
 STEP = 200
@@ -129,9 +137,14 @@ _KEPT = Prepared(
 )
 
 
-def return_unknown(ledger: Ledger, pilot_id: int, known: Collection[str], acked: int, rules: ReportRules) -> None:
+def look_for_kept(ledger: Ledger, pilot_id: int, acked: int) -> Later:
+    """Send for what a pilot has by its acknowledged claims, ahead of `return_unknown`."""
+    return _KEPT.send(ledger.connection, pilot=pilot_id, acked=acked)
+
+
+def return_unknown(ledger: Ledger, kept: Later, known: Collection[str], rules: ReportRules) -> None:
     """Put back the attempts of a pilot that it does not know: they cost nothing."""
-    for row in _KEPT.run(ledger.connection, pilot=pilot_id, acked=acked):
+    for row in kept.rows():
         if row.uuid in known:
             continue
         if row.state == AttemptState.STOPPING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,14 @@ from p3s.server.db import split_batches
 from p3s.server.prepared import InsertRows, Prepared, among, has_state, param
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from enum import StrEnum
 
     from p3s.engine.states import Signal
     from p3s.server.pipeline import Later
+
+    #: What brings moves about: all of them, or each by the id of its row.
+    Cause = str | Mapping[int, str]
 
 __all__ = ["Ledger", "Moving", "Preset"]
 
@@ -99,16 +103,18 @@ class Moving:
         noun: str,
         step: tuple[StrEnum, Signal, StrEnum],
         sent: Sequence[Later],
+        cause: Cause,
         then: Callable[[list[int]], None] | None,
     ) -> None:
         self._ledger, self._noun, self._step, self._sent, self._then = ledger, noun, step, sent, then
+        self._cause = cause
         self._moved: list[int] | None = None
 
     def find_moved(self) -> list[int]:
         """Return the ids that moved; the first time, their events are noted."""
         if self._moved is None:
             rows = [row for one in self._sent for row in one.rows()]
-            self._moved = self._ledger.note_moved(self._noun, rows, self._step, None)
+            self._moved = self._ledger.note_moved(self._noun, rows, self._step, self._cause)
             if self._then is not None:
                 self._then(self._moved)
         return self._moved
@@ -125,7 +131,7 @@ class Ledger:
     now : float
         The server's clock, read once for the whole transaction.
     cause : str
-        Who or what brings the changes about; it stands in each event.
+        Who or what brings the changes about; it stands in each event that is given no cause of its own.
     released : Counter of int
         Per requirement, how many jobs became claimable: pilots to wake after the commit.
     poked : set of int
@@ -160,7 +166,7 @@ class Ledger:
         /,
         *,
         expected: StrEnum | None = None,
-        cause: str | None = None,
+        cause: Cause | None = None,
         guard: sa.ColumnElement[bool] | None = None,
         preset: Preset | None = None,
         take: Callable[[Sequence[Any]], None] | None = None,
@@ -178,8 +184,8 @@ class Ledger:
             What happens; `engine.states` says where it leads.
         expected : StrEnum, optional
             Only from this state.
-        cause : str, optional
-            Stands in the events instead of the ledger's own.
+        cause : str or mapping of int to str, optional
+            Stands in the events instead of the ledger's own; one for all, or one for each row id.
         guard : sqlalchemy condition, optional
             A further condition on the row.
         preset : Preset, optional
@@ -217,6 +223,7 @@ class Ledger:
         /,
         *,
         expected: StrEnum,
+        cause: Cause | None = None,
         then: Callable[[list[int]], None] | None = None,
         **values: Any,
     ) -> Moving:
@@ -224,7 +231,7 @@ class Ledger:
 
         Parameters
         ----------
-        noun, ids, signal, expected
+        noun, ids, signal, expected, cause
             As in `move`.
         then : callable, optional
             Told the ids that moved, when the database has said which.
@@ -235,7 +242,7 @@ class Ledger:
         after = _TABLES[noun][1][expected, signal]
         statement = _prepare_move(noun, expected, after, names, None, each=False)
         sent = [statement.send(self.connection, ids=list(ids), **given)] if ids else []
-        return self._await(Moving(self, noun, (expected, signal, after), sent, then))
+        return self._await(Moving(self, noun, (expected, signal, after), sent, cause or self.cause, then))
 
     def send_each(
         self,
@@ -245,13 +252,14 @@ class Ledger:
         /,
         *,
         expected: StrEnum,
+        cause: Cause | None = None,
         preset: Preset | None = None,
     ) -> Moving:
         """Move rows that are in state `expected`, each with values of its own, without waiting for the database.
 
         Parameters
         ----------
-        noun, signal, expected, preset
+        noun, signal, expected, cause, preset
             As in `move`.
         rows : mapping of int to mapping
             For each row id the columns to set and the parameters of `preset`; all have the same names.
@@ -263,11 +271,20 @@ class Ledger:
             names, given = _arrange(values, preset)
             statement = _prepare_move(noun, expected, after, names, preset, each=True)
             sent.append(statement.send(self.connection, id_=ident, **given))
-        return self._await(Moving(self, noun, (expected, signal, after), sent, None))
+        return self._await(Moving(self, noun, (expected, signal, after), sent, cause or self.cause, None))
 
     def _await(self, moving: Moving) -> Moving:
         self._moving.append(moving)
         return moving
+
+    @contextmanager
+    def on_behalf(self, cause: str) -> Iterator[None]:
+        """Let what is changed in the block have a cause of its own."""
+        before, self.cause = self.cause, cause
+        try:
+            yield
+        finally:
+            self.cause = before
 
     def settle(self) -> None:
         """Take in what moved of all that was sent."""
@@ -280,7 +297,7 @@ class Ledger:
         noun: str,
         ids: Sequence[int],
         step: tuple[StrEnum, Signal, StrEnum],
-        cause: str | None,
+        cause: Cause | None,
         preset: Preset | None,
         values: dict[str, Any],
         take: Callable[[Sequence[Any]], None] | None,
@@ -301,7 +318,7 @@ class Ledger:
         noun: str,
         ids: Sequence[int],
         step: tuple[StrEnum, Signal, StrEnum],
-        cause: str | None,
+        cause: Cause | None,
         guard: sa.ColumnElement[bool] | None,
         values: dict[str, Any],
     ) -> list[int]:
@@ -319,12 +336,13 @@ class Ledger:
         return self.note_moved(noun, rows, step, cause)
 
     def note_moved(
-        self, noun: str, rows: Sequence[Any], step: tuple[StrEnum, Signal, StrEnum], cause: str | None
+        self, noun: str, rows: Sequence[Any], step: tuple[StrEnum, Signal, StrEnum], cause: Cause | None
     ) -> list[int]:
         """Note the events of rows that moved, and return their ids."""
         before, signal, after = step
         for row in rows:
-            self.note(noun, row.uuid, signal, before=before, after=after, cause=cause)
+            own = cause if cause is None or isinstance(cause, str) else cause[row.id]
+            self.note(noun, row.uuid, signal, before=before, after=after, cause=own)
         if noun == "attempt" and after in states.FINAL_ATTEMPT:
             self.uncounted.update(row.id for row in rows if row.counted)
         return [row.id for row in rows]

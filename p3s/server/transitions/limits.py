@@ -26,7 +26,9 @@ __all__ = ["give_back", "read_room", "take_room", "write_cap"]
 _OPEN = (AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)
 
 
-def read_room(connection: sa.Connection, names: Collection[str], *, lock: bool = False) -> dict[str, int]:
+def read_room(
+    connection: sa.Connection, names: Collection[str], *, lock: bool = False, ended: Collection[int] = ()
+) -> dict[str, int]:
     """Return how many more attempts each capped jobtype may have; one without a cap is left out.
 
     Parameters
@@ -37,9 +39,15 @@ def read_room(connection: sa.Connection, names: Collection[str], *, lock: bool =
         Jobtypes.
     lock : bool
         Whether the counters are to stay as they are until the end of the transaction.
+    ended : collection of int
+        Attempts that ended in this transaction and will leave their counters: those are locked along with the others,
+        in one order.
     """
     if not names:
         return {}
+    if ended:
+        of_them = sa.select(job.c.jobtype).join(attempt, attempt.c.job_id == job.c.id)
+        names = {*names, *connection.scalars(of_them.where(attempt.c.id.in_(sorted(ended))))}
     statement = sa.select(jobtype).where(jobtype.c.name.in_(sorted(set(names)))).order_by(jobtype.c.name)
     rows = connection.execute(lock_rows(statement) if lock else statement)
     return {row.name: max(0, row.cap - row.open) for row in rows}

@@ -48,7 +48,8 @@ _FOLLOWERS = (
 #: Edges from datasets to those that follow them.
 FOLLOWERS = Prepared(
     _FOLLOWERS.where(among(origin.c.source_id, "sources"), origin.c.dataset_id > param("after", sa.BigInteger))
-    .order_by(origin.c.source_id, origin.c.dataset_id)
+    # Not in words of an index; see `p3s.server.transitions.spread`.
+    .order_by(origin.c.source_id + 0, origin.c.dataset_id)
     .limit(param("room", sa.Integer))
 )
 _THESE = Prepared(_FOLLOWERS.where(among(origin.c.dataset_id, "ids")).order_by(origin.c.source_id, origin.c.dataset_id))
@@ -72,7 +73,7 @@ WAITERS = Prepared(
         origin.c.waiting.is_(True),
         origin.c.dataset_id > param("after", sa.BigInteger),
     )
-    .order_by(workflow.c.id, origin.c.dataset_id)
+    .order_by(workflow.c.id + 0, origin.c.dataset_id)
     .limit(param("room", sa.Integer))
 )
 

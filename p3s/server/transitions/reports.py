@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["ReportRules", "end_attempt_badly", "look_up", "take_reports"]
+__all__ = ["ReportRules", "Sheaf", "end_attempt_badly", "look_up", "take_reports"]
 
 _OPEN = {AttemptState.DISPATCHED, AttemptState.RUNNING}
 _OPEN_JOB = {JobState.DISPATCHED, JobState.RUNNING}
@@ -53,6 +53,25 @@ class ReportRules:
     budget: int
 
 
+@dataclass(slots=True)
+class Sheaf:
+    """The reports of one call.
+
+    Attributes
+    ----------
+    reports : sequence of AttemptReport
+        As the pilot sent them.
+    cause : str
+        Stands in the events.
+    verdicts : list of Verdict or None
+        What `take_reports` says of each; None if the call cannot be taken along with others.
+    """
+
+    reports: Sequence[AttemptReport]
+    cause: str
+    verdicts: list[Verdict] | None = None
+
+
 def look_up(ledger: Ledger, reports: Sequence[AttemptReport]) -> Later:
     """Send for the attempts that reports are about, ahead of `take_reports`."""
     if not reports:
@@ -60,46 +79,57 @@ def look_up(ledger: Ledger, reports: Sequence[AttemptReport]) -> Later:
     return _ATTEMPTS.send(ledger.connection, uuids=[report.attempt for report in reports])
 
 
-def take_reports(
-    ledger: Ledger, reports: Sequence[AttemptReport], attempts: Later, rules: ReportRules
-) -> list[Verdict]:
-    """Return a verdict on each report. Plain successes are taken together, everything else in turn.
+def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], attempts: Later, rules: ReportRules) -> None:
+    """Give verdicts. Plain successes and starts of all are taken together, everything else in turn.
+
+    What is taken in turn locks rows in no order that others keep. So of several sheaves one that has such a report is
+    left as it is, for a transaction of its own.
 
     Parameters
     ----------
     ledger : Ledger
         The open transaction.
-    reports : sequence of AttemptReport
-        As the pilot sent them.
+    sheaves : sequence of Sheaf
+        Of different pilots; each that was taken has its verdicts then.
     attempts : Later
-        What `look_up` gave for them.
+        What `look_up` gave for all reports.
     rules : ReportRules
         The secret and the budget.
     """
-    if not reports:
-        return []
     found = {row.uuid: row for row in attempts.rows()}
     outputs = _read_expected(ledger, found.values())
-    verdicts: dict[int, Verdict] = {}
-    plain: list[tuple[Any, AttemptReport]] = []
-    repeated = len({report.attempt for report in reports}) < len(reports)
-    for place, report in enumerate(reports):
-        row = found.get(report.attempt)
-        if row is None or not fits_attempt(rules.secret, report.attempt, report.token):
-            why = "no such attempt" if row is None else "the token is not this attempt's"
-            verdicts[place] = _answer(report, "refused", f"{why}; drop it")
+    plain: list[_Told] = []
+    starts: list[_Told] = []
+    for sheaf in sheaves:
+        verdicts: dict[int, Verdict] = {}
+        mine: dict[bool, list[_Told]] = {True: [], False: []}
+        odd: list[tuple[int, AttemptReport]] = []
+        repeated = len({report.attempt for report in sheaf.reports}) < len(sheaf.reports)
+        for place, report in enumerate(sheaf.reports):
+            row = found.get(report.attempt)
+            if row is None or not fits_attempt(rules.secret, report.attempt, report.token):
+                why = "no such attempt" if row is None else "the token is not this attempt's"
+                verdicts[place] = _answer(report, "refused", f"{why}; drop it")
+            elif not repeated and (
+                _is_start(row, report) or _is_plain(ledger, row, report, outputs.get(row.job_id, []))
+            ):
+                mine[report.kind == "started"].append(_Told(row, report, sheaf.cause))
+                verdicts[place] = _answer(report, "accepted")
+            else:
+                odd.append((place, report))
+        if odd and len(sheaves) > 1:
             continue
-        expected = outputs.get(row.job_id, [])
-        if not repeated and _is_plain(ledger, row, report, expected):
-            plain.append((row, report))
-            verdicts[place] = _answer(report, "accepted")
-            continue
-        verdicts[place] = _take(ledger, row, report, expected, rules)
-        if repeated:
-            # The batch holds the start and the end of an attempt.
-            found |= {row.uuid: row for row in look_up(ledger, [report]).rows()}
+        for place, report in odd:
+            row = found[report.attempt]
+            verdicts[place] = _take(ledger, row, report, outputs.get(row.job_id, []), rules)
+            if repeated:
+                # The batch holds the start and the end of an attempt.
+                found |= {row.uuid: row for row in look_up(ledger, [report]).rows()}
+        starts += mine[True]
+        plain += mine[False]
+        sheaf.verdicts = [verdicts[place] for place in range(len(sheaf.reports))]
+    _begin_together(ledger, starts)
     _succeed_together(ledger, plain, outputs)
-    return [verdicts[place] for place in range(len(reports))]
 
 
 def end_attempt_badly(
@@ -216,6 +246,20 @@ def _read_expected(ledger: Ledger, rows: Iterable[Any]) -> dict[int, list[Any]]:
     return found
 
 
+class _Told(NamedTuple):
+    """A report, the attempt that it is about, and who tells it."""
+
+    row: Any
+    report: AttemptReport
+    cause: str
+
+
+def _is_start(row: Any, report: AttemptReport) -> bool:
+    """Tell whether a report is the start of the job's open attempt, and the first word of it."""
+    current = row.job_attempt == row.number and row.job_state == JobState.DISPATCHED
+    return report.kind == "started" and row.state == AttemptState.DISPATCHED and current
+
+
 def _is_plain(ledger: Ledger, row: Any, report: AttemptReport, expected: Sequence[Any]) -> bool:
     """Tell whether a report is the success of the job's open attempt, with all its files."""
     if report.kind != "succeeded" or row.state not in _OPEN:
@@ -238,40 +282,60 @@ _DONE = Prepared(
 )
 
 
-def _succeed_together(
-    ledger: Ledger, plain: Sequence[tuple[Any, AttemptReport]], outputs: Mapping[int, Sequence[Any]]
-) -> None:
+def _begin_together(ledger: Ledger, starts: Sequence[_Told]) -> None:
+    """Take first starts: all of them, or, if something else was quicker, none and then all anew."""
+    if not starts:
+        return
+    causes = {told.row.id: told.cause for told in starts}
+    of_jobs = {told.row.job_id: told.cause for told in starts}
+    open_attempt, open_job = AttemptState.DISPATCHED, JobState.DISPATCHED
+    sent = [
+        ledger.send("attempt", [*causes], Signal.BEGIN, expected=open_attempt, cause=causes, started=ledger.now),
+        ledger.send("job", [*of_jobs], Signal.BEGIN, expected=open_job, cause=of_jobs, started=ledger.now),
+    ]
+    if sum(len(one.find_moved()) for one in sent) < 2 * len(starts):
+        raise Overtaken
+
+
+def _succeed_together(ledger: Ledger, plain: Sequence[_Told], outputs: Mapping[int, Sequence[Any]]) -> None:
     """Take plain successes: all of them, or, if something else was quicker, none and then all anew."""
     if not plain:
         return
     attempts: dict[AttemptState, dict[int, dict[str, Any]]] = {}
     jobs: dict[JobState, dict[int, dict[str, Any]]] = {}
     made: dict[int, dict[str, Any]] = {}
-    for row, report in plain:
+    makers: dict[int, str] = {}
+    for row, report, cause in plain:
         begun = ledger.now - (report.wall or 0.0)
         attempts.setdefault(AttemptState(row.state), {})[row.id] = _measure(ledger, report) | {"begun": begun}
         jobs.setdefault(JobState(row.job_state), {})[row.job_id] = {"begun": begun, "ended": ledger.now}
-        made |= _describe_outputs(row, report, outputs.get(row.job_id, ()))
+        described = _describe_outputs(row, report, outputs.get(row.job_id, ()))
+        made |= described
+        makers |= dict.fromkeys(described, cause)
+    causes = {told.row.id: told.cause for told in plain}
+    of_jobs = {told.row.job_id: told.cause for told in plain}
     sent = [
         *(
-            ledger.send_each("attempt", Signal.SUCCEED, values, expected=state, preset=_ATTEMPT_ENDED)
+            ledger.send_each("attempt", Signal.SUCCEED, values, expected=state, cause=causes, preset=_ATTEMPT_ENDED)
             for state, values in attempts.items()
         ),
         *(
-            ledger.send_each("job", Signal.SUCCEED, values, expected=state, preset=_JOB_ENDED)
+            ledger.send_each("job", Signal.SUCCEED, values, expected=state, cause=of_jobs, preset=_JOB_ENDED)
             for state, values in jobs.items()
         ),
     ]
     if made:
-        there = ledger.send_each("dataset", Signal.REGISTER, made, expected=DatasetState.EXPECTED).find_moved()
-        for ident in made.keys() - set(there):
-            ledger.move("dataset", [ident], Signal.REGISTER, **made[ident])
+        there = ledger.send_each("dataset", Signal.REGISTER, made, expected=DatasetState.EXPECTED, cause=makers)
+        for ident in sorted(made.keys() - set(there.find_moved())):
+            ledger.move("dataset", [ident], Signal.REGISTER, cause=makers, **made[ident])
     done = {
         pilot_id: _DONE.send(ledger.connection, pilot=pilot_id, n=number)
-        for pilot_id, number in sorted(Counter(row.pilot_id for row, _ in plain).items())
+        for pilot_id, number in sorted(Counter(told.row.pilot_id for told in plain).items())
     }
-    _keep_tails(ledger, plain)
-    finish_jobs(ledger, [FinishedJob(row.job_id, row.workflow_id, row.needed, row.makes) for row, _ in plain])
+    _keep_tails(ledger, [(told.row, told.report) for told in plain])
+    finish_jobs(
+        ledger, [FinishedJob(row.job_id, row.workflow_id, row.needed, row.makes) for row, _report, _cause in plain]
+    )
     if sum(len(one.find_moved()) for one in sent) < 2 * len(plain):
         # What was done on top of that is rolled back with it.
         raise Overtaken

@@ -1,8 +1,8 @@
 """The frame of a change: one transaction, what closes it, and what is committed along with it.
 
-Changes that are small and arrive together are committed together, where one writes at a time anyway: a commit waits
-for the disk, so those that come meanwhile wait for the next one, which takes all of them. Held calls that a change
-makes work for are answered in its transaction, too.
+Changes that are small and arrive together are committed together: a commit waits for the disk, so those that come
+meanwhile wait for the next one, which takes all of them. The calls of pilots are even made in one go (`Part`), so that
+several cost little more than one. Held calls that a change makes work for are answered in its transaction, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from p3s.clock import read_clock
 from p3s.errors import Unavailable
@@ -31,8 +31,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "Changes"]
 
-#: Changes that are committed together.
-TOGETHER = 32
+#: Changes that are committed together, and how many jobs they concern.
+TOGETHER, WEIGHT = 32, 128
+#: Names that the cause of what several did together has.
+NAMED = 3
+
+
+class Part(Protocol):
+    """What may be done for several at once."""
+
+    @property
+    def cause(self) -> str:
+        """Stands in its events."""
+
+    @property
+    def key(self) -> str:
+        """Those with the same one are not done at once, but one after the other."""
+
+    @property
+    def weight(self) -> int | None:
+        """How many jobs it concerns; None for one that does not go along with others."""
+
+    @staticmethod
+    def act(ledger: Ledger, parts: Sequence[Any]) -> Sequence[Any]:
+        """Do it for all, and return the result of each; None for one that needs a transaction of its own."""
 
 
 class Change:
@@ -43,43 +65,91 @@ class Change:
     cause : str
         Stands in its events.
     action : callable
-        Makes it.
+        Makes it, given the ledger.
     keyed : Keyed, optional
         The request that it is made for, if that has a key.
 
     Attributes
     ----------
-    ledger : Ledger
-        Of its last run.
     result : object
         What its action returned.
     left : mapping of int to int
-        Jobs that it released and that no held call was answered with, by requirement.
+        Jobs released that no held call was answered with, by requirement. Of changes made in one go the first has it
+        for all, as it has what follows.
+    poked : set of int
+        Pilots that the server has something to say to.
+    rippling : bool
+        Whether successors are left to be told in further transactions.
     """
 
-    ledger: Ledger
+    #: What others may be done along with.
+    part: Part | None = None
 
     def __init__(self, cause: str, action: Callable[[Ledger], Any], keyed: Keyed | None = None) -> None:
         self.cause, self.action, self.keyed = cause, action, keyed
         self.result: Any = None
         self.left: Mapping[int, int] = {}
+        self.poked: set[int] = set()
+        self.rippling = False
         #: Its thread sleeps on this while another commits for it.
         self.turn = threading.Lock()
         self.done = False
         #: What kept the transaction that it went along with from its commit.
         self.error: BaseException | None = None
 
-    def run(self, connection: sa.Connection, now: float) -> None:
-        """Act within an open transaction."""
-        self.ledger = ledger = Ledger(connection, now, self.cause)
-        if self.keyed is not None:
-            note_key(ledger, self.keyed)
-        self.result = self.action(ledger)
+    @property
+    def waits(self) -> bool:
+        """Whether it was left out of the transaction that it went along with."""
+        return self.part is not None and self.result is None
+
+    @classmethod
+    def of(cls, part: Part) -> Change:
+        """Return a change that may be made in one go with others."""
+        change = cls(part.cause, lambda ledger: part.act(ledger, [part])[0])
+        change.part = part
+        return change
+
+    def fits(self, others: Sequence[Change]) -> bool:
+        """Return whether it can go along with others that do."""
+        parts = [other.part for other in others if other.part is not None]
+        if self.part is None or not parts:
+            return len(others) < TOGETHER
+        weight = sum(part.weight or 0 for part in (*parts, self.part))
+        return len(others) < TOGETHER and weight <= WEIGHT and self.part.key not in {part.key for part in parts}
+
+
+class _Run:
+    """Changes that share a ledger: one, or several that are made in one go."""
+
+    def __init__(self, connection: sa.Connection, now: float, changes: Sequence[Change]) -> None:
+        self.ledger = ledger = Ledger(connection, now, _name([change.cause for change in changes]))
+        for change in changes:
+            if change.keyed is not None:
+                note_key(ledger, change.keyed)
+        parts = [change.part for change in changes if change.part is not None]
+        results = parts[0].act(ledger, parts) if parts else [change.action(ledger) for change in changes]
+        for change, result in zip(changes, results, strict=True):
+            change.result = result
         ledger.settle()
         record_runtimes(connection, ledger.ended)
         if ledger.uncounted:
             give_back(ledger)
-        self.left = ledger.released
+        #: Sees to what follows, for all of them.
+        self.first = next((change for change in changes if not change.waits), changes[0])
+        self.first.left, self.first.poked, self.first.rippling = +ledger.released, ledger.poked, ledger.rippling
+
+
+def _name(causes: Sequence[str]) -> str:
+    """Return what brings about what several did together."""
+    named = causes if len(causes) <= NAMED else [*causes[: NAMED - 1], f"{len(causes) - NAMED + 1} more"]
+    return ", ".join(named)
+
+
+def _run_all(connection: sa.Connection, now: float, changes: Sequence[Change]) -> list[_Run]:
+    """Act within an open transaction; all parts are of one kind."""
+    joint = [change for change in changes if change.part is not None]
+    groups = [[change] for change in changes if change.part is None] + ([joint] if joint else [])
+    return [_Run(connection, now, group) for group in groups]
 
 
 class Changes:
@@ -115,9 +185,9 @@ class Changes:
         Unavailable
             If the database cannot be written now; nothing was changed.
         """
-        if not small or not self._db.is_sqlite:
+        if not small or not (self._db.is_sqlite or change.part is not None):
             # PostgreSQL syncs once for all who commit at a time, and many servers may lock rows there: what locks the
-            # rows of several calls in one transaction may wait in a circle with another that does.
+            # rows of several changes, one after the other, may wait in a circle with another that does.
             self._transact(lambda: [change], planned=small)
             return
         change.turn.acquire()
@@ -131,7 +201,7 @@ class Changes:
             self._lead(change)
         if isinstance(change.error, Unavailable):
             raise change.error
-        if change.error is not None:
+        if change.error is not None or change.waits:
             # What went wrong in company, perhaps by the fault of another, runs once more alone.
             self._transact(lambda: [change])
 
@@ -141,13 +211,13 @@ class Changes:
 
         def gather() -> list[Change]:
             with self._lock:
-                while not batch or (self._queue and len(batch) < TOGETHER):
+                while not batch or (self._queue and self._queue[0].fits(batch)):
                     batch.append(self._queue.popleft())
             return batch
 
         error: BaseException | None = None
         try:
-            self._transact(gather)
+            self._transact(gather, planned=True)
         except BaseException as caught:
             error = caught
             if len(batch) < 2 or not isinstance(caught, Exception):
@@ -170,37 +240,33 @@ class Changes:
         taken: list[tuple[Waiter, Change]] = []
         begin = time.monotonic()
 
-        def run(connection: sa.Connection, *, answering: bool = True) -> list[Change]:
+        def run(connection: sa.Connection, *, answering: bool = True) -> list[_Run]:
             # Of an earlier run, which was rolled back.
             _ring(taken)
-            changes = list(gather())
             now = read_clock()
-            for change in changes:
-                change.run(connection, now)
-            for change in changes:
+            runs = _run_all(connection, now, gather())
+            for change in [one.first for one in runs]:
                 if answering and change.left:
                     waiters, change.left = self._take(change.left)
-                    taken.extend((waiter, Change(waiter.cause, waiter.look)) for waiter in waiters)
-            for _, look in taken:
-                try:
-                    look.run(connection, now)
-                except Exception as error:
-                    raise _Disturbed from error
-                changes.append(look)
-            Ledger.write_events([change.ledger for change in changes])
-            return changes
+                    taken.extend((waiter, Change.of(waiter.look)) for waiter in waiters)
+            try:
+                runs += _run_all(connection, now, [look for _, look in taken])
+            except Exception as error:
+                raise _Disturbed from error
+            Ledger.write_events([one.ledger for one in runs])
+            return runs
 
         try:
             try:
-                changes = self._db.write(run, planned=planned)
+                runs = self._db.write(run, planned=planned)
             except _Disturbed:
-                changes = self._db.write(partial(run, answering=False), planned=planned)
+                runs = self._db.write(partial(run, answering=False), planned=planned)
         except BaseException:
             _ring(taken)
             raise
         for waiter, look in taken:
             waiter.deliver(look.result)
-        if any(change.ledger.claimed for change in changes):
+        if any(one.ledger.claimed for one in runs):
             self._observe(time.monotonic() - begin)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -35,7 +35,7 @@ __all__ = ["Core"]
 Result = TypeVar("Result")
 
 #: Held calls whose answer one transaction of another takes along; the others look for themselves.
-ANSWERED = 4
+ANSWERED = 16
 #: Offers of claims whose fitting requirements are remembered.
 OFFERS = 500
 
@@ -109,13 +109,17 @@ class Core:
         Unavailable
             If the database cannot be written now; nothing was changed.
         """
-        first = change = Change(cause, action, CURRENT.get())
+        return cast("Result", self.commit(Change(cause, action, CURRENT.get()), small=small))
+
+    def commit(self, change: Change, *, small: bool) -> Any:
+        """Make a change as `change` does, and return its result."""
+        first = change
         self._commit(change, small=small)
-        while change.ledger.rippling:
+        while change.rippling:
             change = Change("release in batches", continue_ripples)
             self._commit(change)
-            change.ledger.rippling = change.result
-        return cast("Result", first.result)
+            change.rippling = change.result
+        return first.result
 
     @property
     def requirements(self) -> Mapping[int, Requirement]:
@@ -199,8 +203,8 @@ class Core:
             change.keyed.noted = True
         if change.left:
             self.wake(change.left)
-        if change.ledger.poked:
-            self.hub.poke(change.ledger.poked)
+        if change.poked:
+            self.hub.poke(change.poked)
 
     def _take(self, released: Mapping[int, int]) -> tuple[list[Waiter], Mapping[int, int]]:
         """Take sleeping calls that the open transaction can answer."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from p3s.engine.matching import find_mismatches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from p3s.engine.matching import Offer, Requirement
-    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.usecases.changes import Part
 
 __all__ = ["Hub", "Waiter"]
 
@@ -33,9 +33,7 @@ class Waiter:
         Whose call it is.
     offer : Offer or None
         What its claim offers; None for a call that claims nothing.
-    cause : str
-        Stands in the events of its look.
-    look : callable
+    look : Part
         The call's look for news, which a transaction of another may make in its place.
     answer : object
         What such a look found, after its commit; None if there was none.
@@ -43,8 +41,7 @@ class Waiter:
 
     pilot_id: int
     offer: Offer | None
-    cause: str
-    look: Callable[[Ledger], Any]
+    look: Part
     answer: Any = None
     #: Set when there may be something to say.
     bell: threading.Event = field(default_factory=threading.Event)
@@ -104,11 +101,9 @@ class Hub:
         self._closed = False
 
     @contextmanager
-    def subscribe(
-        self, pilot_id: int, offer: Offer | None, cause: str, look: Callable[[Ledger], Any]
-    ) -> Iterator[Waiter]:
+    def subscribe(self, pilot_id: int, offer: Offer | None, look: Part) -> Iterator[Waiter]:
         """Hold a call; an older one of the same pilot ends."""
-        waiter = Waiter(pilot_id, offer, cause, look)
+        waiter = Waiter(pilot_id, offer, look)
         with self._lock:
             self._end(self._waiters.get(pilot_id))
             self._waiters[pilot_id] = waiter

@@ -1,0 +1,378 @@
+"""What pilots say and ask, of several of them in one transaction: reports first, then claims.
+
+Each step is one for all calls, in a fixed order, and each locks rows in the order of their ids. So the calls that come
+while the database writes cost one more statement here and there, and not a transaction each; and nobody waits in a
+circle with another server that does the same.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from p3s.engine.matching import Offer
+from p3s.engine.states import PILOT, AttemptState, PilotState, PilotStatus, Signal
+from p3s.errors import NoToken
+from p3s.server.db import lock_rows
+from p3s.server.models import attempt, attempt_log, host, pilot
+from p3s.server.prepared import Prepared, among, param
+from p3s.server.queries.orders import make_orders, read_orders
+from p3s.server.secrets import fits_attempt, hash_token
+from p3s.server.transitions.claims import Wish, claim_jobs
+from p3s.server.transitions.leases import look_for_kept, return_unknown
+from p3s.server.transitions.removals import HAS_REMOVALS, note_removed, read_removals
+from p3s.server.transitions.reports import Sheaf, look_up, take_reports
+from p3s.wire import TAIL_BYTES, ExchangeBody, ExchangeReply, StopOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p3s.server.pipeline import Later
+    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.usecases.core import Core
+    from p3s.wire import LogChunk
+
+__all__ = ["Call", "Seen", "take_calls"]
+
+#: Jobs reported and asked for by a call that may go along with others.
+SMALL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a pilot.
+
+    Attributes
+    ----------
+    core : Core
+        The server.
+    uuid, secret : str
+        Of the pilot, as it says.
+    body : ExchangeBody
+        What it says and asks.
+    held : bool
+        Whether it is held, and looked after in the transaction of another.
+    """
+
+    core: Core
+    uuid: str
+    secret: str
+    body: ExchangeBody
+    held: bool = False
+
+    @property
+    def cause(self) -> str:
+        """What stands in the events."""
+        return f"pilot {self.uuid[:8]}"
+
+    @property
+    def key(self) -> str:
+        """Calls with the same one follow each other: what the first does to the pilot's row, the second has to see."""
+        return self.uuid
+
+    @property
+    def weight(self) -> int | None:
+        """Jobs reported and asked for; None for a call that does not go along with others."""
+        body = self.body
+        if body.logs or body.removed or body.state == "leaving":
+            return None
+        jobs = len(body.reports) + (body.claim.want if body.claim is not None else 0)
+        return jobs if jobs <= SMALL else None
+
+    @staticmethod
+    def act(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
+        """Take calls of different pilots; see `take_calls`."""
+        return take_calls(ledger, calls)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one transaction of a call found: the answer so far, and what a wait needs."""
+
+    reply: ExchangeReply
+    pilot_id: int
+    heard: frozenset[str]
+    offer: Offer | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing new to say."""
+        orders = {*self.reply.watch, *(stop.attempt for stop in self.reply.stop)}
+        orders.update(order.uuid for order in self.reply.removals)
+        return self.reply.status is PilotStatus.OK and not self.reply.jobs and orders <= self.heard
+
+
+@dataclass(slots=True)
+class _Visit:
+    """A call on its way through the transaction: the pilot's row, and what is found for it."""
+
+    call: Call
+    row: Any
+    seen: Seen
+    #: What the row's state is by now.
+    state: PilotState
+    sheaf: Sheaf = field(init=False)
+    kept: Later | None = None
+
+    def __post_init__(self) -> None:
+        self.sheaf = Sheaf(self.call.body.reports, self.call.cause)
+
+
+def take_calls(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
+    """Act on calls of different pilots, and return what each is answered with.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The open transaction.
+    calls : sequence of Call
+        All of one server. One that brings what is not plain must be alone.
+
+    Returns
+    -------
+    list of Seen or None
+        None for a call that has to run once more: alone, or, held, by itself.
+
+    Raises
+    ------
+    NoToken
+        If a pilot is unknown or the secret is not its own.
+    """
+    core = calls[0].core
+    visits = _enter(ledger, core, _skip_busy(ledger, calls))
+    for visit in visits:
+        body = visit.call.body
+        if body.logs:
+            _keep_logs(core, ledger, body.logs)
+        if body.removed:
+            note_removed(ledger, visit.row.id, body.removed)
+        if visit.kept is not None:
+            with ledger.on_behalf(visit.call.cause):
+                # The list and the acknowledgement are of one moment, so a late call does no harm.
+                return_unknown(ledger, visit.kept, _list_known(body), core.rules)
+        if body.state == "leaving":
+            _leave(core, ledger, visit)
+    _claim(core, ledger, [visit for visit in visits if visit.call.body.state != "leaving"])
+    _collect_orders(ledger, [visit for visit in visits if visit.row.has_orders])
+    for visit in visits:
+        if visit.row.has_removals:
+            visit.seen.reply.removals = read_removals(ledger.connection, visit.row.id)
+    found = {visit.call.uuid: visit.seen for visit in visits}
+    return [found.get(call.uuid) for call in calls]
+
+
+_FREE = Prepared(
+    lock_rows(
+        sa.select(pilot.c.uuid).where(among(pilot.c.uuid, "uuids")).order_by(pilot.c.id),
+        skip_locked=True,
+    )
+)
+
+
+def _skip_busy(ledger: Ledger, calls: Sequence[Call]) -> list[Call]:
+    """Leave out held calls whose pilot's row another transaction has: this one waits for nobody on their behalf."""
+    held = [call.uuid for call in calls if call.held]
+    if not held or ledger.connection.dialect.name != "postgresql":
+        return list(calls)
+    free = {row.uuid for row in _FREE.run(ledger.connection, uuids=held)}
+    return [call for call in calls if not call.held or call.uuid in free]
+
+
+def _enter(ledger: Ledger, core: Core, calls: Sequence[Call]) -> list[_Visit]:
+    """Renew leases and take reports; return the calls that go on."""
+    calls = sorted(calls, key=lambda call: call.uuid)
+    touched = [_TOUCH.send(ledger.connection, uuid_=call.uuid, now=ledger.now, ack=call.body.ack) for call in calls]
+    reports = [report for call in calls for report in call.body.reports]
+    attempts = look_up(ledger, reports)
+    visits = [_open_visit(ledger, core, call, found) for call, found in zip(calls, touched, strict=True)]
+    for visit in visits:
+        if visit.call.body.running is not None:
+            visit.kept = look_for_kept(ledger, visit.row.id, visit.call.body.ack)
+    if reports:
+        take_reports(ledger, [visit.sheaf for visit in visits], attempts, core.rules)
+    taken = [visit for visit in visits if visit.sheaf.verdicts is not None or not visit.sheaf.reports]
+    for visit in taken:
+        visit.seen.reply.verdicts = visit.sheaf.verdicts or []
+    return taken
+
+
+def _list_known(body: ExchangeBody) -> set[str]:
+    return {*(body.running or ()), *(report.attempt for report in body.reports)}
+
+
+_OPEN: list[sa.ColumnClause[str]] = [sa.literal_column(f"'{state}'") for state in ("dispatched", "running", "stopping")]
+_NEWS = sa.or_(
+    attempt.c.state == sa.literal_column(f"'{AttemptState.STOPPING}'"),
+    sa.and_(
+        attempt.c.state == sa.literal_column(f"'{AttemptState.RUNNING}'"), attempt.c.watched > param("now", sa.Double())
+    ),
+)
+# Columns that a statement returns are rendered without their table, and inside a subquery `id` is the subquery's own.
+_PILOT_ID: sa.ColumnElement[int] = sa.literal_column("pilot.id")
+_PILOT_HOST: sa.ColumnElement[str] = sa.literal_column("pilot.host")
+#: Renews the lease: the first write of the call, on the row that the sweeper's guard reads.
+_TOUCH = Prepared(
+    sa.update(pilot)
+    .where(pilot.c.uuid == param("uuid_", sa.Text()))
+    .values(
+        seen=param("now", sa.Double()),
+        acked=sa.case((pilot.c.acked < param("ack", sa.Integer()), param("ack", sa.Integer())), else_=pilot.c.acked),
+    )
+    .returning(
+        pilot.c.id,
+        pilot.c.hash,
+        pilot.c.state,
+        pilot.c.status,
+        pilot.c.claim,
+        pilot.c.acked,
+        pilot.c.host,
+        pilot.c.site,
+        pilot.c.labels,
+        pilot.c.accepts,
+        pilot.c.reason,
+        sa.select(host.c.reason)
+        .where(host.c.name == _PILOT_HOST, host.c.banned.is_(True))
+        .scalar_subquery()
+        .label("banned"),
+        sa.exists().where(attempt.c.pilot_id == _PILOT_ID, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
+        HAS_REMOVALS.label("has_removals"),
+    )
+)
+
+
+def _open_visit(ledger: Ledger, core: Core, call: Call, touched: Later) -> _Visit:
+    found = touched.rows()
+    row = found[0] if found else None
+    # Raising rolls the renewal back.
+    if row is None or not hmac.compare_digest(row.hash, hash_token(call.secret)):
+        raise NoToken(f"pilot {call.uuid} is not known with this secret; register again")
+    if row.state == PilotState.STOPPED and call.body.state != "leaving":
+        raise NoToken(f"pilot {call.uuid} has left; register again")
+    state = PilotState(row.state)
+    if state is PilotState.TIMEOUT:
+        # It was cut off and is back; its attempts were ended, which the verdicts on its reports tell it.
+        state = _move(ledger, call, row, state, Signal.RETRY)
+    if call.body.state == "draining":
+        state = _move(ledger, call, row, state, Signal.DRAIN)
+    settings = core.settings
+    reply = ExchangeReply(
+        status=PilotStatus(row.status), message=row.reason, heartbeat=settings.heartbeat, lease=settings.lease
+    )
+    return _Visit(call, row, Seen(reply, row.id, frozenset(call.body.heard)), state)
+
+
+def _move(ledger: Ledger, call: Call, row: Any, state: PilotState, signal: Signal) -> PilotState:
+    """Have a pilot moved whose row this transaction holds, if its state admits it; return the new state."""
+    after = PILOT.get((state, signal))
+    if after is None:
+        return state
+    ledger.send("pilot", [row.id], signal, expected=state, cause=call.cause)
+    return after
+
+
+_NUMBER = Prepared(
+    sa.update(pilot).where(pilot.c.id == param("pilot", sa.BigInteger())).values(claim=param("number", sa.Integer()))
+)
+
+
+def _claim(core: Core, ledger: Ledger, visits: Sequence[_Visit]) -> None:
+    """Give jobs to all that ask for some."""
+    wishes: list[tuple[_Visit, Wish]] = []
+    for visit in visits:
+        if visit.call.body.claim is not None and visit.row.status == PilotStatus.OK:
+            wish = _form_wish(core, ledger, visit)
+            if wish is not None:
+                wishes.append((visit, wish))
+    if not wishes:
+        return
+    given = claim_jobs(ledger, [wish for _, wish in wishes])
+    for (visit, wish), jobs in zip(wishes, given, strict=True):
+        if jobs:
+            _NUMBER.send(ledger.connection, pilot=visit.row.id, number=wish.number)
+            visit.state = _move(ledger, visit.call, visit.row, visit.state, Signal.BUSY)
+        elif not visit.call.body.running:
+            visit.state = _move(ledger, visit.call, visit.row, visit.state, Signal.IDLE)
+    orders = iter(make_orders(ledger.connection, [job for jobs in given for job in jobs], core.secret))
+    for (visit, _), jobs in zip(wishes, given, strict=True):
+        visit.seen.reply.jobs = [next(orders) for _ in jobs]
+
+
+def _form_wish(core: Core, ledger: Ledger, visit: _Visit) -> Wish | None:
+    """Return what a claim asks for; None if it is answered without looking for jobs."""
+    call, row, reply = visit.call, visit.row, visit.seen.reply
+    claim = call.body.claim
+    assert claim is not None
+    reply.number = claim.number
+    if claim.number < row.claim:
+        reply.status = PilotStatus.FAIL
+        reply.message = f"claim {claim.number} comes after claim {row.claim}; two pilots share the uuid {row.id}?"
+        return None
+    if claim.number == row.claim:
+        reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)
+        if reply.jobs:
+            return None
+    if core.paused_by is not None:
+        return None
+    if row.banned is not None:
+        reply.message = f"host {row.host} is banned: {row.banned}; `p3s host allow {row.host}` lets it go on"
+        return None
+    offer = Offer(
+        users=tuple(row.accepts["users"]),
+        jobtypes=tuple(row.accepts["jobtypes"]),
+        labels=tuple(row.labels),
+        cpus=claim.cpus,
+        memory=claim.memory,
+        lifetime=call.body.lifetime,
+        site=row.site,
+    )
+    visit.seen.offer = offer
+    fits = core.find_fits(offer)
+    capped = core.find_capped(fits)
+    return Wish(row.id, call.cause, claim.number, claim.want, claim.cpus, claim.memory, fits, capped, claim.ahead)
+
+
+_COLLECT = Prepared(
+    sa.select(attempt.c.uuid, attempt.c.state).where(
+        attempt.c.pilot_id == param("pilot", sa.BigInteger()), attempt.c.state.in_(_OPEN), _NEWS
+    )
+)
+
+
+def _collect_orders(ledger: Ledger, visits: Sequence[_Visit]) -> None:
+    """Read what pilots are to stop and to show; what comes after this look rings their bells."""
+    sent = [_COLLECT.send(ledger.connection, pilot=visit.row.id, now=ledger.now) for visit in visits]
+    for visit, later in zip(visits, sent, strict=True):
+        rows, reply = later.rows(), visit.seen.reply
+        stopping = [row.uuid for row in rows if row.state == AttemptState.STOPPING]
+        reply.stop = [StopOrder(attempt=ident, reason="cancelled") for ident in stopping]
+        reply.watch = [row.uuid for row in rows if row.state == AttemptState.RUNNING]
+
+
+def _leave(core: Core, ledger: Ledger, visit: _Visit) -> None:
+    row = visit.row
+    ledger.move("pilot", [row.id], Signal.LEAVE, reason=visit.call.body.reason)
+    # All that is still open comes back, also a claim whose answer never arrived.
+    return_unknown(ledger, look_for_kept(ledger, row.id, row.claim), (), core.rules)
+
+
+def _keep_logs(core: Core, ledger: Ledger, chunks: Sequence[LogChunk]) -> None:
+    for chunk in chunks:
+        if not fits_attempt(core.secret, chunk.attempt, chunk.token):
+            continue
+        ident = ledger.connection.scalar(sa.select(attempt.c.id).where(attempt.c.uuid == chunk.attempt))
+        key = (attempt_log.c.attempt_id == ident, attempt_log.c.stream == chunk.stream)
+        kept = ledger.connection.execute(sa.select(attempt_log.c.start, attempt_log.c.data).where(*key)).one_or_none()
+        if kept is None:
+            values = {"attempt_id": ident, "stream": chunk.stream, "start": chunk.offset, "data": chunk.data}
+            ledger.connection.execute(sa.insert(attempt_log).values(values))
+            continue
+        if chunk.offset + len(chunk.data) <= kept.start + len(kept.data):
+            continue
+        # A chunk that does not join on leaves a gap; what is before the gap goes.
+        joined = kept.data[: chunk.offset - kept.start] if chunk.offset <= kept.start + len(kept.data) else b""
+        data = (joined + chunk.data)[-TAIL_BYTES:]
+        start = chunk.offset + len(chunk.data) - len(data)
+        ledger.connection.execute(sa.update(attempt_log).where(*key).values(start=start, data=data))
