@@ -78,7 +78,7 @@ def measure_claims(postgres: Postgres | None, depths: tuple[int, int], number: i
         pilot.claim()
         there = 0
         for depth in depths:
-            _fill(core, depth - there, extra[ahead])
+            _fill(core, there, depth - there, extra[ahead])
             there = depth
             create_jobs(core, CreateJobsBody(jobs=make_jobs(number + 20)), "ann")
             for _ in range(20):
@@ -90,7 +90,7 @@ def measure_claims(postgres: Postgres | None, depths: tuple[int, int], number: i
     return found
 
 
-def _fill(core: Core, number: int, extra: dict[str, Any]) -> None:
+def _fill(core: Core, there: int, number: int, extra: dict[str, Any]) -> None:
     """Queue copies of a job, in the database itself: how they came there is another case.
 
     Those that fit come last in the order of work, because only whole jobs can be run; the others come first.
@@ -98,26 +98,23 @@ def _fill(core: Core, number: int, extra: dict[str, Any]) -> None:
     spec = StandaloneSpec.model_validate({"payload": "/bin/true", "name": "true"} | extra)
     entry = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
     create_jobs(core, CreateJobsBody(jobs=[entry]), "ann")
-    copied = [column for column in job.c if column.name not in {"id", "uuid", "name", "priority"}]
-    names = [column.name for column in copied]
+    names = [column.name for column in job.c if column.name not in {"id", "uuid", "name", "priority"}]
     source = sa.select(job).where(job.c.uuid == entry.uuid).subquery()
-    for begin in range(0, number, 50_000):
-        rows = [{"u": str(uuid.uuid4()), "n": f"copy{place}"} for place in range(begin, min(begin + 50_000, number))]
-
-        def insert(connection: sa.Connection, rows: list[dict[str, str]] = rows) -> None:
-            chosen = [source.c[name] for name in names]
-            statement = sa.insert(job).from_select(
-                ["uuid", "name", "priority", *names],
-                sa.select(
-                    sa.bindparam("u", type_=sa.Text),
-                    sa.bindparam("n", type_=sa.Text),
-                    sa.literal(1 if extra else -1),
-                    *chosen,
-                ),
-            )
-            connection.execute(statement, rows)
-
-        core.db.write(insert)
+    place = sa.select(sa.literal(1).label("n")).cte("places", recursive=True)
+    place = place.union_all(sa.select(place.c.n + 1).where(place.c.n < number))
+    # Twelve digits, behind those that are there, in the words of both databases.
+    digits = sa.cast(place.c.n + sa.literal(10**11 + there, sa.BigInteger), sa.Text)
+    copies = sa.select(
+        sa.literal("00000000-0000-4000-8000-").concat(digits),
+        sa.literal("copy").concat(sa.cast(place.c.n, sa.Text)),
+        sa.literal(1 if extra else -1),
+        *(source.c[name] for name in names),
+    ).select_from(sa.join(place, source, sa.true()))
+    core.db.write(
+        lambda connection: connection.execute(
+            sa.insert(job).from_select(["uuid", "name", "priority", *names], copies, include_defaults=False)
+        )
+    )
 
     def finish(connection: sa.Connection) -> None:
         # Each job has its description, as real ones have: databases plan by the sizes of tables.

@@ -10,16 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from p3s.errors import NoToken
-from p3s.server.db import Database
+from p3s.server.models import event
 from p3s.server.models import pilot as pilot_table
-from p3s.server.usecases.core import Core
-from p3s.settings import Home, ServerSettings
+from p3s.server.usecases.jobs import limit_jobtype
 from p3s.wire import Claim
-from tests.support.databases import copy_sqlite
-from tests.support.invariants import check_invariants
 from tests.support.pilots import ScriptedPilot
 from tests.support.servers import wait_until
-from tests.support.workflows import load_text, make_job
+from tests.support.workflows import load_text, make_job, read_states
 
 
 @contextmanager
@@ -48,23 +45,30 @@ def hold_call(core, pilot):
         yield answer
 
 
+@contextmanager
+def keep_busy(core, pool):
+    """Have the one thread that writes the calls of pilots wait for the block's end."""
+    if core.db.is_sqlite:
+        with core.db._writer:
+            yield
+        return
+    plug = ScriptedPilot(core)
+    with core.db.engine.begin() as connection:
+        row = sa.select(pilot_table.c.id).where(pilot_table.c.uuid == plug.uuid).with_for_update()
+        connection.execute(row).one()
+        pool.submit(plug.call)
+        wait_until(lambda: core._changes._led and not core._changes._queue, 20, "the call that waits for its row")
+        yield
+
+
 def queue_calls(core, pool, calls):
     """Let calls arrive while another writes, and return their futures once they can go on together."""
-    with core.db._writer:
-        futures = [pool.submit(call) for call in calls]
-        # One of them gathers the others when it may write.
-        wait_until(lambda: len(core._changes._queue) == len(calls), 20, "the queue")
+    with keep_busy(core, pool):
+        futures = []
+        for number, call in enumerate(calls, 1):
+            futures.append(pool.submit(call))
+            wait_until(lambda number=number: len(core._changes._queue) == number, 20, "the queue")
     return futures
-
-
-@pytest.fixture
-def sqlite_core(sqlite_template, tmp_path):
-    """The use cases on SQLite, where one transaction writes at a time."""
-    address = copy_sqlite(sqlite_template, tmp_path)
-    db = Database(address)
-    yield Core(db, ServerSettings(database=address, home=Home(tmp_path / "home")))
-    check_invariants(db)
-    db.close()
 
 
 def start_all(core, number):
@@ -75,25 +79,124 @@ def start_all(core, number):
     return [(pilot, pilot.claim()[0]) for pilot in pilots]
 
 
-def test_reports_that_arrive_together_are_committed_together(sqlite_core):
+def run_together(core, calls):
+    """Return the answers of calls that arrive while another writes, and how many transactions they took."""
+    with count_commits(core) as commits, ThreadPoolExecutor(len(calls) + 1) as pool:
+        answers = [future.result() for future in queue_calls(core, pool, calls)]
+    # On PostgreSQL three make what they waited for: the registration of a pilot, the lock of its row, and its call.
+    return answers, len(commits) - (0 if core.db.is_sqlite else 3)
+
+
+def test_reports_that_arrive_together_are_committed_together(core):
     """What waits for the database while one writes is written by one transaction, and each gets its own answer."""
-    running = start_all(sqlite_core, 8)
+    running = start_all(core, 8)
     calls = [lambda pilot=pilot, order=order: pilot.report(order, "succeeded") for pilot, order in running]
-    with count_commits(sqlite_core) as commits, ThreadPoolExecutor(8) as pool:
-        verdicts = [future.result() for future in queue_calls(sqlite_core, pool, calls)]
+    verdicts, commits = run_together(core, calls)
     assert [(verdict.attempt, verdict.verdict) for verdict in verdicts] == [
         (order.attempt, "accepted") for _, order in running
     ]
-    assert len(commits) == 1
+    assert commits == 1
 
 
-def test_a_call_that_is_refused_does_not_touch_those_that_arrive_with_it(sqlite_core):
+def test_starts_and_claims_of_several_pilots_are_one_transaction(core):
+    """Starts are told together, and of six jobs four pilots with two slots each get the first six, none twice."""
+    running = start_all(core, 3)
+    jobs = [make_job(core) for _ in range(6)]
+    hungry = [ScriptedPilot(core, slots=2) for _ in range(4)]
+    calls = [lambda pilot=pilot, order=order: pilot.report(order, "started") for pilot, order in running]
+    answers, commits = run_together(core, [*calls, *(lambda pilot=pilot: ask(pilot) for pilot in hungry)])
+    assert [verdict.verdict for verdict in answers[:3]] == ["accepted"] * 3
+    assert [order.job for reply in answers[3:] for order in reply.jobs] == jobs
+    assert [len(reply.jobs) for reply in answers[3:]] == [2, 2, 2, 0]
+    assert commits == 1
+    assert [order.attempt for order in hungry[0].repeat_claim()] == [order.attempt for order in answers[3].jobs]
+    for pilot, order in running:
+        pilot.report(order, "succeeded")
+
+
+def ask(pilot):
+    """Claim as a pilot does that has not acknowledged anything."""
+    pilot.number += 1
+    return pilot.call(claim=Claim(number=pilot.number, want=pilot.slots, cpus=pilot.cpus))
+
+
+def test_what_one_pilot_ends_another_is_given_in_the_same_transaction(core):
+    """A claim sees the jobs that reports of the same transaction release; each event says whose call it was."""
+    load_text(core, 'name: two\njobs:\n  a: {run: "true"}\n  b: {needs: [a], run: "true"}\n')
+    first, second = ScriptedPilot(core), ScriptedPilot(core)
+    (order,) = first.claim()
+    answers, commits = run_together(core, [lambda: ask(second), lambda: first.report(order, "succeeded")])
+    assert [order.job_name for order in answers[0].jobs] == ["b"]
+    assert answers[1].verdict == "accepted"
+    assert commits == 1
+    with core.db.read() as connection:
+        told = connection.execute(
+            sa.select(event.c.noun, event.c.signal, event.c.cause).where(event.c.signal.in_(["claim", "succeed"]))
+        ).all()
+    by_first, by_second = f"pilot {first.uuid[:8]}", f"pilot {second.uuid[:8]}"
+    assert sorted((row.noun, row.signal) for row in told if row.cause == by_first) == [
+        ("attempt", "claim"),
+        ("attempt", "succeed"),
+        ("job", "claim"),
+        ("job", "succeed"),
+    ]
+    assert sorted((row.noun, row.signal) for row in told if row.cause == by_second) == [
+        ("attempt", "claim"),
+        ("job", "claim"),
+    ]
+
+
+def test_a_failure_among_successes_is_taken_by_itself(core):
+    """What is not plain is left out and taken in a transaction of its own; the others do not wait for it."""
+    running = start_all(core, 4)
+    kinds = ["succeeded", "failed", "succeeded", "succeeded"]
+    calls = [
+        lambda pilot=pilot, order=order, kind=kind: pilot.report(
+            order, kind, **({"reason": "exit-code", "exit_code": 1} if kind == "failed" else {})
+        )
+        for kind, (pilot, order) in zip(kinds, running, strict=True)
+    ]
+    verdicts, commits = run_together(core, calls)
+    assert [verdict.verdict for verdict in verdicts] == ["accepted"] * 4
+    assert commits == 2
+    states = [state for _, order in running for state in read_states(core, order.workflow).values()]
+    assert states == ["finished", "failed", "finished", "finished"]
+
+
+def test_a_claim_that_is_sent_twice_is_given_once(core):
+    """Calls of one pilot are not taken together: the second sees what the first did, and repeats its answer."""
+    for _ in range(3):
+        make_job(core)
+    pilot = ScriptedPilot(core)
+    wish = Claim(number=1, want=1, cpus=1)
+    answers, _ = run_together(core, [lambda: pilot.call(claim=wish)] * 2)
+    assert len({order.attempt for reply in answers for order in reply.jobs}) == 1
+    assert [len(reply.jobs) for reply in answers] == [1, 1]
+
+
+def test_a_cap_holds_for_those_who_claim_together(core):
+    """Of a jobtype with a cap of three, four pilots that ask at the same time are given three jobs."""
+    limit_jobtype(core, "default", 3, "ann")
+    core.read_caps()
+    for _ in range(4):
+        make_job(core)
+    hungry = [ScriptedPilot(core) for _ in range(4)]
+    answers, commits = run_together(core, [lambda pilot=pilot: ask(pilot) for pilot in hungry])
+    assert [len(reply.jobs) for reply in answers] == [1, 1, 1, 0]
+    assert commits == 1
+    # Who ends one and asks for the next has the room that it made.
+    (order,) = answers[0].jobs
+    hungry[0].report(order, "succeeded")
+    assert len(ask(hungry[3]).jobs) == 1
+
+
+def test_a_call_that_is_refused_does_not_touch_those_that_arrive_with_it(core):
     """What fails in company runs alone: the others are accepted, and the bad one hears its own error."""
-    running = start_all(sqlite_core, 5)
+    running = start_all(core, 5)
     running[2][0].secret = "wrong"
     calls = [lambda pilot=pilot, order=order: pilot.report(order, "succeeded") for pilot, order in running]
-    with ThreadPoolExecutor(5) as pool:
-        futures = queue_calls(sqlite_core, pool, calls)
+    with ThreadPoolExecutor(6) as pool:
+        futures = queue_calls(core, pool, calls)
         with pytest.raises(NoToken):
             futures.pop(2).result()
         assert {future.result().verdict for future in futures} == {"accepted"}

@@ -183,11 +183,14 @@ def _skip_busy(ledger: Ledger, calls: Sequence[Call]) -> list[Call]:
 
 def _enter(ledger: Ledger, core: Core, calls: Sequence[Call]) -> list[_Visit]:
     """Renew leases and take reports; return the calls that go on."""
-    calls = sorted(calls, key=lambda call: call.uuid)
-    touched = [_TOUCH.send(ledger.connection, uuid_=call.uuid, now=ledger.now, ack=call.body.ack) for call in calls]
+    # Rows of pilots are locked in one order; who came first is served first all the same.
+    touched = {
+        call.uuid: _TOUCH.send(ledger.connection, uuid_=call.uuid, now=ledger.now, ack=call.body.ack)
+        for call in sorted(calls, key=lambda call: call.uuid)
+    }
     reports = [report for call in calls for report in call.body.reports]
     attempts = look_up(ledger, reports)
-    visits = [_open_visit(ledger, core, call, found) for call, found in zip(calls, touched, strict=True)]
+    visits = [_open_visit(ledger, core, call, touched[call.uuid]) for call in calls]
     for visit in visits:
         if visit.call.body.running is not None:
             visit.kept = look_for_kept(ledger, visit.row.id, visit.call.body.ack)
