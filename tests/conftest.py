@@ -12,6 +12,7 @@ from p3s.server.db import Database
 from p3s.settings import Home, ServerSettings
 from tests.support.databases import Postgres, copy_sqlite, make_sqlite_template
 from tests.support.invariants import check_invariants
+from tests.support.readings import watch_readings
 from tests.support.servers import System
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def core(address: str, tmp_path: Path) -> Iterator[Core]:
     from p3s.server.usecases.core import Core
 
     db = Database(address)
-    yield Core(db, ServerSettings(database=address, home=Home(tmp_path / "home")))
+    with watch_readings(db):
+        yield Core(db, ServerSettings(database=address, home=Home(tmp_path / "home")))
     check_invariants(db)
     db.close()
 

@@ -13,6 +13,7 @@ from p3s.errors import BadInput, Unavailable
 from p3s.server.app import create_app
 from p3s.server.db import Database, Overtaken
 from p3s.server.models import job, token, workflow
+from p3s.server.prepared import Prepared
 from p3s.settings import Home, ServerSettings
 from tests.support.databases import copy_sqlite
 from tests.support.workflows import load_text, make_job
@@ -40,6 +41,21 @@ def test_raising_rolls_back(core):
 
     with pytest.raises(ValueError, match="stop"):
         core.db.write(action)
+    assert count(core.db) == 0
+
+
+def test_a_reading_that_writes_is_found(core):
+    """On SQLite what a reading wrote is gone; on PostgreSQL it would be kept, so that these tests fail."""
+    change = Prepared(sa.update(token).values(role="admin"))
+    with core.db.read() as connection:
+        if core.db.is_sqlite:
+            insert(connection, "x")
+            change.run(connection)
+        else:
+            with pytest.raises(AssertionError, match="a reading writes"):
+                insert(connection, "x")
+            with pytest.raises(AssertionError, match="a reading writes"):
+                change.run(connection)
     assert count(core.db) == 0
 
 
