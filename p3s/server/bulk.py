@@ -131,7 +131,9 @@ class BulkInsert:
         if self._replacing is not None:
             keys = ", ".join(quote(column.name) for column in self._table.primary_key)
             fresh = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in self._replacing)
-            kept = f" ON CONFLICT ({keys}) DO " + (f"UPDATE SET {fresh}" if fresh else "NOTHING")
+            kept = f" ON CONFLICT ({keys}) DO NOTHING"
+            if fresh:
+                kept = f" ON CONFLICT ({keys}) DO UPDATE SET {fresh}"  # nosec B608 - names of our own
         if kind == "few":
             return make_unnest(self._table, self._names, dialect) + kept
         columns = ", ".join(quote(name) for name in self._names)
