@@ -163,6 +163,30 @@ def test_a_failure_among_successes_is_taken_by_itself(core):
     assert states == ["finished", "failed", "finished", "finished"]
 
 
+def test_what_two_pilots_report_of_one_attempt_is_taken_once(core):
+    """A result left by a dead pilot may come from its heir and, late, from itself; nobody else's report suffers."""
+    ((first, order), other) = start_all(core, 2)
+    heir = ScriptedPilot(core)
+    calls = [
+        lambda: first.report(order, "succeeded"),
+        lambda: heir.report(order, "succeeded"),
+        lambda: other[0].report(other[1], "succeeded"),
+    ]
+    verdicts, _ = run_together(core, calls)
+    assert sorted(verdict.verdict for verdict in verdicts[:2]) == ["accepted", "repeated"]
+    assert verdicts[2].verdict == "accepted"
+
+
+def test_what_a_pilot_does_not_know_is_put_back_by_itself(core):
+    """A call whose list lacks an attempt is left out, and the job of the attempt is given out again."""
+    ((forgetful, order), *others) = start_all(core, 3)
+    calls = [lambda pilot=pilot, mine=mine: pilot.report(mine, "succeeded") for pilot, mine in others]
+    answers, commits = run_together(core, [lambda: forgetful.call(running=[], ack=forgetful.acked), *calls])
+    assert [verdict.verdict for verdict in answers[1:]] == ["accepted"] * 2
+    assert commits == 2
+    assert [given.job for given in ask(forgetful).jobs] == [order.job]
+
+
 def test_a_claim_that_is_sent_twice_is_given_once(core):
     """Calls of one pilot are not taken together: the second sees what the first did, and repeats its answer."""
     for _ in range(3):

@@ -9,15 +9,15 @@ import sqlalchemy as sa
 from p3s.engine.states import AttemptState, JobState, PilotState, Reason, Signal
 from p3s.server.models import attempt, job, pilot
 from p3s.server.prepared import Prepared, param
-from p3s.server.transitions.reports import end_attempt_badly
+from p3s.server.transitions.endings import end_attempt_badly
 from p3s.server.transitions.spread import release_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from p3s.server.pipeline import Later
+    from p3s.server.transitions.endings import ReportRules
     from p3s.server.transitions.ledger import Ledger
-    from p3s.server.transitions.reports import ReportRules
 
 __all__ = [
     "end_overdue_attempts",
@@ -124,7 +124,7 @@ def end_overdue_attempts(ledger: Ledger, slack: float, rules: ReportRules) -> bo
 _KEPT = Prepared(
     _select_open()
     .where(
-        attempt.c.pilot_id == param("pilot", sa.BigInteger()),
+        attempt.c.pilot_id == sa.select(pilot.c.id).where(pilot.c.uuid == param("pilot", sa.Text())).scalar_subquery(),
         attempt.c.state.in_(
             [
                 sa.literal_column(f"'{state}'")
@@ -137,16 +137,14 @@ _KEPT = Prepared(
 )
 
 
-def look_for_kept(ledger: Ledger, pilot_id: int, acked: int) -> Later:
+def look_for_kept(ledger: Ledger, uuid: str, acked: int) -> Later:
     """Send for what a pilot has by its acknowledged claims, ahead of `return_unknown`."""
-    return _KEPT.send(ledger.connection, pilot=pilot_id, acked=acked)
+    return _KEPT.send(ledger.connection, pilot=uuid, acked=acked)
 
 
-def return_unknown(ledger: Ledger, kept: Later, known: Collection[str], rules: ReportRules) -> None:
-    """Put back the attempts of a pilot that it does not know: they cost nothing."""
-    for row in kept.rows():
-        if row.uuid in known:
-            continue
+def return_unknown(ledger: Ledger, unknown: Sequence[Any], rules: ReportRules) -> None:
+    """Put back attempts that their pilot does not know, rows of `look_for_kept`: they cost nothing."""
+    for row in unknown:
         if row.state == AttemptState.STOPPING:
             ledger.move("attempt", [row.id], Signal.STOP, ended=ledger.now)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from p3s.server.db import split_batches
 from p3s.server.prepared import InsertRows, Prepared, among, has_state, param
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from enum import StrEnum
 
     from p3s.engine.states import Signal
@@ -276,15 +275,6 @@ class Ledger:
     def _await(self, moving: Moving) -> Moving:
         self._moving.append(moving)
         return moving
-
-    @contextmanager
-    def on_behalf(self, cause: str) -> Iterator[None]:
-        """Let what is changed in the block have a cause of its own."""
-        before, self.cause = self.cause, cause
-        try:
-            yield
-        finally:
-            self.cause = before
 
     def settle(self) -> None:
         """Take in what moved of all that was sent."""

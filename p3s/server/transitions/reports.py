@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from p3s.engine.outcome import decide_outcome
 from p3s.engine.places import check_location, name_site, normalise_place
-from p3s.engine.plan import Retry
 from p3s.engine.states import (
     FINAL_JOB,
     INFRASTRUCTURE_REASONS,
@@ -25,32 +23,26 @@ from p3s.engine.states import (
     Signal,
 )
 from p3s.server.db import Overtaken
-from p3s.server.models import attempt, attempt_log, blob, dataset, event, job, job_need, job_spec, pilot, workflow
+from p3s.server.models import attempt, attempt_log, blob, dataset, event, job, job_need, pilot, workflow
 from p3s.server.pipeline import Later
 from p3s.server.prepared import InsertRows, Prepared, among, param
 from p3s.server.secrets import fits_attempt
+from p3s.server.transitions.endings import end_attempt_badly
 from p3s.server.transitions.hosts import clear_burns, is_burnt, record_burn
 from p3s.server.transitions.ledger import Preset
-from p3s.server.transitions.spread import FinishedJob, end_jobs, finish_jobs, release_jobs
+from p3s.server.transitions.spread import FinishedJob, end_jobs, finish_jobs
 from p3s.wire import AttemptReport, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from p3s.server.transitions.endings import ReportRules
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["ReportRules", "Sheaf", "end_attempt_badly", "look_up", "take_reports"]
+__all__ = ["Sheaf", "look_up", "take_reports"]
 
 _OPEN = {AttemptState.DISPATCHED, AttemptState.RUNNING}
 _OPEN_JOB = {JobState.DISPATCHED, JobState.RUNNING}
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRules:
-    """What taking reports needs to know: the server's secret and the infrastructure budget."""
-
-    secret: str
-    budget: int
 
 
 @dataclass(slots=True)
@@ -98,19 +90,20 @@ def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], attempts: Later, rule
     """
     found = {row.uuid: row for row in attempts.rows()}
     outputs = _read_expected(ledger, found.values())
+    # A call may bring the start and the end of an attempt, and two pilots a result that a dead one of them left.
+    times = Counter(report.attempt for sheaf in sheaves for report in sheaf.reports)
     plain: list[_Told] = []
     starts: list[_Told] = []
     for sheaf in sheaves:
         verdicts: dict[int, Verdict] = {}
         mine: dict[bool, list[_Told]] = {True: [], False: []}
         odd: list[tuple[int, AttemptReport]] = []
-        repeated = len({report.attempt for report in sheaf.reports}) < len(sheaf.reports)
         for place, report in enumerate(sheaf.reports):
             row = found.get(report.attempt)
             if row is None or not fits_attempt(rules.secret, report.attempt, report.token):
                 why = "no such attempt" if row is None else "the token is not this attempt's"
                 verdicts[place] = _answer(report, "refused", f"{why}; drop it")
-            elif not repeated and (
+            elif times[report.attempt] == 1 and (
                 _is_start(row, report) or _is_plain(ledger, row, report, outputs.get(row.job_id, []))
             ):
                 mine[report.kind == "started"].append(_Told(row, report, sheaf.cause))
@@ -122,86 +115,13 @@ def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], attempts: Later, rule
         for place, report in odd:
             row = found[report.attempt]
             verdicts[place] = _take(ledger, row, report, outputs.get(row.job_id, []), rules)
-            if repeated:
-                # The batch holds the start and the end of an attempt.
+            if times[report.attempt] > 1:
                 found |= {row.uuid: row for row in look_up(ledger, [report]).rows()}
         starts += mine[True]
         plain += mine[False]
         sheaf.verdicts = [verdicts[place] for place in range(len(sheaf.reports))]
     _begin_together(ledger, starts)
     _succeed_together(ledger, plain, outputs)
-
-
-def end_attempt_badly(
-    ledger: Ledger,
-    row: Any,
-    signal: Signal,
-    reason: Reason,
-    rules: ReportRules,
-    /,
-    *,
-    begun: float | None = None,
-    **values: Any,
-) -> bool:
-    """End an open attempt without success and decide what becomes of its job.
-
-    Parameters
-    ----------
-    ledger : Ledger
-        The open transaction.
-    row : row
-        The attempt, its ``job_id``, ``job_state``, ``job_attempt``, ``job_failures`` and ``job_losses``.
-    signal : Signal
-        ``fail``, ``lose`` or ``hand-back``.
-    reason : Reason
-        Why.
-    rules : ReportRules
-        The budget.
-    begun : float, optional
-        When its payload began; for one that ended before anybody had told of its start.
-    **values
-        Columns of the attempt to set.
-
-    Returns
-    -------
-    bool
-        Whether the attempt was open and is ended.
-    """
-    if begun is not None:
-        values["started"] = sa.func.coalesce(attempt.c.started, begun)
-    if not ledger.move("attempt", [row.id], signal, reason=reason, ended=ledger.now, **values):
-        return False
-    if row.job_attempt != row.number or row.job_state in FINAL_JOB:
-        return True
-    if signal is Signal.HAND_BACK:
-        moved = ledger.move("job", [row.job_id], Signal.HAND_BACK, released=ledger.now)
-        held = ledger.move("job", moved, Signal.PAUSE, guard=job.c.paused.is_(True)) if moved else []
-        ledger.released.update(row.requirement_id for _ in set(moved) - set(held))
-        return True
-    outcome = decide_outcome(
-        reason,
-        values.get("exit_code"),
-        _read_retry(ledger, row.job_id),
-        failures=row.job_failures,
-        losses=row.job_losses,
-        budget=rules.budget,
-    )
-    counts = {
-        "failures": job.c.failures + outcome.failures,
-        "losses": job.c.losses + outcome.losses,
-        "reason": reason,
-        "message": values.get("message", ""),
-    }
-    if begun is not None:
-        counts["started"] = sa.func.coalesce(job.c.started, begun)
-    if outcome.again:
-        moved = ledger.move("job", [row.job_id], Signal.AGAIN, not_before=ledger.now + outcome.delay, **counts)
-        if moved and outcome.delay == 0:
-            release_jobs(ledger, moved)
-    else:
-        moved = ledger.move("job", [row.job_id], Signal.FAIL, ended=ledger.now, **counts)
-        end_jobs(ledger, moved, failed=True)
-    return True
 
 
 _ATTEMPTS = Prepared(
@@ -290,8 +210,8 @@ def _begin_together(ledger: Ledger, starts: Sequence[_Told]) -> None:
     of_jobs = {told.row.job_id: told.cause for told in starts}
     open_attempt, open_job = AttemptState.DISPATCHED, JobState.DISPATCHED
     sent = [
-        ledger.send("attempt", [*causes], Signal.BEGIN, expected=open_attempt, cause=causes, started=ledger.now),
-        ledger.send("job", [*of_jobs], Signal.BEGIN, expected=open_job, cause=of_jobs, started=ledger.now),
+        ledger.send("attempt", sorted(causes), Signal.BEGIN, expected=open_attempt, cause=causes, started=ledger.now),
+        ledger.send("job", sorted(of_jobs), Signal.BEGIN, expected=open_job, cause=of_jobs, started=ledger.now),
     ]
     if sum(len(one.find_moved()) for one in sent) < 2 * len(starts):
         raise Overtaken
@@ -516,12 +436,6 @@ def _keep_tails(ledger: Ledger, ended: Sequence[tuple[Any, AttemptReport]]) -> N
         # What was sent while somebody watched is replaced by the end of the whole.
         _DROP_TAILS.send(ledger.connection, attempts=sorted({tail["attempt_id"] for tail in tails}))
         _KEEP_TAILS.run(ledger.connection, tails)
-
-
-def _read_retry(ledger: Ledger, job_id: int) -> Retry:
-    body = ledger.connection.scalar(sa.select(job_spec.c.body).where(job_spec.c.job_id == job_id)) or {}
-    fields = body.get("retry", {})
-    return Retry(**(fields | {"when": tuple(fields.get("when", ()))}))
 
 
 def _answer(report: AttemptReport, verdict: str, message: str = "") -> Verdict:

@@ -8,7 +8,7 @@ circle with another server that does the same.
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -114,11 +114,9 @@ class _Visit:
     seen: Seen
     #: What the row's state is by now.
     state: PilotState
-    sheaf: Sheaf = field(init=False)
-    kept: Later | None = None
-
-    def __post_init__(self) -> None:
-        self.sheaf = Sheaf(self.call.body.reports, self.call.cause)
+    sheaf: Sheaf
+    #: What the pilot has and does not know of.
+    unknown: list[Any]
 
 
 def take_calls(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
@@ -149,10 +147,7 @@ def take_calls(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
             _keep_logs(core, ledger, body.logs)
         if body.removed:
             note_removed(ledger, visit.row.id, body.removed)
-        if visit.kept is not None:
-            with ledger.on_behalf(visit.call.cause):
-                # The list and the acknowledgement are of one moment, so a late call does no harm.
-                return_unknown(ledger, visit.kept, _list_known(body), core.rules)
+        return_unknown(ledger, visit.unknown, core.rules)
         if body.state == "leaving":
             _leave(core, ledger, visit)
     _claim(core, ledger, [visit for visit in visits if visit.call.body.state != "leaving"])
@@ -188,22 +183,20 @@ def _enter(ledger: Ledger, core: Core, calls: Sequence[Call]) -> list[_Visit]:
         call.uuid: _TOUCH.send(ledger.connection, uuid_=call.uuid, now=ledger.now, ack=call.body.ack)
         for call in sorted(calls, key=lambda call: call.uuid)
     }
-    reports = [report for call in calls for report in call.body.reports]
-    attempts = look_up(ledger, reports)
-    visits = [_open_visit(ledger, core, call, touched[call.uuid]) for call in calls]
-    for visit in visits:
-        if visit.call.body.running is not None:
-            visit.kept = look_for_kept(ledger, visit.row.id, visit.call.body.ack)
-    if reports:
+    attempts = look_up(ledger, [report for call in calls for report in call.body.reports])
+    kept = {
+        call.uuid: look_for_kept(ledger, call.uuid, call.body.ack) for call in calls if call.body.running is not None
+    }
+    visits = [_open_visit(ledger, core, call, touched[call.uuid], kept.get(call.uuid)) for call in calls]
+    if len(visits) > 1:
+        # What puts something back locks rows in no order that others keep, as a report does that is not plain.
+        visits = [visit for visit in visits if not visit.unknown]
+    if any(visit.sheaf.reports for visit in visits):
         take_reports(ledger, [visit.sheaf for visit in visits], attempts, core.rules)
     taken = [visit for visit in visits if visit.sheaf.verdicts is not None or not visit.sheaf.reports]
     for visit in taken:
         visit.seen.reply.verdicts = visit.sheaf.verdicts or []
     return taken
-
-
-def _list_known(body: ExchangeBody) -> set[str]:
-    return {*(body.running or ()), *(report.attempt for report in body.reports)}
 
 
 _OPEN: list[sa.ColumnClause[str]] = [sa.literal_column(f"'{state}'") for state in ("dispatched", "running", "stopping")]
@@ -246,7 +239,7 @@ _TOUCH = Prepared(
 )
 
 
-def _open_visit(ledger: Ledger, core: Core, call: Call, touched: Later) -> _Visit:
+def _open_visit(ledger: Ledger, core: Core, call: Call, touched: Later, kept: Later | None) -> _Visit:
     found = touched.rows()
     row = found[0] if found else None
     # Raising rolls the renewal back.
@@ -264,7 +257,11 @@ def _open_visit(ledger: Ledger, core: Core, call: Call, touched: Later) -> _Visi
     reply = ExchangeReply(
         status=PilotStatus(row.status), message=row.reason, heartbeat=settings.heartbeat, lease=settings.lease
     )
-    return _Visit(call, row, Seen(reply, row.id, frozenset(call.body.heard)), state)
+    # The list and the acknowledgement are of one moment, so a late call does no harm.
+    known = {*(call.body.running or ()), *(report.attempt for report in call.body.reports)}
+    unknown = [one for one in kept.rows() if one.uuid not in known] if kept is not None else []
+    seen, sheaf = Seen(reply, row.id, frozenset(call.body.heard)), Sheaf(call.body.reports, call.cause)
+    return _Visit(call, row, seen, state, sheaf, unknown)
 
 
 def _move(ledger: Ledger, call: Call, row: Any, state: PilotState, signal: Signal) -> PilotState:
@@ -295,9 +292,9 @@ def _claim(core: Core, ledger: Ledger, visits: Sequence[_Visit]) -> None:
     for (visit, wish), jobs in zip(wishes, given, strict=True):
         if jobs:
             _NUMBER.send(ledger.connection, pilot=visit.row.id, number=wish.number)
-            visit.state = _move(ledger, visit.call, visit.row, visit.state, Signal.BUSY)
+            _move(ledger, visit.call, visit.row, visit.state, Signal.BUSY)
         elif not visit.call.body.running:
-            visit.state = _move(ledger, visit.call, visit.row, visit.state, Signal.IDLE)
+            _move(ledger, visit.call, visit.row, visit.state, Signal.IDLE)
     orders = iter(make_orders(ledger.connection, [job for jobs in given for job in jobs], core.secret))
     for (visit, _), jobs in zip(wishes, given, strict=True):
         visit.seen.reply.jobs = [next(orders) for _ in jobs]
@@ -358,7 +355,7 @@ def _leave(core: Core, ledger: Ledger, visit: _Visit) -> None:
     row = visit.row
     ledger.move("pilot", [row.id], Signal.LEAVE, reason=visit.call.body.reason)
     # All that is still open comes back, also a claim whose answer never arrived.
-    return_unknown(ledger, look_for_kept(ledger, row.id, row.claim), (), core.rules)
+    return_unknown(ledger, look_for_kept(ledger, visit.call.uuid, row.claim).rows(), core.rules)
 
 
 def _keep_logs(core: Core, ledger: Ledger, chunks: Sequence[LogChunk]) -> None:

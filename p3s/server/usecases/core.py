@@ -14,8 +14,8 @@ from p3s.engine.states import JobState
 from p3s.errors import Unavailable
 from p3s.server.limits import Buckets, Limiter
 from p3s.server.models import job, jobtype, meta, requirement
+from p3s.server.transitions.endings import ReportRules
 from p3s.server.transitions.repeats import CURRENT
-from p3s.server.transitions.reports import ReportRules
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.usecases.changes import Change, Changes
 from p3s.server.usecases.counts import Counter
