@@ -120,12 +120,12 @@ class Hands:
 
     def launch(self, order: JobOrder, reaper: Reaper) -> list[Event]:
         """Prepare an attempt and start its payload, now if all is there."""
-        path = self._folder / order.attempt
+        root = f"{self._folder}/{order.attempt}"
         place = f"{order.workflow}/{order.job_name}/{order.attempt}"
         if store := self._options.store:
-            sandbox = Sandbox(path, self._options.work / "out" / order.attempt, f"{store}/{place}")
+            sandbox = Sandbox(root, f"{self._options.work}/out/{order.attempt}", f"{store}/{place}")
         else:
-            sandbox = Sandbox(path, self._options.data / place)
+            sandbox = Sandbox(root, f"{self._options.data}/{place}")
         work = self._works[order.attempt] = Work(order, sandbox)
         slow = order.verify or has_staged(order)
         if is_cached(order, self._cache) and not slow and not find_missing_inputs(order.inputs):
@@ -308,9 +308,10 @@ class Hands:
             return events.UploadFailed(attempt, "its record has gone from the work folder")
         try:
             pushes = [(push.path, push.url, push.size, push.checksum) for push in record.pushes]
-            self._stager.push(record.folder, pushes, attempt, lambda: attempt in self._cut)
+            folder = Path(record.folder)
+            self._stager.push(folder, pushes, attempt, lambda: attempt in self._cut)
             for digest, path in record.uploads.items():
-                self._blobs.store(digest, read_result(record.folder, str(path.relative_to(record.folder))))
+                self._blobs.store(digest, read_result(folder, str(path.relative_to(folder))))
         except AttemptFailed as failure:
             changes: dict[str, Any] = {"kind": "failed", "reason": failure.reason}
             if failure.reason is Reason.HANDED_BACK:
@@ -335,15 +336,16 @@ class Hands:
             if record is not None:
                 record.accepted = True
                 self._outbox.write(record, durable=True)
+                folder = Path(record.folder)
                 for one in record.publications:
                     # Looked at before the payload ran, and now, because folders may have become links meanwhile.
                     refuse_target(one.target, self._options.protection)
-                    path = str(one.source.relative_to(record.folder))
+                    path = str(one.source.relative_to(folder))
                     if is_url(one.target):
                         push = (path, normalise_place(one.target), one.size, one.checksum)
-                        self._stager.push(record.folder, [push], attempt, lambda: False)
+                        self._stager.push(folder, [push], attempt, lambda: False)
                     else:
-                        publish_file(record.folder, path, Path(one.target), attempt)
+                        publish_file(folder, path, Path(one.target), attempt)
         except (OSError, ValueError, AttemptFailed) as error:
             return events.PublishFailed(attempt, str(error))
         return events.Published(attempt)
@@ -385,14 +387,15 @@ class Hands:
             remote = work.sandbox.remote
             if not outputs and work.order.outputs and work.order.number > 1:
                 rivals = work.sandbox.folder
-            if not self._options.keep and not self._spares.keep(work.sandbox.path):
+            if not self._options.keep and not self._spares.keep(work.sandbox.root):
                 folders.append(work.sandbox.path)
             if (outputs or remote) and work.order.outputs:
                 folders.append(work.sandbox.folder)
         elif (record := self._outbox.read(attempt)) is not None:
             remote = record.remote
-            folders = [record.sandbox] * (not self._options.keep) + [record.folder] * (outputs or bool(remote))
-            rivals = None if outputs else record.folder
+            sandbox, folder = Path(record.sandbox), Path(record.folder)
+            folders = [sandbox] * (not self._options.keep) + [folder] * (outputs or bool(remote))
+            rivals = None if outputs else folder
         self._outbox.delete(attempt)
         if remote and (outputs or rivals is not None):
             self._movers.submit(self._delete_remote, remote, rivals=not outputs)

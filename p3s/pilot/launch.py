@@ -146,7 +146,7 @@ def start_payload(
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
-            cwd=sandbox.path,
+            cwd=sandbox.root,
             env=environ,
             start_new_session=True,
             umask=-1 if umask is None else umask,

@@ -64,8 +64,8 @@ class Record(BaseModel):
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     report: AttemptReport
-    sandbox: Path
-    folder: Path
+    sandbox: str
+    folder: str
     remote: str = ""
     uploads: dict[str, Path] = {}
     pushes: list[Push] = []
@@ -97,8 +97,9 @@ class Outbox:
         if lock is None:
             raise BlockingIOError(f"a pilot with the id {pilot} works in {work} already; end it or give another id")
         self._locks = {self._own: lock}
-        self._places: dict[str, Path] = {}
-        self._spares: list[Path] = []
+        #: Texts: on the way of every job there are no Path objects.
+        self._places: dict[str, str] = {}
+        self._spares: list[str] = []
 
     def write(self, record: Record, *, durable: bool) -> None:
         """Keep a record, whole or not at all; replaces an earlier one of the attempt.
@@ -111,18 +112,18 @@ class Outbox:
             Whether it must outlive a crash of the machine.
         """
         attempt = record.report.attempt
-        path = self._places.setdefault(attempt, self._own / f"{attempt}.json")
-        part = self._spares.pop() if self._spares else path.with_suffix(".part")
+        path = self._places.setdefault(attempt, f"{self._own}/{attempt}.json")
+        part = self._spares.pop() if self._spares else _name_part(path)
         write_over(part, record.model_dump_json(exclude_defaults=True).encode(), durable=durable)
-        os.replace(part, path)  # noqa: PTH105 - on the way of every job
+        os.replace(part, path)  # noqa: PTH105 - no Path objects here
         if durable:
-            sync_folder(path.parent)
+            sync_folder(Path(path).parent)
 
     def read(self, attempt: str) -> Record | None:
         """Return the record of an attempt, None if there is none."""
         path = self._places.get(attempt)
         try:
-            return Record.model_validate_json(path.read_bytes()) if path else None
+            return Record.model_validate_json(Path(path).read_bytes()) if path else None
         except FileNotFoundError:
             return None
 
@@ -131,14 +132,14 @@ class Outbox:
         path = self._places.pop(attempt, None)
         if path is None:
             return
-        if path.parent == self._own and len(self._spares) < SPARES:
+        if path.startswith(f"{self._own}/") and len(self._spares) < SPARES:
             # Written over by a later record: a new file costs more than all else here (see `p3s.pilot.spares`).
-            spare = path.with_suffix(".part")
+            spare = _name_part(path)
             with contextlib.suppress(FileNotFoundError):
                 os.replace(path, spare)  # noqa: PTH105
                 self._spares.append(spare)
         else:
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
 
     def take_over(self) -> Iterator[Record | Path]:
         """Yield the records of pilots that died, and the paths of those that cannot be read.
@@ -171,7 +172,7 @@ class Outbox:
                     path.replace(damaged)
                     yield damaged
                     continue
-                self._places[record.report.attempt] = path
+                self._places[record.report.attempt] = str(path)
                 yield record
 
     def find_abandoned(self) -> list[Path]:
@@ -195,6 +196,10 @@ class Outbox:
                 shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
         self._locks.clear()
+
+
+def _name_part(path: str) -> str:
+    return f"{path.removesuffix('.json')}.part"
 
 
 def _take_lock(folder: Path) -> int | None:

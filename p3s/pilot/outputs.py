@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p3s.engine.paths import normalise_path
@@ -16,7 +17,6 @@ from p3s.wire import TAIL_BYTES, OutputReport
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from io import BufferedReader
-    from pathlib import Path
     from typing import IO
 
     from p3s.wire import OutputOrder
@@ -151,12 +151,12 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_tail(sandbox: Path, log: str) -> tuple[bytes, int]:
+def read_tail(sandbox: str, log: str) -> tuple[bytes, int]:
     """Return the last 64 KiB of a log and its whole size; nothing if the payload took it away or replaced it.
 
     Parameters
     ----------
-    sandbox : Path
+    sandbox : str
         The attempt's sandbox.
     log : str
         The log's path in it; a file of any size, of which no more than the end is read.
@@ -169,7 +169,7 @@ def read_tail(sandbox: Path, log: str) -> tuple[bytes, int]:
     if _is_empty(f"{sandbox}/{log}"):
         return b"", 0
     try:
-        with open_below(sandbox, log) as file:
+        with open_below(Path(sandbox), log) as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(max(size - TAIL_BYTES, 0))
             return file.read(TAIL_BYTES), size

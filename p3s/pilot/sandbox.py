@@ -48,11 +48,29 @@ LOOK_PAUSE = 0.25
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Where one attempt runs and writes; `remote` is the URL that its outputs are brought to, if they are."""
+    """Where one attempt runs and writes.
 
-    path: Path
-    folder: Path
+    Attributes
+    ----------
+    root, out : str
+        The folders that it runs in and that its outputs go to. Texts: Path objects take a tenth of a short job's time.
+    remote : str
+        The URL that its outputs are brought to, if they are.
+    """
+
+    root: str
+    out: str
     remote: str = ""
+
+    @cached_property
+    def path(self) -> Path:
+        """The folder that it runs in."""
+        return Path(self.root)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder that its outputs go to."""
+        return Path(self.out)
 
     @cached_property
     def control(self) -> Path:
@@ -90,8 +108,8 @@ class Sandbox:
         return self.control / "in"
 
     def locate(self, name: str) -> str:
-        """Return the path of what p3s keeps in the sandbox as text: Path objects take a tenth of a short job's time."""
-        return f"{self.path}/.p3s/{name}"
+        """Return the path of what p3s keeps in the sandbox as text."""
+        return f"{self.root}/.p3s/{name}"
 
     def find_list(self, name: str) -> Path:
         """Return the file with the paths of the collection `name`."""
@@ -103,7 +121,7 @@ class Sandbox:
 
 
 def make_sandbox(
-    order: JobOrder, sandbox: Sandbox, cache: Path, take: Callable[[Path], bool] = lambda _path: False
+    order: JobOrder, sandbox: Sandbox, cache: Path, take: Callable[[str], bool] = lambda _path: False
 ) -> None:
     """Make the folders, unpack the bundle, write script, manifest and lists.
 
@@ -124,7 +142,7 @@ def make_sandbox(
         If the file system does not play along, or a path leads out of its folder.
     """
     try:
-        if not take(sandbox.path):
+        if not take(sandbox.root):
             sandbox.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             sandbox.control.mkdir(mode=0o700, exist_ok=True)
             sandbox.tmp.mkdir(mode=0o700, exist_ok=True)

@@ -38,14 +38,14 @@ class Spares:
         self._kept: list[str] = []
         self._number = 0
 
-    def take(self, path: Path) -> bool:
+    def take(self, path: str) -> bool:
         """Turn a spare one into the sandbox at `path`; return whether there was one."""
         if not self._kept:
             return False
         os.rename(self._kept.pop(), path)  # noqa: PTH104 - on the way of every job: no Path objects
         return True
 
-    def keep(self, path: Path) -> bool:
+    def keep(self, path: str) -> bool:
         """Empty a sandbox and keep it; return false, having changed nothing that counts, if it is not as it was made.
 
         Nothing of its payload may be alive.
@@ -55,7 +55,7 @@ class Spares:
         self._number += 1
         spare = f"{self._folder}/{SPARE}{self._number}"
         try:
-            if not _empty(str(path)):
+            if not _empty(path):
                 return False
             os.rename(path, spare)  # noqa: PTH104
         except OSError:

@@ -110,7 +110,7 @@ def run_trial(
     """
     options = PilotOptions("", None, data=folder / "data", work=folder / "work", logs=folder, secrets=secrets)
     path = options.work / order.attempt
-    work = Work(order, Sandbox(path, options.data / order.workflow / order.job_name / order.attempt))
+    work = Work(order, Sandbox(str(path), f"{options.data}/{order.workflow}/{order.job_name}/{order.attempt}"))
     cache = options.work / "cache"
     become_subreaper()
     try:

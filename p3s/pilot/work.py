@@ -82,8 +82,8 @@ def make_report(work: Work, *, look: bool, pilot_memory: int = 0) -> AttemptRepo
     """
     end = work.exit
     assert end is not None
-    stdout, stdout_size = read_tail(work.sandbox.path, ".p3s/stdout")
-    stderr, stderr_size = read_tail(work.sandbox.path, ".p3s/stderr")
+    stdout, stdout_size = read_tail(work.sandbox.root, ".p3s/stdout")
+    stderr, stderr_size = read_tail(work.sandbox.root, ".p3s/stderr")
     report = AttemptReport(
         attempt=work.order.attempt,
         token=work.order.token,
@@ -113,7 +113,7 @@ def make_report(work: Work, *, look: bool, pilot_memory: int = 0) -> AttemptRepo
 def make_record(work: Work, report: AttemptReport) -> Record:
     """Return what is kept on disk of a finished attempt until the server has it."""
     sandbox = work.sandbox
-    record = Record(report=report, sandbox=sandbox.path, folder=sandbox.folder, remote=sandbox.remote)
+    record = Record(report=report, sandbox=sandbox.root, folder=sandbox.out, remote=sandbox.remote)
     for order, output in zip(work.order.outputs, report.outputs, strict=False) if report.kind == "succeeded" else ():
         source = sandbox.find_output(order.path)
         facts: dict[str, Any] = {"source": source, "size": output.size, "checksum": output.checksum}

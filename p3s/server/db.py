@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, InvalidatePoolError, OperationalError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Database",
     "Overtaken",
+    "act",
     "cut_minutes",
     "insert_missing",
     "insert_new",
@@ -79,7 +81,7 @@ class Database:
     address : str
         An SQLAlchemy address, or the path of an SQLite file.
     connections : int
-        Most at a time.
+        Most at a time, besides the one that the last transaction leaves to the next.
     patience : float
         Seconds that a caller waits for one of them.
     """
@@ -91,9 +93,10 @@ class Database:
         if not self.is_sqlite and url.get_backend_name() != "postgresql":
             raise BadInput([f"database '{address}': p3s works on sqlite:/// and postgresql:// addresses"])
         kept = min(16, connections)
-        options: dict[str, Any] = {"pool_size": kept, "max_overflow": connections - kept, "pool_timeout": patience}
+        options: dict[str, Any] = {"pool_size": kept, "max_overflow": connections + 1 - kept, "pool_timeout": patience}
         # The one used last: its caches of pages and statements are warm, and those of the others stay small.
         options["pool_use_lifo"] = True
+        options["json_deserializer"] = from_json
         if self.is_sqlite:
             options["connect_args"] = {"check_same_thread": False, "timeout": 30}
             # A QueuePool would keep a memory database apart per connection; only files are supported.
@@ -118,6 +121,8 @@ class Database:
             event.listen(self.engine, "checkout", _check_idle)
             lay_pipes(self.engine, lambda connection, text, error: wrap_error(connection, text, None, error))
         self._writes = self.engine.execution_options(p3s_write=True)
+        #: The connection of the last transaction, and when that ended; two at most, if two end at a time.
+        self._kept: list[tuple[sa.Connection, float]] = []
         # Each statement of PostgreSQL sees what was committed before it, with a transaction around it or without; its
         # begin and its end would be two more ways to the database and back.
         self._reads = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -166,13 +171,43 @@ class Database:
         """
         for attempt in range(1, TRIES + 1):
             try:
-                with _translate_errors(), self._writer, self._writes.begin() as connection:
-                    return _act(connection, action, planned=planned)
+                with _translate_errors(), self._writer, self._open_write() as connection:
+                    return act(connection, action, planned=planned, commit=True)
             except (Overtaken, _Passing) as error:
                 if attempt == TRIES:
                     raise Unavailable(f"the database cannot be written now ({error}); try again") from error
                 time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311 - a jitter, not a secret
         raise AssertionError
+
+    @contextmanager
+    def _open_write(self) -> Iterator[sa.Connection]:
+        """Open a transaction, mostly on the connection of the last one: the pool's part is as long as a statement."""
+        connection = self._take_kept() or self._writes.connect()
+        try:
+            with connection.begin():
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._kept:
+            connection.close()
+        else:
+            self._kept.append((connection, time.monotonic()))
+
+    def _take_kept(self) -> sa.Connection | None:
+        try:
+            connection, used = self._kept.pop()
+        except IndexError:
+            return None
+        if self.is_sqlite or time.monotonic() - used < IDLE:
+            return connection
+        try:
+            with connection.begin():
+                connection.exec_driver_sql("SELECT 1")
+        except DBAPIError:
+            connection.close()
+            return None
+        return connection
 
     def try_to_lead(self, connection: sa.Connection) -> bool:
         """Return whether this transaction may sweep: at most one does at a time across all server processes."""
@@ -180,8 +215,15 @@ class Database:
             return True
         return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(SWEEPER_LOCK))))
 
+    def count_used(self) -> int:
+        """Return how many connections are in use."""
+        pool: Any = self.engine.pool
+        return int(pool.checkedout()) - len(self._kept)
+
     def close(self) -> None:
         """Close all connections."""
+        while self._kept:
+            self._kept.pop()[0].close()
         self.engine.dispose()
 
 
@@ -189,13 +231,14 @@ class Database:
 _PLANNED = "SET LOCAL plan_cache_mode = force_generic_plan"
 
 
-def _act(connection: sa.Connection, action: Callable[[sa.Connection], Result], *, planned: bool) -> Result:
+def act(connection: sa.Connection, action: Callable[[sa.Connection], Result], *, planned: bool, commit: bool) -> Result:
+    """Run an action in an open transaction (see `Database.write`); on PostgreSQL its last trip may commit."""
     pipe = find_pipe(connection)
     if pipe is not None and planned:
         pipe.add(connection, Command(_PLANNED, None, None))
     result = action(connection)
     if pipe is not None:
-        pipe.flush(commit=True)
+        pipe.flush(commit=commit)
     return result
 
 

@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app, g, request
 
@@ -18,6 +18,9 @@ from p3s.server.sessions import find_visitor
 from p3s.server.usecases.exchange import check_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
     from flask import Response
 
     from p3s.server.metrics import Metrics
@@ -61,10 +64,6 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
     def finish(response: Response) -> Response:
         if request.endpoint == "static" and (request.view_args or {}).get("filename") == LAYOUT[0]:
             response.headers["Content-Security-Policy"] = LAYOUT[1]
-        given = {name.lower() for name, _ in response.headers}
-        for name, value in HEADERS.items():
-            if name.lower() not in given:
-                response.headers.add(name, value)
         response.headers["X-Request-Id"] = g.get("request_id", "")
         if core.settings.secure:
             response.headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -74,6 +73,21 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
 
     app.before_request(admit)
     app.after_request(finish)
+    app.wsgi_app = _complete(app.wsgi_app)  # type: ignore[assignment,method-assign]
+
+
+def _complete(answer: WSGIApplication) -> WSGIApplication:
+    """Add `HEADERS` to what is answered."""
+
+    def work(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            given = {name.lower() for name, _ in headers}
+            headers += [(name, value) for name, value in HEADERS.items() if name.lower() not in given]
+            return start_response(status, headers, *error)
+
+        return answer(environ, start)
+
+    return work
 
 
 def _send_at_once(response: Response) -> None:

@@ -98,8 +98,8 @@ class _Counts:
             "p3s_queue_age_seconds", "Age of the oldest job that may be claimed.", _measure(counts.ready_since, now)
         )
         yield _make_plain("p3s_heartbeat_age_seconds", "Silence of the most silent live pilot.", _measure(silent, now))
-        pool: Any = self._core.db.engine.pool
-        yield _make_plain("p3s_database_connections_used", "Database connections in use.", pool.checkedout())
+        used = self._core.db.count_used()
+        yield _make_plain("p3s_database_connections_used", "Database connections in use.", used)
         yield _make_plain("p3s_held_calls", "Calls of pilots that are held.", self._core.hub.count_held())
         yield _make_plain("p3s_paused", "Whether the server gives out no jobs.", self._core.paused_by is not None)
 

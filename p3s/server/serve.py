@@ -29,6 +29,7 @@ from p3s.server.notifier import Notifier
 from p3s.server.purger import Purger
 from p3s.server.usecases.backup import backup_database, restore_database
 from p3s.server.usecases.core import Core
+from p3s.server.usecases.rehearsal import rehearse
 from p3s.server.usecases.sweep import Sweeper
 from p3s.settings import ServerSettings, is_loopback, read_counts, read_durations, read_log_settings, read_policy
 
@@ -293,6 +294,7 @@ def _start_threads(notify: Notify | None, worker: Any) -> None:
     gc.collect()
     gc.freeze()
     core: Core = worker.wsgi.extensions["p3s"]
+    threading.Thread(target=rehearse, args=(core.db, core.settings), name="rehearsal", daemon=True).start()
     worker.wsgi.extensions["p3s-sweeper"] = sweeper = Sweeper(core)
     sweeper.start()
     if notify is not None:

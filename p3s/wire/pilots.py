@@ -17,8 +17,8 @@ TAIL_BYTES = 64 * 1024
 class Accepts(Request):
     """What a pilot takes; an empty list takes all."""
 
-    users: list[str] = []
-    jobtypes: list[str] = []
+    users: list[str] = Field(default_factory=list)
+    jobtypes: list[str] = Field(default_factory=list)
 
 
 class RegisterBody(Request):
@@ -33,7 +33,7 @@ class RegisterBody(Request):
     slots: int = Field(ge=1, le=10_000)
     cpus: Number = Field(ge=1)
     memory: Size = 0
-    labels: list[Label] = []
+    labels: list[Label] = Field(default_factory=list)
     accepts: Accepts = Accepts()
     lifetime: float | None = Field(default=None, ge=0)
     data: str = ""
@@ -93,7 +93,7 @@ class AttemptReport(Request):
     stdout_size: Size = 0
     stderr: bytes = Field(default=b"", max_length=TAIL_BYTES)
     stderr_size: Size = 0
-    outputs: list[OutputReport] = []
+    outputs: list[OutputReport] = Field(default_factory=list)
 
 
 class LogChunk(Request):
@@ -143,7 +143,7 @@ class ExchangeBody(Request):
     reports: list[AttemptReport] = Field(default=[], max_length=1000)
     logs: list[LogChunk] = Field(default=[], max_length=1000)
     running: list[Uuid] | None = None
-    heard: list[Uuid] = []
+    heard: list[Uuid] = Field(default_factory=list)
     removed: list[RemovalReport] = Field(default=[], max_length=1000)
     state: Literal["working", "draining", "leaving"] = "working"
     reason: str = Field(default="", max_length=1000)
@@ -219,15 +219,15 @@ class JobOrder(Reply):
     run: str | None = None
     payload: str | None = None
     shell: str = "bash -eo pipefail"
-    args: list[str] = []
-    env: dict[str, str | dict[str, str]] = {}
-    params: dict[str, str] = {}
-    axes: dict[str, str] = {}
-    inputs: list[InputOrder] = []
-    collections: list[str] = []
-    missing: list[str] = []
-    outputs: list[OutputOrder] = []
-    bundle: list[BundleEntry] = []
+    args: list[str] = Field(default_factory=list)
+    env: dict[str, str | dict[str, str]] = Field(default_factory=dict)
+    params: dict[str, str] = Field(default_factory=dict)
+    axes: dict[str, str] = Field(default_factory=dict)
+    inputs: list[InputOrder] = Field(default_factory=list)
+    collections: list[str] = Field(default_factory=list)
+    missing: list[str] = Field(default_factory=list)
+    outputs: list[OutputOrder] = Field(default_factory=list)
+    bundle: list[BundleEntry] = Field(default_factory=list)
     timelimit: float
     cpus: int = 1
     memory: int = 0
@@ -268,11 +268,11 @@ class ExchangeReply(Reply):
 
     status: PilotStatus
     number: int = 0
-    jobs: list[JobOrder] = []
-    verdicts: list[Verdict] = []
-    stop: list[StopOrder] = []
-    watch: list[str] = []
-    removals: list[RemovalOrder] = []
+    jobs: list[JobOrder] = Field(default_factory=list)
+    verdicts: list[Verdict] = Field(default_factory=list)
+    stop: list[StopOrder] = Field(default_factory=list)
+    watch: list[str] = Field(default_factory=list)
+    removals: list[RemovalOrder] = Field(default_factory=list)
     heartbeat: float
     lease: float
     message: str = ""

@@ -28,7 +28,7 @@ from tests.support.folders import find_paths, read_files
 def make_record(folder: Path, **fields) -> Record:
     order = make_order()
     report = AttemptReport(attempt=order.attempt, token=order.token, kind="succeeded", stdout=b"\xff\x00")
-    return Record(report=report, sandbox=folder / "sandbox", folder=folder / "outputs", **fields)
+    return Record(report=report, sandbox=f"{folder}/sandbox", folder=f"{folder}/outputs", **fields)
 
 
 def make_output(folder: Path) -> Path:

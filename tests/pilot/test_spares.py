@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def make_used(folder: Path, spares: Spares | None = None) -> Sandbox:
     """A sandbox after a payload that wrote to stdout only."""
     order = make_order(run="echo hello")
-    sandbox = Sandbox(folder / order.attempt, folder / "data")
+    sandbox = Sandbox(f"{folder}/{order.attempt}", f"{folder}/data")
     make_sandbox(order, sandbox, folder / "cache", *([spares.take] if spares else []))
     for path in (sandbox.stdout, sandbox.stderr):
         path.touch(0o600)
@@ -39,10 +39,10 @@ def test_clean_sandbox_is_used_again(tmp_path: Path) -> None:
     first = make_used(tmp_path)
     inodes = {path.name: path.stat().st_ino for path in (first.path, *first.control.iterdir())}
     del inodes[first.path.name]
-    assert spares.keep(first.path)
+    assert spares.keep(first.root)
     assert not first.path.exists()
     order = make_order(run="x")
-    second = Sandbox(tmp_path / order.attempt, tmp_path / "data")
+    second = Sandbox(f"{tmp_path}/{order.attempt}", f"{tmp_path}/data")
     make_sandbox(order, second, tmp_path / "cache", spares.take)
     assert {path.name: path.stat().st_ino for path in second.control.iterdir()} == inodes
     assert second.stdout.read_text() == ""
@@ -85,16 +85,16 @@ def test_changed_sandbox_is_not_used_again(tmp_path: Path, use: str) -> None:
     if use == "second name":
         kept.unlink()
     USES[use](used)
-    assert not spares.keep(used.path)
+    assert not spares.keep(used.root)
     assert kept.read_text() == ("hello\n" if use == "second name" else "mine")
-    assert not spares.take(tmp_path / "next")
+    assert not spares.take(f"{tmp_path}/next")
 
 
 def test_so_many_are_kept(tmp_path: Path) -> None:
     """No more are kept than the pilot has slots, and none after its end."""
     spares = Spares(tmp_path, 2)
     used = [make_used(tmp_path) for _ in range(3)]
-    assert [spares.keep(sandbox.path) for sandbox in used] == [True, True, False]
+    assert [spares.keep(sandbox.root) for sandbox in used] == [True, True, False]
     spares.close()
     assert [path.name for path in tmp_path.iterdir()] == [used[2].path.name]
 
@@ -133,7 +133,7 @@ def test_dead_pilots_spares_are_deleted(tmp_path: Path) -> None:
     """The server is asked of attempts only; the spare sandboxes of a dead pilot go with the rest."""
     dead = tmp_path / "work" / "00000000-0000-4000-8000-000000000001"
     spares = Spares(dead, 1)
-    assert spares.keep(make_used(dead).path)
+    assert spares.keep(make_used(dead).root)
     left = make_used(dead).path
     fate = Leftover(attempt=left.name, workflow="w", job_name="j", rejected=True)
     assert run_agent(tmp_path, FakeServer(leftovers={left.name: fate})) == 0
@@ -143,7 +143,7 @@ def test_dead_pilots_spares_are_deleted(tmp_path: Path) -> None:
 def make_record(folder: Path, text: bytes) -> Record:
     order = make_order()
     report = AttemptReport(attempt=order.attempt, token=order.token, kind="succeeded", stdout=text)
-    return Record(report=report, sandbox=folder / "sandbox", folder=folder / "outputs")
+    return Record(report=report, sandbox=f"{folder}/sandbox", folder=f"{folder}/outputs")
 
 
 def test_delivered_record_is_written_over(tmp_path: Path) -> None:

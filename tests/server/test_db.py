@@ -92,6 +92,48 @@ def test_the_connection_used_last_is_used_first(core):
     assert len(used) == 1
 
 
+def test_one_connection_writes_and_is_not_in_use_between(core):
+    """Transactions that follow each other share a connection, which counts as free in between."""
+
+    def find(connection):
+        return id(connection.connection.dbapi_connection)
+
+    assert len({core.db.write(find) for _ in range(4)}) == 1
+    assert core.db.count_used() == 0
+
+    def fail(_connection):
+        raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        core.db.write(fail)
+    assert core.db.count_used() == 0
+    core.db.write(lambda connection: insert(connection, "x"))
+    assert count(core.db) == 1
+
+
+def test_a_connection_that_broke_while_it_rested_is_replaced(postgres, monkeypatch):
+    """A server that was restarted between two transactions costs none of them."""
+    db = Database(postgres.copy())
+    # So each of them has rested for long.
+    monkeypatch.setattr("p3s.server.db.IDLE", 0.0)
+    ask = sa.text("SELECT pg_backend_pid()")
+    first = db.write(lambda connection: connection.scalar(ask))
+    assert db.write(lambda connection: connection.scalar(ask)) == first
+    with db.read() as connection:
+        assert connection.scalar(sa.text(f"SELECT pg_terminate_backend({first})"))
+    runs = []
+
+    def action(connection):
+        runs.append(connection.scalar(ask))
+        insert(connection, "x")
+
+    db.write(action)
+    assert len(runs) == 1
+    assert runs != [first]
+    assert count(db) == 1
+    db.close()
+
+
 def test_full_disk_is_told_and_changes_nothing(tmp_path, sqlite_template):
     """When the disk is full, a load fails with what to do, and leaves no half a workflow that could run."""
     from p3s.server.usecases.core import Core

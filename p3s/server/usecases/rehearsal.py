@@ -1,0 +1,124 @@
+"""A workflow that is run on no pilot and kept nowhere, so that the first real one need not wait.
+
+Statements are compiled and planned when they run for the first time, which took a server's first workflow a tenth of a
+second. Here all of it happens once before, by the same code, in one transaction that is rolled back.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from p3s import __version__
+from p3s.server.auth import Role, Who
+from p3s.server.db import Database, act
+from p3s.server.secrets import make_token
+from p3s.server.usecases.core import Core
+from p3s.server.usecases.exchange import exchange, register_pilot
+from p3s.server.usecases.load import create_jobs, load_workflow
+from p3s.wire import (
+    Accepts,
+    AttemptReport,
+    Claim,
+    CreateJobsBody,
+    ExchangeBody,
+    LoadBody,
+    OutputReport,
+    RegisterBody,
+    StandaloneJob,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import sqlalchemy as sa
+
+    from p3s.settings import ServerSettings
+
+__all__ = ["rehearse"]
+
+log = logging.getLogger(__name__)
+
+#: Stands where names of people and hosts do.
+NAME = "rehearsal"
+#: A chain with data, of a jobtype that nobody else has.
+TEXT = """
+name: rehearsal
+defaults: {{jobtype: {jobtype}}}
+jobs:
+  first: {{outputs: {{made: made}}, payload: /bin/true}}
+  second: {{inputs: [made], payload: /bin/true}}
+  third: {{needs: [second], payload: /bin/true}}
+  last: {{needs: [third], payload: /bin/true}}
+"""
+
+
+def rehearse(db: Database, settings: ServerSettings) -> int:
+    """Play through the life of some jobs in a transaction that is rolled back; return how many of them ended.
+
+    What goes wrong is logged: a server that serves slowly at first is better than none.
+    """
+
+    def run(connection: sa.Connection) -> None:
+        raise _Over(_play(Core(_Stage(db, connection), settings)))
+
+    try:
+        db.write(run)
+    except _Over as over:
+        return over.ended
+    except Exception:
+        log.warning("the rehearsal failed; the first jobs take a moment longer", exc_info=True)
+    return 0
+
+
+class _Over(Exception):
+    """The rehearsal is over, and nothing of it is kept."""
+
+    def __init__(self, ended: int) -> None:
+        super().__init__()
+        self.ended = ended
+
+
+class _Stage(Database):
+    """A database in which all is one transaction of another."""
+
+    def __init__(self, db: Database, connection: sa.Connection) -> None:
+        self.is_sqlite, self.engine, self._connection = db.is_sqlite, db.engine, connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Read what the transaction has written."""
+        yield self._connection
+
+    def write(self, action: Callable[[sa.Connection], Any], *, planned: bool = False) -> Any:
+        """Act within the transaction."""
+        return act(self._connection, action, planned=planned, commit=False)
+
+
+def _play(core: Core) -> int:
+    jobtype = f"rehearsal-{uuid.uuid4()}"
+    secret, pilot = make_token(), str(uuid.uuid4())
+    accepts = Accepts(jobtypes=[jobtype])
+    body = RegisterBody(uuid=pilot, host=NAME, pid=1, version=__version__, slots=1, cpus=1, accepts=accepts)
+    register_pilot(core, body, Who(NAME, Role.PILOT), secret)
+    load_workflow(core, LoadBody(uuid=str(uuid.uuid4()), text=TEXT.format(jobtype=jobtype)), NAME)
+    alone = StandaloneJob.model_validate({"uuid": str(uuid.uuid4()), "spec": {"payload": "/bin/true", "name": NAME}})
+    create_jobs(core, CreateJobsBody(jobs=[alone]), NAME)
+    reports: list[AttemptReport] = []
+    number = 0
+    while True:
+        number += 1
+        claim = Claim(number=number, want=1, cpus=1)
+        reply = exchange(core, pilot, secret, ExchangeBody(ack=number - 1, claim=claim, reports=reports))
+        if not reply.jobs:
+            return number - 1
+        order = reply.jobs[0]
+        started = AttemptReport(attempt=order.attempt, token=order.token, kind="started")
+        if number > 1:
+            # A short payload's start and end come in one report.
+            exchange(core, pilot, secret, ExchangeBody(ack=number, reports=[started]))
+        place = f"/{NAME}/{order.workflow}/{order.job_name}/{order.attempt}"
+        made = [OutputReport(name=one.name, path=f"{place}/{one.path}", size=0) for one in order.outputs]
+        reports = [started.model_copy(update={"kind": "succeeded", "wall": 0.0, "outputs": made})]

@@ -1,0 +1,61 @@
+"""What a server does when it starts, so that its first job need not wait: all of it, and nothing of it stays."""
+
+from __future__ import annotations
+
+import gc
+
+import sqlalchemy as sa
+
+from p3s.server.models import metadata
+from p3s.server.prepared import Prepared, _Form
+from p3s.server.usecases.rehearsal import TEXT, rehearse
+from tests.support.pilots import ScriptedPilot
+from tests.support.workflows import load_text, make_job
+
+
+def read_rows(db):
+    """Return all rows of all tables."""
+    with db.read() as connection:
+        return {table.name: connection.execute(sa.select(table)).all() for table in metadata.sorted_tables}
+
+
+def test_all_jobs_end_and_nothing_is_kept(core):
+    """The jobs of the rehearsal are claimed, run and end; no row, no requirement and no held call is left."""
+    make_job(core)
+    pilot = ScriptedPilot(core)
+    before, known = read_rows(core.db), dict(core.requirements)
+    assert rehearse(core.db, core.settings) == 4
+    assert read_rows(core.db) == before
+    assert dict(core.requirements) == known
+    assert core.db.count_used() == 0
+    assert len(pilot.claim()) == 1
+
+
+def test_the_first_workflow_compiles_nothing(core, monkeypatch):
+    """What a workflow of the same kind needs was compiled before it came."""
+    pilot = ScriptedPilot(core)
+    # As in a process that has just begun.
+    for prepared in [one for one in gc.get_objects() if isinstance(one, Prepared)]:
+        prepared._forms.clear()
+    assert rehearse(core.db, core.settings) == 4
+    made = []
+    monkeypatch.setattr(_Form, "__init__", lambda *_: made.append(1))
+    load_text(core, TEXT.format(jobtype="first"))
+    for _ in range(4):
+        (order,) = pilot.claim()
+        pilot.succeed(order)
+    assert pilot.claim() == []
+    assert made == []
+
+
+def test_what_goes_wrong_is_logged_and_stops_nothing(core, monkeypatch, caplog):
+    """A server whose rehearsal fails serves all the same."""
+
+    def fail(*_args):
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr("p3s.server.usecases.rehearsal.load_workflow", fail)
+    assert rehearse(core.db, core.settings) == 0
+    assert "the rehearsal failed" in caplog.text
+    make_job(core)
+    assert len(ScriptedPilot(core).claim()) == 1
