@@ -105,7 +105,7 @@ class DatasetSpec(Spec):
     paths: list[Text] | None = Field(default=None, min_length=1)
     glob: Text | None = None
     origin: Text | None = Field(default=None, alias="from")
-    match: dict[str, Text] = {}
+    match: dict[str, Text] = Field(default_factory=dict)
     select: Literal["latest"] = "latest"
     type: Text = ""
     comment: Text = ""
@@ -141,7 +141,7 @@ class RetrySpec(Spec):
     backoff: Duration = 0.0
     factor: float = Field(default=2.0, ge=1.0, le=100.0)
     cap: Duration = 3600.0
-    when: list[Text] = []
+    when: list[Text] = Field(default_factory=list)
 
     @field_validator("when")
     @classmethod
@@ -180,8 +180,8 @@ class MatrixSpec(Spec):
         ],
     ]
 
-    include: list[dict[str, Text]] = []
-    exclude: list[dict[str, Text]] = []
+    include: list[dict[str, Text]] = Field(default_factory=list)
+    exclude: list[dict[str, Text]] = Field(default_factory=list)
 
     @property
     def axes(self) -> dict[str, tuple[str, ...] | EachSpec]:
@@ -234,7 +234,7 @@ _Param = Annotated[
 class DefaultsSpec(Spec):
     """What jobs have where they say nothing themselves."""
 
-    env: _Env = {}
+    env: _Env = Field(default_factory=dict)
     shell: Text | None = None
     jobtype: Text | None = None
     priority: int | None = Field(default=None, ge=-1_000_000, le=1_000_000)
@@ -248,9 +248,9 @@ class TaskSpec(DefaultsSpec):
 
     run: Text | None = None
     payload: Text | None = None
-    args: list[Text] = []
-    outputs: _Outputs = {}
-    publish: dict[str, Text] = {}
+    args: list[Text] = Field(default_factory=list)
+    outputs: _Outputs = Field(default_factory=dict)
+    publish: dict[str, Text] = Field(default_factory=dict)
     exclusive: bool = False
 
 
@@ -258,8 +258,8 @@ class JobSpec(TaskSpec):
     """One job of a DAG, or with `matrix` a family of jobs; without `run` and `payload` a sync point."""
 
     matrix: MatrixSpec | None = None
-    inputs: _Inputs = {}
-    needs: _Needs = {}
+    inputs: _Inputs = Field(default_factory=dict)
+    needs: _Needs = Field(default_factory=dict)
     verify: bool = False
     condition: Text | None = Field(default=None, alias="if")
 
@@ -278,8 +278,8 @@ class StandaloneSpec(TaskSpec):
     """
 
     name: Text = "job"
-    files: list[Text] = []
-    results: list[Text] = []
+    files: list[Text] = Field(default_factory=list)
+    results: list[Text] = Field(default_factory=list)
     deadline: Duration | None = Field(default=None, gt=0)
     on_deadline: Literal["last", "drop"] = Field(default="last", alias="on-deadline")
     hold: bool = False
@@ -294,13 +294,13 @@ class DagSpec(Spec):
     """A workflow's template."""
 
     name: Text
-    params: dict[str, _Param] = {}
+    params: dict[str, _Param] = Field(default_factory=dict)
     deadline: Duration | None = Field(default=None, gt=0)
     on_deadline: Literal["last", "drop"] = Field(default="last", alias="on-deadline")
     defaults: DefaultsSpec = DefaultsSpec()
-    files: list[Text] = []
-    datasets: dict[str, _Dataset] = {}
-    results: list[Text] = []
+    files: list[Text] = Field(default_factory=list)
+    datasets: dict[str, _Dataset] = Field(default_factory=dict)
+    results: list[Text] = Field(default_factory=list)
     jobs: dict[str, _Job]
 
     _source: Source | None = PrivateAttr(default=None)

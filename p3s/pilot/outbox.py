@@ -20,7 +20,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from p3s.pilot.leftovers import is_uuid
 from p3s.pilot.outputs import sync_folder
@@ -67,9 +67,9 @@ class Record(BaseModel):
     sandbox: str
     folder: str
     remote: str = ""
-    uploads: dict[str, Path] = {}
-    pushes: list[Push] = []
-    publications: list[Publication] = []
+    uploads: dict[str, Path] = Field(default_factory=dict)
+    pushes: list[Push] = Field(default_factory=list)
+    publications: list[Publication] = Field(default_factory=list)
     accepted: bool = False
 
 

@@ -227,15 +227,18 @@ class Database:
         self.engine.dispose()
 
 
+#: What writes asks for rows by an index. A plan made while a table is empty, or was when PostgreSQL last counted, would
+#: read all of it, and is kept; and to compile one takes longer than to run it.
+_INDEXED = "SELECT set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
 #: PostgreSQL plans a statement anew at its first five uses, and always if it takes ten values for likelier than one.
-_PLANNED = "SET LOCAL plan_cache_mode = force_generic_plan"
+_PLANNED = f"{_INDEXED}, set_config('plan_cache_mode', 'force_generic_plan', true)"
 
 
 def act(connection: sa.Connection, action: Callable[[sa.Connection], Result], *, planned: bool, commit: bool) -> Result:
     """Run an action in an open transaction (see `Database.write`); on PostgreSQL its last trip may commit."""
     pipe = find_pipe(connection)
-    if pipe is not None and planned:
-        pipe.add(connection, Command(_PLANNED, None, None))
+    if pipe is not None:
+        pipe.add(connection, Command(_PLANNED if planned else _INDEXED, None, None))
     result = action(connection)
     if pipe is not None:
         pipe.flush(commit=commit)

@@ -203,30 +203,33 @@ def _dump(value: Any) -> bytes | None:
     """Return a value in PostgreSQL's own words."""
     if value is None:
         return None
-    if isinstance(value, str):
-        return _check_text(value).encode()
-    if isinstance(value, bool):
-        return b"true" if value else b"false"
-    if isinstance(value, int):
-        return b"%d" % value
-    if isinstance(value, float):
-        return repr(float(value)).encode()
-    if isinstance(value, bytes):
-        return b"\\x" + value.hex().encode()
     if isinstance(value, (list, tuple)):
-        return ("{" + ",".join([_dump_element(element) for element in value]) + "}").encode()
+        return ("{" + ",".join([_write_element(element) for element in value]) + "}").encode()
+    return _write(value).encode()
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, str):
+        return _check_text(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value:d}"
+    if isinstance(value, float):
+        return repr(float(value))
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
     raise TypeError(f"{type(value).__name__} is no parameter of a prepared statement")
 
 
-def _dump_element(value: Any) -> str:
+def _write_element(value: Any) -> str:
     if value is None:
         return "NULL"
-    dumped = _dump(value)
-    assert dumped is not None
     assert not isinstance(value, (list, tuple)), "lists are flat"
-    text = dumped.decode()
+    text = _write(value)
     if isinstance(value, (str, bytes)):
-        text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{text}"'
     return text
 
 

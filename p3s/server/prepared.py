@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["InsertRows", "Prepared", "among", "has_state", "make_unnest", "param", "wrap_error"]
+__all__ = ["InsertRows", "Prepared", "among", "has_state", "make_unnest", "param", "there_is", "wrap_error"]
 
 
 def _encode(values: Sequence[Any]) -> str:
@@ -84,6 +84,14 @@ def has_state(table: Any, state: str) -> sa.ColumnElement[bool]:
 def among(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[bool]:
     """Return the condition that `column` has one of the values of the list parameter `name`."""
     return _Among(column, name)
+
+
+def there_is(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Return the condition that there is a row, which is looked for each time.
+
+    For EXISTS, PostgreSQL would read all of a table once that it takes for small, and remember.
+    """
+    return sa.select(sa.literal_column("1")).where(*conditions).limit(1).scalar_subquery().is_not(None)
 
 
 class _Form:

@@ -111,7 +111,7 @@ class ServiceView(Reply):
     seen: float
     last: str = ""
     last_at: float | None = None
-    fates: dict[str, int] = {}
+    fates: dict[str, int] = Field(default_factory=dict)
 
 
 class ServiceList(Reply):

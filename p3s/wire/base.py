@@ -62,7 +62,7 @@ class ErrorView(Reply):
 
     kind: str
     message: str
-    problems: list[ProblemView] = []
+    problems: list[ProblemView] = Field(default_factory=list)
     request_id: str = ""
 
 

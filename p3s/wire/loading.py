@@ -45,12 +45,12 @@ class LoadBody(Request):
     text: str | None = None
     file: str = Field(default="workflow.yaml", max_length=4096)
     base: str = Field(default="", max_length=4096)
-    bundle: list[BundleFile] = []
+    bundle: list[BundleFile] = Field(default_factory=list)
     dag: str | None = Field(default=None, max_length=MAX_NAME)
     version: Number | None = None
-    params: dict[str, str] = {}
-    overrides: dict[str, Any] = {}
-    externals: dict[str, list[ExternalMember]] = {}
+    params: dict[str, str] = Field(default_factory=dict)
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    externals: dict[str, list[ExternalMember]] = Field(default_factory=dict)
     site: Label = "default"
     key: str | None = Field(default=None, min_length=1, max_length=MAX_NAME)
     hold: bool = False
@@ -72,8 +72,8 @@ class LoadReply(Reply):
     jobs: int
     datasets: int
     created: bool
-    adopted: list[str] = []
-    again: dict[str, str] = {}
+    adopted: list[str] = Field(default_factory=list)
+    again: dict[str, str] = Field(default_factory=dict)
 
 
 class StandaloneJob(Request):
@@ -81,7 +81,7 @@ class StandaloneJob(Request):
 
     uuid: Uuid
     spec: StandaloneSpec
-    bundle: list[BundleFile] = []
+    bundle: list[BundleFile] = Field(default_factory=list)
     hold: bool = False
 
 

@@ -140,11 +140,11 @@ class ExchangeBody(Request):
     ack: Number = Field(default=0, ge=0)
     claim: Claim | None = None
     wait: float = Field(default=0, ge=0, le=300)
-    reports: list[AttemptReport] = Field(default=[], max_length=1000)
-    logs: list[LogChunk] = Field(default=[], max_length=1000)
+    reports: list[AttemptReport] = Field(default_factory=list, max_length=1000)
+    logs: list[LogChunk] = Field(default_factory=list, max_length=1000)
     running: list[Uuid] | None = None
     heard: list[Uuid] = Field(default_factory=list)
-    removed: list[RemovalReport] = Field(default=[], max_length=1000)
+    removed: list[RemovalReport] = Field(default_factory=list, max_length=1000)
     state: Literal["working", "draining", "leaving"] = "working"
     reason: str = Field(default="", max_length=1000)
     lifetime: float | None = Field(default=None, ge=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from p3s.engine.sites import SiteSpec
 from p3s.wire.base import Reply
 
@@ -21,7 +23,7 @@ class SiteView(Reply):
     name: str
     defined: bool = True
     server: str = ""
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field(default_factory=dict)
     pilots: int | None = None
     pilotcycles: int | None = None
     pilotperiod: float | None = None

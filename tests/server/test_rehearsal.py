@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 
+import psycopg
 import sqlalchemy as sa
 
+from p3s.server import libpq
+from p3s.server.db import _PLANNED, Database
 from p3s.server.models import metadata
 from p3s.server.prepared import Prepared, _Form
 from p3s.server.usecases.rehearsal import TEXT, rehearse
+from p3s.settings import Home, ServerSettings
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import load_text, make_job
 
@@ -59,3 +63,31 @@ def test_what_goes_wrong_is_logged_and_stops_nothing(core, monkeypatch, caplog):
     assert "the rehearsal failed" in caplog.text
     make_job(core)
     assert len(ScriptedPilot(core).claim()) == 1
+
+
+def test_no_table_is_read_whole_while_postgresql_takes_it_for_empty(postgres, tmp_path, monkeypatch):
+    """What is looked for is found by an index, in plans that are made on empty tables and kept as these grow."""
+    monkeypatch.setattr(libpq, "_texts", {})
+    address = postgres.copy()
+    db = Database(address)
+    assert rehearse(db, ServerSettings(database=address, home=Home(tmp_path))) == 4
+    db.close()
+    whole = []
+    plans = 0
+    with psycopg.connect(postgres.copy(), autocommit=True) as connection:
+        connection.execute(_PLANNED.replace("true)", "false)"))
+        for text in libpq._texts.values():
+            if b" WHERE " not in text.content.replace(b"\n", b" ") or text.content.startswith(b"INSERT"):
+                continue
+            told = connection.pgconn.exec_(b"EXPLAIN (GENERIC_PLAN, COSTS OFF) " + text.content)
+            lines = [(told.get_value(place, 0) or b"").decode() for place in range(told.ntuples)]
+            assert lines, told.error_message
+            plans += 1
+            # An index that is gone through without a condition is as good as none.
+            followed = zip(lines, [*lines[1:], ""], strict=True)
+            if any(
+                "Seq Scan" in one or ("Index" in one and "Scan" in one and "Cond" not in two) for one, two in followed
+            ):
+                whole.append((text.content, "\n".join(lines)))
+    assert plans > 20
+    assert whole == []

@@ -17,7 +17,7 @@ from p3s.engine.states import DatasetState
 from p3s.errors import Conflict
 from p3s.server.db import lock_rows
 from p3s.server.models import dataset, job_spec, pilot, publication, removal, workflow
-from p3s.server.prepared import Prepared, param
+from p3s.server.prepared import Prepared, param, there_is
 from p3s.server.queries.pilots import LIVE
 from p3s.wire import RemovalOrder
 
@@ -161,7 +161,7 @@ def _can_reach(one: Any, row: Any) -> bool:
 _MINE = sa.and_(removal.c.pilot_id == param("pilot", sa.BigInteger()), removal.c.done.is_(None))
 _READ = Prepared(sa.select(removal).where(_MINE).order_by(removal.c.id).limit(STEP))
 #: Whether a pilot, the row of an enclosing statement, has orders.
-HAS_REMOVALS = sa.exists().where(removal.c.pilot_id == sa.literal_column("pilot.id"), removal.c.done.is_(None))
+HAS_REMOVALS = there_is(removal.c.pilot_id == sa.literal_column("pilot.id"), removal.c.done.is_(None))
 
 
 def read_removals(connection: sa.Connection, pilot_id: int) -> list[RemovalOrder]:

@@ -25,7 +25,7 @@ from p3s.engine.states import (
 from p3s.server.db import Overtaken
 from p3s.server.models import attempt, attempt_log, blob, dataset, event, job, job_need, pilot, workflow
 from p3s.server.pipeline import Later
-from p3s.server.prepared import InsertRows, Prepared, among, param
+from p3s.server.prepared import InsertRows, Prepared, among, param, there_is
 from p3s.server.secrets import fits_attempt
 from p3s.server.transitions.endings import end_attempt_badly
 from p3s.server.transitions.hosts import clear_burns, is_burnt, record_burn
@@ -142,8 +142,8 @@ _ATTEMPTS = Prepared(
         pilot.c.site,
         job.c.workflow_id,
         workflow.c.uuid.label("workflow_uuid"),
-        sa.exists().where(dataset.c.producer_id == job.c.id).label("makes"),
-        sa.exists().where(job_need.c.parent_id == job.c.id).label("needed"),
+        there_is(dataset.c.producer_id == job.c.id).label("makes"),
+        there_is(job_need.c.parent_id == job.c.id).label("needed"),
     )
     .join(job, job.c.id == attempt.c.job_id)
     .join(workflow, workflow.c.id == job.c.workflow_id)

@@ -19,7 +19,7 @@ from p3s.engine.matching import ANYWHERE
 from p3s.engine.states import WORKFLOW, DatasetState, JobState, Reason, Signal, WorkflowState
 from p3s.server.db import lock_rows
 from p3s.server.models import dataset, job, job_input, job_need, origin, ripple, workflow
-from p3s.server.prepared import Prepared, among, param
+from p3s.server.prepared import Prepared, among, param, there_is
 from p3s.server.transitions.origins import FOLLOWERS, WAITERS, bind_waiters, follow
 from p3s.server.transitions.wishes import narrow_jobs
 
@@ -196,7 +196,8 @@ def _prepare_edges(
     return Prepared(
         sa.select(edge.c.id, source.label("source"), edge.c.job_id, good.label("done"), binds.label("binds"))
         .select_from(join)
-        .where(among(source, "sources"), edge.c.id > param("after", sa.BigInteger))
+        # The sources' own rows are asked for by their ids, too: of a table taken for small PostgreSQL reads all.
+        .where(among(source, "sources"), among(join.right.c.id, "sources"), edge.c.id > param("after", sa.BigInteger))
         # Not in words of an index: in its order PostgreSQL would look through all edges for those of the sources.
         .order_by(source + 0, edge.c.id)
         .limit(param("room", sa.Integer))
@@ -362,15 +363,15 @@ _ENDED = Prepared(
         job.c.workflow_id,
         job.c.tolerated,
         job.c.state,
-        sa.exists().where(job_need.c.parent_id == job.c.id).label("needed"),
-        sa.exists().where(dataset.c.producer_id == job.c.id).label("makes"),
+        there_is(job_need.c.parent_id == job.c.id).label("needed"),
+        there_is(dataset.c.producer_id == job.c.id).label("makes"),
     ).where(among(job.c.id, "ids"))
 )
 _MADE = Prepared(
     sa.select(
         dataset.c.id,
         dataset.c.producer_id,
-        sa.exists().where(origin.c.source_id == dataset.c.id).label("is_source"),
+        there_is(origin.c.source_id == dataset.c.id).label("is_source"),
     )
     .where(among(dataset.c.producer_id, "ids"))
     .order_by(dataset.c.id)
@@ -421,12 +422,12 @@ _SETTLE = Prepared(
         workflow.c.dag_id,
         workflow.c.failures,
         workflow.c.cancelled_by,
-        sa.exists()
-        # Not by the index of states: that would read the cancelled jobs of all workflows.
-        .where(
-            job.c.workflow_id == workflow.c.id, job.c.state.concat("") == JobState.CANCELLED, job.c.tolerated.is_(False)
-        )
-        .label("cancelled"),
+        there_is(
+            # Not by the index of states: that would read the cancelled jobs of all workflows.
+            job.c.workflow_id == workflow.c.id,
+            job.c.state.concat("") == JobState.CANCELLED,
+            job.c.tolerated.is_(False),
+        ).label("cancelled"),
     ).where(among(workflow.c.id, "ids"), workflow.c.remaining == 0, workflow.c.state != WorkflowState.LOADING)
 )
 

@@ -18,7 +18,7 @@ from p3s.engine.states import PILOT, AttemptState, PilotState, PilotStatus, Sign
 from p3s.errors import NoToken
 from p3s.server.db import lock_rows
 from p3s.server.models import attempt, attempt_log, host, pilot
-from p3s.server.prepared import Prepared, among, param
+from p3s.server.prepared import Prepared, among, param, there_is
 from p3s.server.queries.orders import make_orders, read_orders
 from p3s.server.secrets import fits_attempt, hash_token
 from p3s.server.transitions.claims import Wish, claim_jobs
@@ -233,7 +233,7 @@ _TOUCH = Prepared(
         .where(host.c.name == _PILOT_HOST, host.c.banned.is_(True))
         .scalar_subquery()
         .label("banned"),
-        sa.exists().where(attempt.c.pilot_id == _PILOT_ID, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
+        there_is(attempt.c.pilot_id == _PILOT_ID, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
         HAS_REMOVALS.label("has_removals"),
     )
 )
