@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from p3s.engine.expressions import check_template, wrap_condition
@@ -30,6 +31,13 @@ _PAYLOAD_KEYS = (
 _TEMPLATE_KEYS = frozenset({"outputs", "env", "args", "publish", "if"})
 
 
+@cache
+def _find_defaults(kind: type[TaskSpec]) -> dict[str, Any]:
+    """Return what the keys of a payload are when nothing is said of them."""
+    fields = kind.model_fields
+    return {key: fields[key].get_default(call_default_factory=True) for key in _PAYLOAD_KEYS if key in fields}
+
+
 def check_task(task: TaskSpec, path: Path, params: Collection[str], axes: Collection[str]) -> list[Fault]:
     """Return what is wrong with a job, looked at alone.
 
@@ -55,10 +63,9 @@ def check_task(task: TaskSpec, path: Path, params: Collection[str], axes: Collec
     """
     faults = check_defaults(task, path, params, axes)
     if task.run is None and task.payload is None:
-        fields = type(task).model_fields
         # What equals the default says nothing; a body that came over the wire spells all keys out.
-        for key in _PAYLOAD_KEYS:
-            if key not in fields or getattr(task, key) == fields[key].get_default(call_default_factory=True):
+        for key, default in _find_defaults(type(task)).items():
+            if getattr(task, key) == default:
                 continue
             message = f"`{key}` has no effect: the job has neither `run` nor `payload`, it only waits"
             faults.append(Fault((*path, key), message, at_key=True))

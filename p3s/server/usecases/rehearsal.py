@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 #: Stands where names of people and hosts do.
 NAME = "rehearsal"
+#: Twice as many as there are jobs.
+CLAIMS = 8
 #: A chain with data, of a jobtype that nobody else has.
 TEXT = """
 name: rehearsal
@@ -107,9 +109,7 @@ def _play(core: Core) -> int:
     alone = StandaloneJob.model_validate({"uuid": str(uuid.uuid4()), "spec": {"payload": "/bin/true", "name": NAME}})
     create_jobs(core, CreateJobsBody(jobs=[alone]), NAME)
     reports: list[AttemptReport] = []
-    number = 0
-    while True:
-        number += 1
+    for number in range(1, CLAIMS + 1):
         claim = Claim(number=number, want=1, cpus=1)
         reply = exchange(core, pilot, secret, ExchangeBody(ack=number - 1, claim=claim, reports=reports))
         if not reply.jobs:
@@ -122,3 +122,4 @@ def _play(core: Core) -> int:
         place = f"/{NAME}/{order.workflow}/{order.job_name}/{order.attempt}"
         made = [OutputReport(name=one.name, path=f"{place}/{one.path}", size=0) for one in order.outputs]
         reports = [started.model_copy(update={"kind": "succeeded", "wall": 0.0, "outputs": made})]
+    raise AssertionError(f"jobs of the rehearsal come back after {CLAIMS} claims")
