@@ -121,7 +121,7 @@ class Database:
             event.listen(self.engine, "checkout", _check_idle)
             lay_pipes(self.engine, lambda connection, text, error: wrap_error(connection, text, None, error))
         self._writes = self.engine.execution_options(p3s_write=True)
-        #: The connection of the last transaction, and when that ended; two at most, if two end at a time.
+        #: The connection of the last transaction, and when that ended; more than one only if some ended at a time.
         self._kept: list[tuple[sa.Connection, float]] = []
         # Each statement of PostgreSQL sees what was committed before it, with a transaction around it or without; its
         # begin and its end would be two more ways to the database and back.

@@ -121,5 +121,5 @@ def lay_pipes(engine: sa.Engine, wrap_error: Callable[[sa.Connection, str, Excep
     event.listen(engine, "connect", lay)
     event.listen(engine, "before_cursor_execute", send)
     event.listen(engine, "commit", send)
-    # Each transaction has a connection of the pool, which is told at its end whether or not it has been committed.
+    # A connection goes back to the pool after what was rolled back, and after what was committed nothing waits.
     event.listen(engine, "reset", drop)
