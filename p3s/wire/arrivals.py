@@ -111,7 +111,7 @@ class ServiceView(Reply):
     seen: float
     last: str = ""
     last_at: float | None = None
-    fates: dict[str, int] = Field(default_factory=dict)
+    fates: dict[str, int] = {}
 
 
 class ServiceList(Reply):

@@ -62,7 +62,7 @@ class ErrorView(Reply):
 
     kind: str
     message: str
-    problems: list[ProblemView] = Field(default_factory=list)
+    problems: list[ProblemView] = []
     request_id: str = ""
 
 

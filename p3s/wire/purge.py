@@ -46,6 +46,6 @@ class PurgeReply(Reply):
     """
 
     items: list[PurgeCount]
-    left: list[str] = Field(default_factory=list)
+    left: list[str] = []
     more: bool = False
     after: int = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from p3s.engine.sites import SiteSpec
 from p3s.wire.base import Reply
 
@@ -23,7 +21,7 @@ class SiteView(Reply):
     name: str
     defined: bool = True
     server: str = ""
-    env: dict[str, str] = Field(default_factory=dict)
+    env: dict[str, str] = {}
     pilots: int | None = None
     pilotcycles: int | None = None
     pilotperiod: float | None = None

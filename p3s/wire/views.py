@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
-
 from p3s.engine.states import AttemptState, DatasetState, JobState, PilotState, PilotStatus, Reason, WorkflowState
 from p3s.wire.base import Reply
 from p3s.wire.bundle import BundleFile
@@ -24,10 +22,10 @@ class WorkflowView(Reply):
     state: WorkflowState
     dag: str | None = None
     version: int | None = None
-    params: dict[str, str] = Field(default_factory=dict)
-    overrides: dict[str, Any] = Field(default_factory=dict)
-    counts: dict[str, int] = Field(default_factory=dict)
-    sources: dict[str, str] = Field(default_factory=dict)
+    params: dict[str, str] = {}
+    overrides: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    sources: dict[str, str] = {}
     jobs: int = 0
     key: str | None = None
     created: float
@@ -88,11 +86,11 @@ class JobView(Reply):
     attempt: int = 0
     hold: bool = False
     why: str = ""
-    spec: dict[str, Any] = Field(default_factory=dict)
-    attempts: list[AttemptView] = Field(default_factory=list)
-    inputs: list[DatasetView] = Field(default_factory=list)
-    outputs: list[DatasetView] = Field(default_factory=list)
-    events: list[EventView] = Field(default_factory=list)
+    spec: dict[str, Any] = {}
+    attempts: list[AttemptView] = []
+    inputs: list[DatasetView] = []
+    outputs: list[DatasetView] = []
+    events: list[EventView] = []
 
 
 class DatasetView(Reply):
@@ -121,9 +119,9 @@ class DatasetView(Reply):
     source: str = ""
     files: str = ""
     why: str = ""
-    consumers: list[str] = Field(default_factory=list)
-    waiting: list[str] = Field(default_factory=list)
-    attempts: list[AttemptView] = Field(default_factory=list)
+    consumers: list[str] = []
+    waiting: list[str] = []
+    attempts: list[AttemptView] = []
 
 
 class ResultView(Reply):
@@ -172,7 +170,7 @@ class DagView(Reply):
     base: str = ""
     file: str = ""
     text: str = ""
-    files: list[str] = Field(default_factory=list)
+    files: list[str] = []
     workflows: int = 0
 
 
@@ -204,12 +202,12 @@ class StatusReply(Reply):
     database: str
     uptime: float
     paused_by: str | None = None
-    alarms: list[str] = Field(default_factory=list)
+    alarms: list[str] = []
     jobs: dict[str, int]
     workflows: dict[str, int]
     pilots: dict[str, int]
     datasets: dict[str, int]
-    services: dict[str, int] = Field(default_factory=dict)
+    services: dict[str, int] = {}
 
 
 class WhoReply(Reply):
