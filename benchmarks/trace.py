@@ -36,7 +36,7 @@ HOPS = (
     ("the jobs are planned", "server", "p3s.server.usecases.core", "Core.change", "begin"),
     ("the job is stored, claimed and committed", "server", "p3s.server.db", "Database.write", "end"),
     ("the held call wakes", "server", "p3s.server.usecases.wakeups", "Waiter.wait", "end"),
-    ("its order is written down", "server", "flask.app", "Flask.wsgi_app", "end"),
+    ("its order is written down", "server", "p3s.server.shortcut", "hold_back", "begin"),
     ("the pilot has read it", "pilot", "p3s.client.calls", "Client.exchange", "end"),
     ("its loop takes it up", "pilot", "p3s.pilot.hands", "Hands.launch", "begin"),
     ("the sandbox is made", "pilot", "p3s.pilot.hands", "start_payload", "begin"),

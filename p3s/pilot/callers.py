@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from p3s.errors import BadInput, BadReply, NotFound, NoToken, P3sError, Refused, Unavailable
 from p3s.pilot.events import Answered, CallFailed, Registered, RegisterFailed
+from p3s.wire import ExchangeReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,9 @@ class Callers:
 
     def _run(self, channel: Channel) -> None:
         queue = self._queues[channel]
+        if channel == "held":
+            # Made when it is used first, which would be when the first job comes, and takes longer than to start it.
+            ExchangeReply.model_rebuild()
         while (work := queue.get()) is not None:
             try:
                 self._tell(work())

@@ -25,6 +25,7 @@ from p3s.server.monitor.frame import show_error
 from p3s.server.monitor.shapes import Shapes
 from p3s.server.openapi import complete_document
 from p3s.server.sessions import Sessions
+from p3s.server.shortcut import take_shortcut
 from p3s.server.usecases.core import Core
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def create_app(db: Database, settings: ServerSettings, buckets: Buckets | None =
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
     app.extensions["p3s-shapes"] = Shapes()
     app.extensions["p3s-metrics"] = Metrics(core)
+    app.wsgi_app = take_shortcut(core, app.wsgi_app)  # type: ignore[assignment,method-assign]
     open_door(app, core, app.extensions["p3s-metrics"])
     app.register_error_handler(P3sError, _answer_error)
     app.register_error_handler(HTTPException, _answer_http_error)

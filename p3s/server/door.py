@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app, g, request
@@ -18,7 +19,7 @@ from p3s.server.sessions import find_visitor
 from p3s.server.usecases.exchange import check_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from flask import Response
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from p3s.server.metrics import Metrics
     from p3s.server.usecases.core import Core
 
-__all__ = ["open_door"]
+__all__ = ["STRICT", "choose_id", "hold_back", "open_door"]
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+#: Sent with every answer of a server that is reached by TLS.
+STRICT = ("Strict-Transport-Security", "max-age=31536000")
 #: The worker that lays out graphs compiles WebAssembly; no page may, and no other script.
 LAYOUT = (
     "layout.js",
@@ -53,7 +56,7 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
 
     def admit() -> None:
         g.start = time.monotonic()
-        g.request_id = _choose_id(trusted=core.settings.proxies > 0)
+        g.request_id = choose_id(request.headers.get("X-Request-Id", "") if core.settings.proxies else "")
         endpoint = request.endpoint
         if endpoint is None or Role.ANYONE in NEEDS[endpoint]:
             return
@@ -66,9 +69,10 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
             response.headers["Content-Security-Policy"] = LAYOUT[1]
         response.headers["X-Request-Id"] = g.get("request_id", "")
         if core.settings.secure:
-            response.headers["Strict-Transport-Security"] = "max-age=31536000"
+            response.headers[STRICT[0]] = STRICT[1]
         _note(metrics, response.status_code)
-        _send_at_once(response)
+        if not response.is_streamed:
+            response.call_on_close(hold_back(request.environ))
         return response
 
     app.before_request(admit)
@@ -90,12 +94,14 @@ def _complete(answer: WSGIApplication) -> WSGIApplication:
     return work
 
 
-def _send_at_once(response: Response) -> None:
-    """Let an answer leave in one piece: gunicorn writes its head and its body, and who waits would wake up for each."""
-    line: socket.socket | None = request.environ.get("gunicorn.socket")
-    whole = not response.is_streamed and hasattr(socket, "TCP_CORK")
-    if line is None or not whole or line.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
+def hold_back(environ: WSGIEnvironment) -> Callable[[], None]:
+    """Let an answer leave in one piece; return what sends it.
+
+    Gunicorn writes its head and its body, and who waits would wake up for each.
+    """
+    line: socket.socket | None = environ.get("gunicorn.socket")
+    if line is None or not hasattr(socket, "TCP_CORK") or line.family not in {socket.AF_INET, socket.AF_INET6}:
+        return lambda: None
 
     def hold(on: int) -> None:
         # Whoever has hung up is found out when the answer is written.
@@ -103,11 +109,11 @@ def _send_at_once(response: Response) -> None:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
     hold(1)
-    response.call_on_close(lambda: hold(0))
+    return partial(hold, 0)
 
 
-def _choose_id(*, trusted: bool) -> str:
-    given = request.headers.get("X-Request-Id", "") if trusted else ""
+def choose_id(given: str) -> str:
+    """Return the id of a request: the one that a proxy has given, if it looks like one, or a new one."""
     # Told apart from others in a log, and no secret: the system's own randomness takes a call of it for each.
     return given if _REQUEST_ID.match(given) else f"{random.getrandbits(48):012x}"
 

@@ -158,6 +158,8 @@ def test_forced_end_leaves_no_record(tmp_path: Path) -> None:
 def test_pilot_leaves_no_reaper_behind(tmp_path: Path) -> None:
     """However many other children this process has, the thread that waits for payloads ends with its pilot."""
     with subprocess.Popen(["/bin/sleep", "100"]) as other:
+        # What began in the same hundredth of a second as a payload, or after it, is taken for what it left behind.
+        time.sleep(0.05)
         assert run_agent(tmp_path, FakeServer(orders=[make_order()])) == 0
         assert [thread for thread in threading.enumerate() if thread.name == "reaper"] == []
         assert other.poll() is None

@@ -11,7 +11,7 @@ from p3s.server import libpq
 from p3s.server.db import _PLANNED, Database
 from p3s.server.models import metadata
 from p3s.server.prepared import Prepared, _Form
-from p3s.server.usecases.rehearsal import TEXT, rehearse
+from p3s.server.usecases.rehearsal import LENGTH, TEXT, rehearse
 from p3s.settings import Home, ServerSettings
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import load_text, make_job
@@ -28,7 +28,7 @@ def test_all_jobs_end_and_nothing_is_kept(core):
     make_job(core)
     pilot = ScriptedPilot(core)
     before, known = read_rows(core.db), dict(core.requirements)
-    assert rehearse(core.db, core.settings) == 4
+    assert rehearse(core.db, core.settings) == LENGTH
     assert read_rows(core.db) == before
     assert dict(core.requirements) == known
     assert core.db.count_used() == 0
@@ -41,11 +41,11 @@ def test_the_first_workflow_compiles_nothing(core, monkeypatch):
     # As in a process that has just begun.
     for prepared in [one for one in gc.get_objects() if isinstance(one, Prepared)]:
         prepared._forms.clear()
-    assert rehearse(core.db, core.settings) == 4
+    assert rehearse(core.db, core.settings) == LENGTH
     made = []
     monkeypatch.setattr(_Form, "__init__", lambda *_: made.append(1))
     load_text(core, TEXT.format(jobtype="first"))
-    for _ in range(4):
+    for _ in range(LENGTH):
         (order,) = pilot.claim()
         pilot.succeed(order)
     assert pilot.claim() == []
@@ -70,7 +70,7 @@ def test_no_table_is_read_whole_while_postgresql_takes_it_for_empty(postgres, tm
     monkeypatch.setattr(libpq, "_texts", {})
     address = postgres.copy()
     db = Database(address)
-    assert rehearse(db, ServerSettings(database=address, home=Home(tmp_path))) == 4
+    assert rehearse(db, ServerSettings(database=address, home=Home(tmp_path))) == LENGTH
     db.close()
     whole = []
     plans = 0

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from p3s import __version__
 from p3s.server.auth import Role, Who
 from p3s.server.db import Database, act
+from p3s.server.queries.find import find_row
+from p3s.server.queries.workflows import view_workflow
 from p3s.server.secrets import make_token
+from p3s.server.transitions.repeats import find_answer, keep_answer, make_keyed
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.exchange import exchange, register_pilot
-from p3s.server.usecases.load import create_jobs, load_workflow
+from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
 from p3s.wire import (
     Accepts,
     AttemptReport,
@@ -43,18 +46,20 @@ log = logging.getLogger(__name__)
 
 #: Stands where names of people and hosts do.
 NAME = "rehearsal"
+#: Python runs a function in its general form seven times and then looks at what it is given: longer than that.
+LENGTH = 12
+#: Claims ask for 1, 2, 4, 8 and 16 jobs in turn, and get one, because they offer one cpu.
+WANTS = 5
 #: Twice as many as there are jobs.
-CLAIMS = 8
-#: A chain with data, of a jobtype that nobody else has.
+CLAIMS = 2 * (LENGTH + 1)
+#: A chain that begins with data, of a jobtype that nobody else has.
 TEXT = """
 name: rehearsal
 defaults: {{jobtype: {jobtype}}}
 jobs:
-  first: {{outputs: {{made: made}}, payload: /bin/true}}
-  second: {{inputs: [made], payload: /bin/true}}
-  third: {{needs: [second], payload: /bin/true}}
-  last: {{needs: [third], payload: /bin/true}}
-"""
+  step0: {{outputs: {{made: made}}, payload: /bin/true}}
+  step1: {{inputs: [made], payload: /bin/true}}
+""" + "".join(f"  step{number}: {{{{needs: [step{number - 1}], payload: /bin/true}}}}\n" for number in range(2, LENGTH))
 
 
 def rehearse(db: Database, settings: ServerSettings) -> int:
@@ -63,24 +68,19 @@ def rehearse(db: Database, settings: ServerSettings) -> int:
     What goes wrong is logged: a server that serves slowly at first is better than none.
     """
 
-    def run(connection: sa.Connection) -> None:
-        raise _Over(_play(Core(_Stage(db, connection), settings)))
+    def run(connection: sa.Connection) -> int:
+        # Only what was done is rolled back, so that the next transaction takes this connection, which knows it all.
+        savepoint = connection.begin_nested()
+        try:
+            return _play(Core(_Stage(db, connection), settings))
+        finally:
+            savepoint.rollback()
 
     try:
-        db.write(run)
-    except _Over as over:
-        return over.ended
+        return db.write(run)
     except Exception:
         log.warning("the rehearsal failed; the first jobs take a moment longer", exc_info=True)
     return 0
-
-
-class _Over(Exception):
-    """The rehearsal is over, and nothing of it is kept."""
-
-    def __init__(self, ended: int) -> None:
-        super().__init__()
-        self.ended = ended
 
 
 class _Stage(Database):
@@ -105,12 +105,13 @@ def _play(core: Core) -> int:
     accepts = Accepts(jobtypes=[jobtype])
     body = RegisterBody(uuid=pilot, host=NAME, pid=1, version=__version__, slots=1, cpus=1, accepts=accepts)
     register_pilot(core, body, Who(NAME, Role.PILOT), secret)
-    load_workflow(core, LoadBody(uuid=str(uuid.uuid4()), text=TEXT.format(jobtype=jobtype)), NAME)
+    _load(core, jobtype)
     alone = StandaloneJob.model_validate({"uuid": str(uuid.uuid4()), "spec": {"payload": "/bin/true", "name": NAME}})
     create_jobs(core, CreateJobsBody(jobs=[alone]), NAME)
     reports: list[AttemptReport] = []
     for number in range(1, CLAIMS + 1):
-        claim = Claim(number=number, want=1, cpus=1)
+        # The look for jobs is another statement for each number of them.
+        claim = Claim(number=number, want=1 << number % WANTS, cpus=1)
         reply = exchange(core, pilot, secret, ExchangeBody(ack=number - 1, claim=claim, reports=reports))
         if not reply.jobs:
             return number - 1
@@ -123,3 +124,17 @@ def _play(core: Core) -> int:
         made = [OutputReport(name=one.name, path=f"{place}/{one.path}", size=0) for one in order.outputs]
         reports = [started.model_copy(update={"kind": "succeeded", "wall": 0.0, "outputs": made})]
     raise AssertionError(f"jobs of the rehearsal come back after {CLAIMS} claims")
+
+
+def _load(core: Core, jobtype: str) -> None:
+    """Load a workflow that is held, let it go, and look at it, as a request with a key does."""
+    body = LoadBody(uuid=str(uuid.uuid4()), text=TEXT.format(jobtype=jobtype), hold=True)
+    ident = load_workflow(core, body, NAME).uuid
+    keyed = make_keyed(NAME, ident, NAME, b"")
+    with core.db.read() as connection:
+        find_answer(connection, keyed, 0.0)
+        row = find_row(connection, "workflow", ident, owner=NAME)
+    start_workflow(core, row.id, NAME)
+    with core.db.read() as connection:
+        view = view_workflow(connection, row.id)
+    core.db.write(lambda connection: keep_answer(connection, keyed, 0.0, 200, view.model_dump_json()))

@@ -1,0 +1,150 @@
+"""A pilot's plain call goes past Flask, and is answered as if it did not."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from p3s.errors import Unavailable
+from p3s.server import shortcut
+from p3s.server.auth import Role
+from p3s.server.usecases import exchange as calls
+from p3s.settings import Home
+from tests.support.api import UUID, Api
+from tests.support.databases import copy_sqlite
+
+PATH = f"/pilots/{UUID % 1}/exchange"
+
+
+@pytest.fixture
+def make_api(tmp_path, sqlite_template):
+    """Make an application with a registered pilot, whose secret is known and has been seen."""
+    made: list[Api] = []
+
+    def make(**given):
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        api = Api(copy_sqlite(sqlite_template, folder), Home(folder / "home"), **given)
+        made.append(api)
+        secret = api.register().get_json()["secret"]
+        assert api.call("POST", PATH, secret=secret, body={}).status_code == 200
+        return api, secret
+
+    yield make
+    for api in made:
+        api.db.close()
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Return the list of calls that take the shortcut."""
+    found: list[str] = []
+
+    def note(core, uuid, secret, body):
+        found.append(uuid)
+        return calls.exchange(core, uuid, secret, body)
+
+    monkeypatch.setattr(shortcut, "exchange", note)
+    return found
+
+
+def test_a_plain_call_is_answered_in_the_same_way(make_api, taken, monkeypatch):
+    """Body and headers are those that Flask gives, with and without a proxy and TLS."""
+    for given in ({}, {"proxies": 1, "secure": True}):
+        api, secret = make_api(**given)
+
+        def ask(api=api, secret=secret):
+            headers = {"Authorization": f"Bearer {secret}", "X-Request-Id": "from-the-proxy-1"}
+            return api.app.test_client().post(f"/api/v1{PATH}", json={"running": []}, headers=headers)
+
+        taken.clear()
+        short = ask()
+        assert taken == [UUID % 1]
+        with monkeypatch.context() as patch:
+            patch.setattr(shortcut, "_find_call", lambda *_: None)
+            whole = ask()
+        assert taken == [UUID % 1]
+        assert (short.status_code, short.data) == (whole.status_code, whole.data)
+        ids = [answer.headers.pop("X-Request-Id") for answer in (short, whole)]
+        assert ids == ["from-the-proxy-1"] * 2 if given else ids[0] != ids[1]
+        assert dict(short.headers) == dict(whole.headers)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body"),
+    [
+        pytest.param("GET", PATH, {}, b"{}", id="another method"),
+        pytest.param("POST", f"{PATH}/more", {}, b"{}", id="another path"),
+        pytest.param("POST", PATH.replace("1111-", "....-"), {}, b"{}", id="no uuid"),
+        pytest.param("POST", PATH, {"Authorization": "Bearer p3s_other"}, b"{}", id="another secret"),
+        pytest.param("POST", PATH, {"Authorization": ""}, b"{}", id="no secret"),
+        pytest.param("POST", PATH, {}, b"[" + b" " * 2000 + b"]", id="too much"),
+        pytest.param("POST", f"/pilots/{UUID % 2}/exchange", {}, b"{}", id="an unknown pilot"),
+    ],
+)
+def test_what_is_odd_goes_through_flask(make_api, taken, method, path, headers, body):
+    """Nothing but a plain call of a pilot that was let in takes the shortcut; the error is the usual one."""
+    api, secret = make_api(max_body=1000)
+    sent = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"} | headers
+    answer = api.app.test_client().open(f"/api/v1{path}", method=method, headers=sent, data=body)
+    assert answer.status_code >= 400
+    assert answer.get_json()["error"]["request_id"] == answer.headers["X-Request-Id"]
+    assert taken == []
+
+
+def test_a_body_of_unknown_length_goes_through_flask(make_api, taken):
+    """A body in pieces has no length that it could be read by."""
+    api, secret = make_api()
+    sent = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    client = api.app.test_client()
+    for length in ("", "-1", "1e2"):
+        client.post(f"/api/v1{PATH}", headers=sent, data=b"{}", environ_overrides={"CONTENT_LENGTH": length})
+    assert taken == []
+
+
+def test_where_each_request_is_a_line_none_is_cut_short(make_api, taken, caplog):
+    """At level info a call has its line."""
+    api, secret = make_api()
+    with caplog.at_level(logging.INFO, "p3s.server.door"):
+        assert api.call("POST", PATH, secret=secret, body={}).status_code == 200
+    assert taken == []
+    assert PATH in caplog.text
+
+
+def test_a_bad_body_is_explained(make_api, taken):
+    """Each problem has its place, also behind the shortcut."""
+    api, secret = make_api()
+    answer = api.call("POST", PATH, secret=secret, body={"ack": "no", "nonsense": 1})
+    assert answer.status_code == 400
+    assert {problem["where"] for problem in answer.get_json()["error"]["problems"]} == {"ack", "nonsense"}
+    assert taken == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(Unavailable("busy"), 503), (KeyError("on purpose"), 500)])
+def test_what_is_raised_is_answered_once(make_api, monkeypatch, error, status):
+    """An error of a call is answered by Flask, and the call is not made again for that."""
+    api, secret = make_api()
+    made = []
+
+    def fail(*_):
+        made.append(1)
+        raise error
+
+    monkeypatch.setattr(shortcut, "exchange", fail)
+    monkeypatch.setattr(calls, "exchange", fail)
+    answer = api.call("POST", PATH, secret=secret, body={})
+    assert answer.status_code == status
+    assert made == [1]
+    assert json.loads(answer.data)["error"]["request_id"] == answer.headers["X-Request-Id"]
+
+
+def test_a_secret_that_is_no_more_is_refused(make_api, taken):
+    """A pilot that registers anew has a new secret; the old one, seen before, is refused by the call itself."""
+    api, secret = make_api()
+    again = api.register().get_json()["secret"]
+    assert api.call("POST", PATH, secret=secret, body={}).status_code == 401
+    assert taken == [UUID % 1]
+    assert api.call("POST", PATH, secret=again, body={}).status_code == 200
+    assert api.call("GET", "/pilots", Role.VIEWER).status_code == 200
