@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,10 +13,18 @@ from sqlalchemy.exc import DBAPIError
 from p3s.server.db import Database
 from p3s.server.libpq import Command, Line
 from p3s.server.prepared import Prepared, param
+from p3s.server.usecases.core import Core
+from p3s.settings import Home, ServerSettings
+from p3s.wire import Claim
+from tests.support.pilots import ScriptedPilot
+from tests.support.servers import wait_until
+from tests.support.workflows import load_text, make_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from p3s.wire import ExchangeReply
     from tests.support.databases import Postgres
 
 pytestmark = pytest.mark.postgres
@@ -141,3 +150,41 @@ def test_a_lost_connection_is_told_and_replaced(postgres: Postgres) -> None:
         assert len(runs) == 2
     finally:
         db.close()
+
+
+def test_few_trips(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a chain takes four trips to PostgreSQL, a submission to a pilot that waits five."""
+    trips: list[int] = []
+    travel = Line.travel
+
+    def count(line: Line, commands: list[Command], *, commit: bool) -> Any:
+        trips.append(len(commands))
+        return travel(line, commands, commit=commit)
+
+    db = Database(postgres.copy())
+    core = Core(db, ServerSettings(database=db.address, home=Home(tmp_path)))
+    load_text(core, "name: chain\njobs: {a: {run: 'true'}, b: {needs: [a], run: 'true'}, c: {needs: [b], run: 'true'}}")
+    pilot = ScriptedPilot(core)
+    (order,) = pilot.claim()
+    wish = Claim(number=pilot.number + 1, want=1, cpus=8)
+    monkeypatch.setattr(Line, "travel", count)
+    reply = pilot.call(reports=[pilot.make_report(order, "succeeded", exit_code=0)], claim=wish, ack=pilot.acked)
+    assert [order.job_name for order in reply.jobs] == ["b"]
+    assert len(trips) == 4
+    pilot.number += 1
+    pilot.succeed(reply.jobs[0])
+    pilot.succeed(pilot.claim()[0])
+    pilot.number += 1
+    answers: list[ExchangeReply] = []
+    wish = Claim(number=pilot.number, want=1, cpus=8)
+    held = threading.Thread(target=lambda: answers.append(pilot.call(claim=wish, running=[], wait=30.0)))
+    held.start()
+    wait_until(lambda: core.hub.count_held() == 1)
+    # It looks once more, then it sleeps.
+    held.join(0.5)
+    trips.clear()
+    ident = make_job(core)
+    held.join(20)
+    assert [order.job for order in answers[0].jobs] == [ident]
+    assert len(trips) == 5
+    db.close()

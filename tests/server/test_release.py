@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
+from p3s.clock import read_clock
+from p3s.server.models import event, job, workflow
+from p3s.server.transitions.edges import AHEAD
 from p3s.server.usecases.acts import cancel_workflow
 from p3s.server.usecases.datasets import register_dataset
-from p3s.wire import ExternalMember, RegisterDatasetBody
+from p3s.wire import Claim, ExternalMember, RegisterDatasetBody
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import DIAMOND, load_text, read_states, read_workflow_state
 
@@ -164,3 +168,54 @@ def _find(core, ident):
 
     with core.db.read() as connection:
         return find_row(connection, "workflow", ident)
+
+
+FAN = """\
+name: fan
+jobs:
+  first: {run: "true"}
+  each: {matrix: {i: [%s]}, needs: [first], run: "true"}
+  sync: {needs: [first]}
+  beyond: {needs: [sync], run: "true"}
+"""
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_successors_are_told_once_however_many_there_are(core, more):
+    """Edges are looked for before a report is taken; whether that finds all of them or not, each is crossed once."""
+    number = AHEAD - 1 + more
+    loaded = load_text(core, FAN % ", ".join(map(str, range(number))))
+    pilot = ScriptedPilot(core, slots=200, cpus=200)
+    (first,) = pilot.claim()
+    reply = pilot.call(
+        reports=[pilot.make_report(first, "succeeded", exit_code=0)],
+        claim=Claim(number=pilot.number + 1, want=200, cpus=200),
+        ack=pilot.acked,
+    )
+    assert len(reply.jobs) == number + 1
+    states = read_states(core, loaded.uuid)
+    assert states.pop("first") == states.pop("sync") == "finished"
+    assert set(states.values()) == {"dispatched"}
+    with core.db.read() as connection:
+        found = connection.execute(sa.select(event.c.uuid).where(event.c.noun == "job", event.c.signal == "release"))
+        told = [row.uuid for row in found]
+    # The first one was released when the workflow started, and a sync point has no pilot to wait for.
+    assert len(told) == len(set(told)) == number + 2
+
+
+def test_paused_and_late_successors_are_not_released(core):
+    """The last predecessor releases no job that is paused, or that has to wait for its time."""
+    loaded = load_text(core, 'name: three\njobs:\n  a: {run: "true"}\n  b: {needs: [a], run: "true"}\n')
+    pilot = ScriptedPilot(core)
+    (order,) = pilot.claim()
+    core.db.write(lambda connection: connection.execute(sa.update(job).where(job.c.name == "b").values(paused=True)))
+    pilot.succeed(order)
+    assert read_states(core, loaded.uuid)["b"] == "waiting"
+    late = load_text(core, 'name: later\njobs:\n  a: {run: "true"}\n  b: {needs: [a], run: "true"}\n')
+    (order,) = pilot.claim()
+    mine = sa.select(workflow.c.id).where(workflow.c.uuid == late.uuid).scalar_subquery()
+    later = sa.update(job).where(job.c.workflow_id == mine, job.c.name == "b").values(not_before=read_clock() + 60)
+    core.db.write(lambda connection: connection.execute(later))
+    pilot.succeed(order)
+    assert read_states(core, late.uuid)["b"] == "waiting"
+    assert pilot.claim() == []

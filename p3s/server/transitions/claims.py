@@ -199,6 +199,10 @@ def _find_room(ledger: Ledger, wishes: Sequence[Wish]) -> dict[str, int]:
     transaction, so nobody waits in a circle. Where all types are full none is locked for a claim.
     """
     names = {name for wish in wishes for name in wish.capped.values()}
+    if not names:
+        return {}
+    # Until then nobody knows what ended.
+    ledger.settle()
     room = read_room(ledger.connection, names)
     open_types = [name for name, left in room.items() if left]
     return room | read_room(ledger.connection, open_types, lock=True, ended=ledger.uncounted)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     #: What brings moves about: all of them, or each by the id of its row.
     Cause = str | Mapping[int, str]
 
-__all__ = ["Ledger", "Moving", "Preset"]
+__all__ = ["Ledger", "Moving", "Preset", "move_where"]
 
 _TABLES: dict[str, tuple[sa.Table, Mapping[tuple[Any, Signal], Any]]] = {
     "job": (models.job, states.JOB),
@@ -93,8 +93,21 @@ def _list_returned(table: sa.Table) -> tuple[sa.Column[Any], ...]:
     return (table.c.id, table.c.uuid, *((table.c.counted,) if table is models.attempt else ()))
 
 
+def move_where(noun: str, before: StrEnum, signal: Signal, condition: sa.ColumnElement[bool]) -> sa.Case[Any]:
+    """Return what an update sets the state to, so that of its rows in state `before` those move that fit `condition`.
+
+    Who sends such an update has its rows, with their ``id``, ``uuid`` and ``state``, taken in by `Ledger.take_moved`.
+    """
+    table, transitions = _TABLES[noun]
+    moves = sa.and_(has_state(table, before), condition)
+    return sa.case((moves, str(transitions[before, signal])), else_=table.c.state)
+
+
 class Moving:
-    """Rows on their way from one state to another: which of them moved is known when the database has answered."""
+    """Rows on their way from one state to another: which of them moved is known when the database has answered.
+
+    With `some`, only rows that are in the new state have moved.
+    """
 
     def __init__(
         self,
@@ -104,15 +117,17 @@ class Moving:
         sent: Sequence[Later],
         cause: Cause,
         then: Callable[[list[int]], None] | None,
+        *,
+        some: bool = False,
     ) -> None:
         self._ledger, self._noun, self._step, self._sent, self._then = ledger, noun, step, sent, then
-        self._cause = cause
+        self._cause, self._some = cause, some
         self._moved: list[int] | None = None
 
     def find_moved(self) -> list[int]:
         """Return the ids that moved; the first time, their events are noted."""
         if self._moved is None:
-            rows = [row for one in self._sent for row in one.rows()]
+            rows = [row for one in self._sent for row in one.rows() if not self._some or row.state == self._step[2]]
             self._moved = self._ledger.note_moved(self._noun, rows, self._step, self._cause)
             if self._then is not None:
                 self._then(self._moved)
@@ -155,7 +170,7 @@ class Ledger:
     uncounted: set[int] = field(default_factory=set)
     claimed: int = 0
     _events: list[dict[str, Any]] = field(default_factory=list)
-    _moving: list[Moving] = field(default_factory=list)
+    _pending: list[Callable[[], object]] = field(default_factory=list)
 
     def move(
         self,
@@ -272,15 +287,33 @@ class Ledger:
             sent.append(statement.send(self.connection, id_=ident, **given))
         return self._await(Moving(self, noun, (expected, signal, after), sent, cause or self.cause, None))
 
+    def move_held(self, noun: str, ident: int, uuid: str, signal: Signal, /, *, before: StrEnum, cause: str) -> None:
+        """Move a row that this transaction has locked and read in state `before`: nobody need wait to see it moved."""
+        after = _TABLES[noun][1][before, signal]
+        _prepare_move(noun, before, after, (), None, each=True).send(self.connection, id_=ident)
+        self.note(noun, uuid, signal, before=before, after=after, cause=cause)
+
+    def take_moved(
+        self, noun: str, before: StrEnum, signal: Signal, sent: Sequence[Later], then: Callable[[list[int]], None]
+    ) -> None:
+        """Have those rows of updates that `move_where` moved taken in, when the database has said which."""
+        step = (before, signal, _TABLES[noun][1][before, signal])
+        self._await(Moving(self, noun, step, sent, self.cause, then, some=True))
+
     def _await(self, moving: Moving) -> Moving:
-        self._moving.append(moving)
+        self._pending.append(moving.find_moved)
         return moving
 
+    def defer(self, action: Callable[[], object]) -> None:
+        """Have `action`, which looks at what was sent before, run when the database is waited for anyway."""
+        self._pending.append(action)
+
     def settle(self) -> None:
-        """Take in what moved of all that was sent."""
-        moving, self._moving = self._moving, []
-        for one in moving:
-            one.find_moved()
+        """Take in what moved of all that was sent, and do what was put off."""
+        while self._pending:
+            pending, self._pending = self._pending, []
+            for one in pending:
+                one()
 
     def _move_prepared(
         self,

@@ -27,6 +27,7 @@ from p3s.server.models import attempt, attempt_log, blob, dataset, event, job, j
 from p3s.server.pipeline import Later
 from p3s.server.prepared import InsertRows, Prepared, among, param, there_is
 from p3s.server.secrets import fits_attempt
+from p3s.server.transitions.edges import AHEAD, look_ahead
 from p3s.server.transitions.endings import end_attempt_badly
 from p3s.server.transitions.hosts import clear_burns, is_burnt, record_burn
 from p3s.server.transitions.ledger import Preset
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from p3s.server.transitions.endings import ReportRules
-    from p3s.server.transitions.ledger import Ledger
+    from p3s.server.transitions.ledger import Ledger, Moving
 
-__all__ = ["Sheaf", "look_up", "take_reports"]
+__all__ = ["Looked", "Sheaf", "look_up", "take_reports"]
 
 _OPEN = {AttemptState.DISPATCHED, AttemptState.RUNNING}
 _OPEN_JOB = {JobState.DISPATCHED, JobState.RUNNING}
@@ -64,14 +65,25 @@ class Sheaf:
     verdicts: list[Verdict] | None = None
 
 
-def look_up(ledger: Ledger, reports: Sequence[AttemptReport]) -> Later:
-    """Send for the attempts that reports are about, ahead of `take_reports`."""
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was sent for before reports are taken: attempts, and the edges that leave the jobs which succeeded."""
+
+    attempts: Later
+    edges: Later
+
+
+def look_up(ledger: Ledger, reports: Sequence[AttemptReport]) -> Looked:
+    """Send for what reports are about, ahead of `take_reports`."""
+    none = Later(found=[])
     if not reports:
-        return Later(found=[])
-    return _ATTEMPTS.send(ledger.connection, uuids=[report.attempt for report in reports])
+        return Looked(none, none)
+    attempts = _ATTEMPTS.send(ledger.connection, uuids=[report.attempt for report in reports])
+    ended = [report.attempt for report in reports if report.kind == "succeeded"]
+    return Looked(attempts, look_ahead(ledger, ended) if ended else none)
 
 
-def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], attempts: Later, rules: ReportRules) -> None:
+def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], looked: Looked, rules: ReportRules) -> None:
     """Give verdicts. Plain successes and starts of all are taken together, everything else in turn.
 
     What is taken in turn locks rows in no order that others keep. So of several sheaves one that has such a report is
@@ -83,12 +95,12 @@ def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], attempts: Later, rule
         The open transaction.
     sheaves : sequence of Sheaf
         Of different pilots; each that was taken has its verdicts then.
-    attempts : Later
+    looked : Looked
         What `look_up` gave for all reports.
     rules : ReportRules
         The secret and the budget.
     """
-    found = {row.uuid: row for row in attempts.rows()}
+    found = {row.uuid: row for row in looked.attempts.rows()}
     outputs = _read_expected(ledger, found.values())
     # A call may bring the start and the end of an attempt, and two pilots a result that a dead one of them left.
     times = Counter(report.attempt for sheaf in sheaves for report in sheaf.reports)
@@ -116,12 +128,12 @@ def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], attempts: Later, rule
             row = found[report.attempt]
             verdicts[place] = _take(ledger, row, report, outputs.get(row.job_id, []), rules)
             if times[report.attempt] > 1:
-                found |= {row.uuid: row for row in look_up(ledger, [report]).rows()}
+                found |= {row.uuid: row for row in look_up(ledger, [report]).attempts.rows()}
         starts += mine[True]
         plain += mine[False]
         sheaf.verdicts = [verdicts[place] for place in range(len(sheaf.reports))]
     _begin_together(ledger, starts)
-    _succeed_together(ledger, plain, outputs)
+    _succeed_together(ledger, plain, outputs, _sort_edges(looked.edges.rows()))
 
 
 _ATTEMPTS = Prepared(
@@ -213,11 +225,31 @@ def _begin_together(ledger: Ledger, starts: Sequence[_Told]) -> None:
         ledger.send("attempt", sorted(causes), Signal.BEGIN, expected=open_attempt, cause=causes, started=ledger.now),
         ledger.send("job", sorted(of_jobs), Signal.BEGIN, expected=open_job, cause=of_jobs, started=ledger.now),
     ]
-    if sum(len(one.find_moved()) for one in sent) < 2 * len(starts):
+    ledger.defer(lambda: _check_moved(sent, 2 * len(starts)))
+
+
+def _check_moved(sent: Sequence[Moving], number: int) -> None:
+    """Check that all that was to move has moved: else what was done on top of that is rolled back with it."""
+    if sum(len(one.find_moved()) for one in sent) < number:
         raise Overtaken
 
 
-def _succeed_together(ledger: Ledger, plain: Sequence[_Told], outputs: Mapping[int, Sequence[Any]]) -> None:
+def _sort_edges(edges: Sequence[Any]) -> dict[int, list[Any]] | None:
+    """Return edges by the job that they leave from; None if these are not all."""
+    if len(edges) == AHEAD:
+        return None
+    found: dict[int, list[Any]] = {}
+    for edge in edges:
+        found.setdefault(edge.source, []).append(edge)
+    return found
+
+
+def _succeed_together(
+    ledger: Ledger,
+    plain: Sequence[_Told],
+    outputs: Mapping[int, Sequence[Any]],
+    edges: Mapping[int, Sequence[Any]] | None,
+) -> None:
     """Take plain successes: all of them, or, if something else was quicker, none and then all anew."""
     if not plain:
         return
@@ -253,15 +285,22 @@ def _succeed_together(ledger: Ledger, plain: Sequence[_Told], outputs: Mapping[i
         for pilot_id, number in sorted(Counter(told.row.pilot_id for told in plain).items())
     }
     _keep_tails(ledger, [(told.row, told.report) for told in plain])
+    known = {row.job_id: None if edges is None else edges.get(row.job_id, ()) for row, _report, _cause in plain}
     finish_jobs(
-        ledger, [FinishedJob(row.job_id, row.workflow_id, row.needed, row.makes) for row, _report, _cause in plain]
+        ledger,
+        [
+            FinishedJob(row.job_id, row.workflow_id, row.needed, row.makes, known[row.job_id])
+            for row, _report, _cause in plain
+        ],
     )
-    if sum(len(one.find_moved()) for one in sent) < 2 * len(plain):
-        # What was done on top of that is rolled back with it.
-        raise Overtaken
-    for pilot_id, later in done.items():
-        if later.rows()[0].burnt:
-            clear_burns(ledger, pilot_id)
+
+    def check() -> None:
+        _check_moved(sent, 2 * len(plain))
+        for pilot_id, later in done.items():
+            if later.rows()[0].burnt:
+                clear_burns(ledger, pilot_id)
+
+    ledger.defer(check)
 
 
 def _describe_outputs(row: Any, report: AttemptReport, expected: Sequence[Any]) -> dict[int, dict[str, Any]]:

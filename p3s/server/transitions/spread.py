@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from p3s.engine.matching import ANYWHERE
-from p3s.engine.states import WORKFLOW, DatasetState, JobState, Reason, Signal, WorkflowState
+from p3s.engine.states import DatasetState, JobState, Reason, Signal
 from p3s.server.db import lock_rows
 from p3s.server.models import dataset, job, job_input, job_need, origin, ripple, workflow
-from p3s.server.prepared import Prepared, among, param, there_is
-from p3s.server.transitions.origins import FOLLOWERS, WAITERS, bind_waiters, follow
+from p3s.server.prepared import Prepared, among, has_state, param, there_is
+from p3s.server.transitions.edges import EDGES
+from p3s.server.transitions.ledger import move_where
+from p3s.server.transitions.origins import bind_waiters, follow
+from p3s.server.transitions.settle import settle_workflows
 from p3s.server.transitions.wishes import narrow_jobs
 
 if TYPE_CHECKING:
@@ -36,7 +38,6 @@ __all__ = [
     "end_jobs",
     "finish_jobs",
     "release_jobs",
-    "settle_workflows",
     "skip_jobs",
     "spread_datasets",
     "spread_sources",
@@ -81,21 +82,30 @@ def end_jobs(ledger: Ledger, ids: Sequence[int], *, failed: bool = False, tell_n
 
 
 class FinishedJob(NamedTuple):
-    """A job that just succeeded: whether jobs need it, and whether it makes data."""
+    """A job that just succeeded: whether jobs need it, whether it makes data, and the edges to the jobs, if known."""
 
     id: int
     workflow_id: int
     needed: bool
     makes: bool
+    edges: Sequence[Any] | None = None
 
 
 def finish_jobs(ledger: Ledger, jobs: Sequence[FinishedJob]) -> None:
-    """Do as `end_jobs` for jobs that succeeded, of which all that is asked for is known."""
+    """Do as `end_jobs` for jobs that succeeded, of which all that is asked for is known.
+
+    Where the edges are known, too, it does not wait for the database.
+    """
     wave = _Wave()
     made = _MADE.run(ledger.connection, ids=makers) if (makers := [one.id for one in jobs if one.makes]) else []
-    _note_ends(wave, made, [one.id for one in jobs if one.needed])
+    _note_ends(wave, made, [one.id for one in jobs if one.needed and one.edges is None])
     _count(ledger, wave, Counter(one.workflow_id for one in jobs))
+    if known := [edge for one in jobs if one.needed for edge in one.edges or ()]:
+        wave.room -= len(known)
+        _cross(ledger, wave, known)
+    left, wave.left = wave.left, []
     _run(ledger, wave)
+    ledger.defer(lambda: _settle_left(ledger, left))
 
 
 def spread_datasets(ledger: Ledger, ids: Iterable[int]) -> None:
@@ -154,7 +164,7 @@ def continue_ripples(ledger: Ledger) -> bool:
 def _run(ledger: Ledger, wave: _Wave) -> None:
     while wave.todo and wave.room > 0:
         noun, sources, after = _take_sources(wave)
-        edges = _EDGES[noun].run(ledger.connection, sources=sources, after=after, room=wave.room)
+        edges = EDGES[noun].run(ledger.connection, sources=sources, after=after, room=wave.room)
         if len(edges) == wave.room:
             # Some may be left of the last source met, and all of those behind it.
             last = edges[-1]
@@ -167,13 +177,17 @@ def _run(ledger: Ledger, wave: _Wave) -> None:
         elif edges:
             _cross(ledger, wave, edges)
     # Whether that was the last one is looked at when all have been told.
-    settle_workflows(ledger, [row.id for one in wave.left for row in one.rows() if row.remaining == 0])
+    _settle_left(ledger, wave.left)
     if wave.todo:
         ledger.rippling = True
         ledger.connection.execute(
             sa.insert(ripple),
             [{"noun": noun, "source_id": source, "after": after} for noun, source, after in wave.todo],
         )
+
+
+def _settle_left(ledger: Ledger, left: Sequence[Later]) -> None:
+    settle_workflows(ledger, [row.id for one in left for row in one.rows() if row.remaining == 0])
 
 
 def _take_sources(wave: _Wave) -> tuple[str, list[int], int]:
@@ -183,50 +197,6 @@ def _take_sources(wave: _Wave) -> tuple[str, list[int], int]:
     while after == 0 and wave.todo and wave.todo[0][0] == noun and wave.todo[0][2] == 0 and len(sources) < wave.room:
         sources.append(wave.todo.popleft()[1])
     return noun, sorted(set(sources)), after
-
-
-def _prepare_edges(
-    edge: sa.Table, source: sa.Column[int], good: sa.ColumnElement[bool], binds: sa.ColumnElement[str], join: sa.Join
-) -> Prepared:
-    """Return a look at edges.
-
-    A row has ``id``, ``source``, ``job_id``, ``done``: whether crossing it counts as done; and ``binds``: the site or
-    the URL that binds whoever reads what lies behind it.
-    """
-    return Prepared(
-        sa.select(edge.c.id, source.label("source"), edge.c.job_id, good.label("done"), binds.label("binds"))
-        .select_from(join)
-        # The sources' own rows are asked for by their ids, too: of a table taken for small PostgreSQL reads all.
-        .where(among(source, "sources"), among(join.right.c.id, "sources"), edge.c.id > param("after", sa.BigInteger))
-        # Not in words of an index: in its order PostgreSQL would look through all edges for those of the sources.
-        .order_by(source + 0, edge.c.id)
-        .limit(param("room", sa.Integer))
-    )
-
-
-_EDGES = {
-    "job": _prepare_edges(
-        job_need,
-        job_need.c.parent_id,
-        sa.or_(job_need.c.done, job.c.state == JobState.FINISHED),
-        sa.literal_column("''"),
-        sa.join(job_need, job, job.c.id == job_need.c.parent_id),
-    ),
-    "dataset": _prepare_edges(
-        job_input,
-        job_input.c.dataset_id,
-        sa.or_(job_input.c.partial, dataset.c.state == DatasetState.AVAILABLE),
-        sa.case(
-            (dataset.c.state != DatasetState.AVAILABLE, ""),
-            (dataset.c.site.not_in(ANYWHERE), dataset.c.site),
-            (dataset.c.place.contains("://"), dataset.c.place),
-            else_="",
-        ),
-        sa.join(job_input, dataset, dataset.c.id == job_input.c.dataset_id),
-    ),
-    "source": FOLLOWERS,
-    "workflow": WAITERS,
-}
 
 
 def _cross(ledger: Ledger, wave: _Wave, edges: Sequence[Any]) -> None:
@@ -239,7 +209,7 @@ def _cross(ledger: Ledger, wave: _Wave, edges: Sequence[Any]) -> None:
     if bound:
         _bind(ledger, wave, bound)
     if done:
-        _lower_missing(ledger, wave, done)
+        _lower_missing(ledger, wave, done, noops=any(edge.noop for edge in edges if edge.done))
     if broken:
         _skip(ledger, wave, broken)
 
@@ -306,25 +276,49 @@ def _bind(ledger: Ledger, wave: _Wave, bound: Mapping[int, set[str]]) -> None:
 
 
 _LOCK = Prepared(lock_rows(sa.select(job.c.id).where(among(job.c.id, "ids")).order_by(job.c.id)))
+_NOW: sa.BindParameter[float] = param("now", sa.Double)
+_LACKS = job.c.missing - param("count", sa.Integer)
+_CAN_RUN = sa.and_(_LACKS == 0, job.c.not_before <= _NOW, job.c.paused.is_(False), job.c.noop.is_(False))
+#: The last one that was missing releases the job, but no sync point, which has no pilot to wait for.
 _LOWER = Prepared(
     sa.update(job)
     # A job that was released once has all it needs, also when a parent that it bore with is retried.
-    .where(among(job.c.id, "ids"), job.c.released.is_(None), job.c.state.in_(_WAITING))
-    .values(missing=job.c.missing - param("count", sa.Integer))
-    .returning(job.c.id, job.c.missing, job.c.state, job.c.noop, job.c.requirement_id, job.c.not_before, job.c.paused)
+    .where(among(job.c.id, "ids"), job.c.released.is_(None), job.c.state.concat("").in_(_WAITING))
+    .values(
+        missing=_LACKS,
+        state=move_where("job", JobState.WAITING, Signal.RELEASE, _CAN_RUN),
+        released=sa.case((sa.and_(has_state(job, JobState.WAITING), _CAN_RUN), _NOW)),
+    )
+    .returning(
+        *(job.c[name] for name in ("id", "uuid", "missing", "state", "noop", "requirement_id", "not_before", "paused"))
+    )
 )
 
 
-def _lower_missing(ledger: Ledger, wave: _Wave, done: Counter[int]) -> None:
+def _lower_missing(ledger: Ledger, wave: _Wave, done: Counter[int], *, noops: bool) -> None:
+    """Lower the counts of missing predecessors; the database is waited for only if some are sync points."""
     if len(done) > 1 and ledger.connection.dialect.name == "postgresql":
         # Rows are locked in one order, whatever the statements after it do.
         _LOCK.send(ledger.connection, ids=sorted(done))
-    ready: list[Any] = []
-    for count in sorted(set(done.values())):
-        ids = [ident for ident, times in done.items() if times == count]
-        rows = _LOWER.run(ledger.connection, ids=ids, count=count)
-        ready += [row for row in rows if row.missing == 0 and row.state == JobState.WAITING]
-    _release_rows(ledger, wave, [row for row in ready if row.not_before <= ledger.now and not row.paused])
+    lowered = [
+        _LOWER.send(
+            ledger.connection,
+            ids=[ident for ident, times in done.items() if times == count],
+            count=count,
+            now=ledger.now,
+        )
+        for count in sorted(set(done.values()))
+    ]
+
+    def note(moved: list[int]) -> None:
+        wanted = {row.id: row.requirement_id for one in lowered for row in one.rows()}
+        ledger.released.update(wanted[ident] for ident in moved)
+
+    ledger.take_moved("job", JobState.WAITING, Signal.RELEASE, lowered, note)
+    if noops:
+        rows = [row for one in lowered for row in one.rows() if row.noop and row.missing == 0]
+        rows = [row for row in rows if row.state == JobState.WAITING and row.not_before <= ledger.now]
+        _end_noops(ledger, wave, [row.id for row in rows if not row.paused])
 
 
 _READY = Prepared(
@@ -338,23 +332,19 @@ _READY = Prepared(
 
 
 def _release(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
-    if ids:
-        _release_rows(ledger, wave, _READY.run(ledger.connection, ids=list(ids), now=ledger.now))
-
-
-def _release_rows(ledger: Ledger, wave: _Wave, rows: Sequence[Any]) -> None:
-    noops = [row.id for row in rows if row.noop]
+    rows = _READY.run(ledger.connection, ids=list(ids), now=ledger.now) if ids else []
     wanted = {row.id: row.requirement_id for row in rows if not row.noop}
 
     def note(moved: list[int]) -> None:
         ledger.released.update(wanted[ident] for ident in moved)
 
     ledger.send("job", list(wanted), Signal.RELEASE, expected=JobState.WAITING, then=note, released=ledger.now)
-    if noops:
-        ended = ledger.move(
-            "job", noops, Signal.SUCCEED, expected=JobState.WAITING, started=ledger.now, ended=ledger.now
-        )
-        _end(ledger, wave, ended, failed=False)
+    _end_noops(ledger, wave, [row.id for row in rows if row.noop])
+
+
+def _end_noops(ledger: Ledger, wave: _Wave, ids: Sequence[int]) -> None:
+    ended = ledger.move("job", ids, Signal.SUCCEED, expected=JobState.WAITING, started=ledger.now, ended=ledger.now)
+    _end(ledger, wave, ended, failed=False)
 
 
 _ENDED = Prepared(
@@ -413,46 +403,3 @@ def _count(ledger: Ledger, wave: _Wave, ended: Mapping[int, int], failures: Mapp
     for ident, number in sorted(ended.items()):
         failed = (failures or {}).get(ident, 0)
         wave.left.append(_COUNT.send(ledger.connection, id_=ident, ended=number, failed=failed))
-
-
-_SETTLE = Prepared(
-    sa.select(
-        workflow.c.id,
-        workflow.c.state,
-        workflow.c.dag_id,
-        workflow.c.failures,
-        workflow.c.cancelled_by,
-        there_is(
-            # Not by the index of states: that would read the cancelled jobs of all workflows.
-            job.c.workflow_id == workflow.c.id,
-            job.c.state.concat("") == JobState.CANCELLED,
-            job.c.tolerated.is_(False),
-        ).label("cancelled"),
-    ).where(among(workflow.c.id, "ids"), workflow.c.remaining == 0, workflow.c.state != WorkflowState.LOADING)
-)
-
-
-def settle_workflows(ledger: Ledger, ids: Sequence[int]) -> None:
-    """Write how workflows ended, of those with no job left that are not being loaded."""
-    if not ids:
-        return
-    endings: dict[tuple[Signal, WorkflowState], list[Any]] = {}
-    for row in _SETTLE.run(ledger.connection, ids=list(ids)):
-        if row.failures and row.cancelled_by is None:
-            signal = Signal.FAIL
-        elif row.cancelled_by is not None or row.cancelled:
-            signal = Signal.CANCEL
-        else:
-            signal = Signal.SUCCEED
-        endings.setdefault((signal, WorkflowState(row.state)), []).append(row)
-    for (signal, state), rows in endings.items():
-        if (state, signal) not in WORKFLOW:
-            # It has ended so before.
-            continue
-        # Only a DAG has run times to remember.
-        dags = {row.id for row in rows if row.dag_id is not None}
-
-        def note(moved: list[int], dags: set[int] = dags) -> None:
-            ledger.ended.update(dags.intersection(moved))
-
-        ledger.send("workflow", [row.id for row in rows], signal, expected=state, then=note, ended=ledger.now)

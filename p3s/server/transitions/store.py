@@ -24,12 +24,13 @@ from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import dataset, job, job_input, job_need, job_spec, workflow
 from p3s.server.prepared import Prepared, param
 from p3s.server.transitions.spread import end_jobs, release_jobs
-from p3s.server.transitions.wishes import digest_wish, find_requirements
+from p3s.server.transitions.wishes import digest_wish, find_requirements, look_for_requirements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from p3s.engine.plan import DatasetPlan, JobPlan, Resources, Retry
+    from p3s.server.pipeline import Later
     from p3s.server.transitions.ledger import Ledger
 
 __all__ = [
@@ -200,7 +201,15 @@ def drop_load(ledger: Ledger, workflow_id: int) -> None:
         ledger.note("workflow", row.uuid, "abandoned", before=WorkflowState.LOADING, cause="its load was refused")
 
 
-def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds, numbers: Ids | None = None) -> None:
+def look_for_wishes(ledger: Ledger, owner: str, plans: Iterable[JobPlan]) -> Later:
+    """Send for what jobs without data ask of pilots, ahead of `store_jobs`."""
+    keys = {_wish(owner, plan, {}) for plan in plans}
+    return look_for_requirements(ledger.connection, {digest_wish(_describe_wish(key)) for key in keys})
+
+
+def store_jobs(
+    ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds, numbers: Ids | None = None, looked: Later | None = None
+) -> None:
     """Insert a batch of jobs with what they make and the edges that lead to them.
 
     Parameters
@@ -213,9 +222,11 @@ def store_jobs(ledger: Ledger, jobs: Sequence[NewJob], known: KnownIds, numbers:
         Ids of what was stored before; this batch's are added.
     numbers : Ids, optional
         Their own, if they were asked for before.
+    looked : Later, optional
+        What `look_for_wishes` gave for them.
     """
     done = _read_done(ledger.connection, jobs, known)
-    wishes = _find_wishes(ledger.connection, jobs, known)
+    wishes = _find_wishes(ledger.connection, jobs, known, looked)
     ids = (numbers or Ids(ledger.connection, job, len(jobs))).take(len(jobs))
     rows = [_job_row(ledger, new, ident, wish, known, done) for ident, new, wish in zip(ids, jobs, wishes, strict=True)]
     _JOBS.run(ledger.connection, rows)
@@ -359,22 +370,21 @@ def _describe_retry(retry: Retry) -> dict[str, Any]:
     return asdict(retry)
 
 
-def _find_wishes(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownIds) -> list[int]:
+def _find_wishes(connection: sa.Connection, jobs: Sequence[NewJob], known: KnownIds, looked: Later | None) -> list[int]:
     """Return for each job the id of what it asks of a pilot; what nobody asked for before is inserted."""
-    keys = [_wish(new, known) for new in jobs]
+    keys = [_wish(new.owner, new.plan, known.sites) for new in jobs]
     # Most jobs of a batch ask for the same.
     wishes = {key: _describe_wish(key) for key in set(keys)}
     digests = {key: digest_wish(wish) for key, wish in wishes.items()}
-    ids = find_requirements(connection, wishes.values())
+    ids = find_requirements(connection, wishes.values(), looked)
     return [ids[digests[key]] for key in keys]
 
 
-def _wish(new: NewJob, known: KnownIds) -> _Wish:
+def _wish(owner: str, plan: JobPlan, sites: Mapping[str, str]) -> _Wish:
     """Return what a job asks of a pilot, as a key; what is known of its data now is part of that."""
-    plan = new.plan
-    places = tuple(known.sites[key] for entry in plan.inputs for key in entry.keys if key in known.sites)
+    places = tuple(sites[key] for entry in plan.inputs for key in entry.keys if key in sites)
     urls = tuple(filter(is_url, plan.publish.values()))
-    return new.owner, plan.jobtype, plan.resources, plan.timelimit, places + urls
+    return owner, plan.jobtype, plan.resources, plan.timelimit, places + urls
 
 
 def _describe_wish(key: _Wish) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from p3s.server.queries.places import explain_conflict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from p3s.server.pipeline import Later
     from p3s.server.transitions.ledger import Ledger
 
-__all__ = ["FIELDS", "digest_wish", "find_requirements", "narrow_jobs"]
+__all__ = ["FIELDS", "digest_wish", "find_requirements", "look_for_requirements", "narrow_jobs"]
 
 #: What a requirement says.
 FIELDS = ("owner", "jobtype", "site", "cpus", "memory", "timelimit", "labels")
@@ -33,14 +34,21 @@ def digest_wish(wish: Mapping[str, Any]) -> str:
 _FIND = Prepared(sa.select(requirement.c.digest, requirement.c.id).where(among(requirement.c.digest, "digests")))
 
 
-def find_requirements(connection: sa.Connection, wishes: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Find or insert requirements, and return their ids by digest."""
+def look_for_requirements(connection: sa.Connection, digests: Iterable[str]) -> Later:
+    """Send for requirements, ahead of `find_requirements`."""
+    return _FIND.send(connection, digests=list(digests))
+
+
+def find_requirements(
+    connection: sa.Connection, wishes: Iterable[dict[str, Any]], looked: Later | None = None
+) -> dict[str, int]:
+    """Find or insert requirements, and return their ids by digest; `looked` has those that were looked for before."""
     wanted = {digest_wish(wish): wish for wish in wishes}
-    known = {row.digest: row.id for row in _FIND.run(connection, digests=list(wanted))}
+    known = {row.digest: row.id for row in (looked or look_for_requirements(connection, wanted)).rows()}
     fresh = [wish | {"digest": digest} for digest, wish in wanted.items() if digest not in known]
     if fresh:
         insert_missing(connection, requirement, fresh)
-        known = {row.digest: row.id for row in _FIND.run(connection, digests=list(wanted))}
+        known = {row.digest: row.id for row in look_for_requirements(connection, wanted).rows()}
     return known
 
 

@@ -18,7 +18,7 @@ from p3s.engine.states import PILOT, AttemptState, PilotState, PilotStatus, Sign
 from p3s.errors import NoToken
 from p3s.server.db import lock_rows
 from p3s.server.models import attempt, attempt_log, host, pilot
-from p3s.server.prepared import Prepared, among, param, there_is
+from p3s.server.prepared import Prepared, param, there_is
 from p3s.server.queries.orders import make_orders, read_orders
 from p3s.server.secrets import fits_attempt, hash_token
 from p3s.server.transitions.claims import Wish, claim_jobs
@@ -140,7 +140,7 @@ def take_calls(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
         If a pilot is unknown or the secret is not its own.
     """
     core = calls[0].core
-    visits = _enter(ledger, core, _skip_busy(ledger, calls))
+    visits = _enter(ledger, core, calls)
     for visit in visits:
         body = visit.call.body
         if body.logs:
@@ -159,40 +159,26 @@ def take_calls(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
     return [found.get(call.uuid) for call in calls]
 
 
-_FREE = Prepared(
-    lock_rows(
-        sa.select(pilot.c.uuid).where(among(pilot.c.uuid, "uuids")).order_by(pilot.c.id),
-        skip_locked=True,
-    )
-)
-
-
-def _skip_busy(ledger: Ledger, calls: Sequence[Call]) -> list[Call]:
-    """Leave out held calls whose pilot's row another transaction has: this one waits for nobody on their behalf."""
-    held = [call.uuid for call in calls if call.held]
-    if not held or ledger.connection.dialect.name != "postgresql":
-        return list(calls)
-    free = {row.uuid for row in _FREE.run(ledger.connection, uuids=held)}
-    return [call for call in calls if not call.held or call.uuid in free]
-
-
 def _enter(ledger: Ledger, core: Core, calls: Sequence[Call]) -> list[_Visit]:
     """Renew leases and take reports; return the calls that go on."""
     # Rows of pilots are locked in one order; who came first is served first all the same.
     touched = {
-        call.uuid: _TOUCH.send(ledger.connection, uuid_=call.uuid, now=ledger.now, ack=call.body.ack)
+        call.uuid: (_TOUCH_FREE if call.held else _TOUCH).send(
+            ledger.connection, uuid_=call.uuid, now=ledger.now, ack=call.body.ack
+        )
         for call in sorted(calls, key=lambda call: call.uuid)
     }
-    attempts = look_up(ledger, [report for call in calls for report in call.body.reports])
+    looked = look_up(ledger, [report for call in calls for report in call.body.reports])
     kept = {
         call.uuid: look_for_kept(ledger, call.uuid, call.body.ack) for call in calls if call.body.running is not None
     }
-    visits = [_open_visit(ledger, core, call, touched[call.uuid], kept.get(call.uuid)) for call in calls]
+    opened = (_open_visit(ledger, core, call, touched[call.uuid], kept.get(call.uuid)) for call in calls)
+    visits = [visit for visit in opened if visit is not None]
     if len(visits) > 1:
         # What puts something back locks rows in no order that others keep, as a report does that is not plain.
         visits = [visit for visit in visits if not visit.unknown]
     if any(visit.sheaf.reports for visit in visits):
-        take_reports(ledger, [visit.sheaf for visit in visits], attempts, core.rules)
+        take_reports(ledger, [visit.sheaf for visit in visits], looked, core.rules)
     taken = [visit for visit in visits if visit.sheaf.verdicts is not None or not visit.sheaf.reports]
     for visit in taken:
         visit.seen.reply.verdicts = visit.sheaf.verdicts or []
@@ -209,39 +195,55 @@ _NEWS = sa.or_(
 # Columns that a statement returns are rendered without their table, and inside a subquery `id` is the subquery's own.
 _PILOT_ID: sa.ColumnElement[int] = sa.literal_column("pilot.id")
 _PILOT_HOST: sa.ColumnElement[str] = sa.literal_column("pilot.host")
-#: Renews the lease: the first write of the call, on the row that the sweeper's guard reads.
-_TOUCH = Prepared(
-    sa.update(pilot)
-    .where(pilot.c.uuid == param("uuid_", sa.Text()))
-    .values(
-        seen=param("now", sa.Double()),
-        acked=sa.case((pilot.c.acked < param("ack", sa.Integer()), param("ack", sa.Integer())), else_=pilot.c.acked),
+
+
+def _prepare_touch(*conditions: sa.ColumnElement[bool]) -> Prepared:
+    """Return the first write of a call, on the row that the sweeper's guard reads: it renews the lease."""
+    ack = param("ack", sa.Integer())
+    return Prepared(
+        sa.update(pilot)
+        .where(*conditions)
+        .values(seen=param("now", sa.Double()), acked=sa.case((pilot.c.acked < ack, ack), else_=pilot.c.acked))
+        .returning(
+            *(
+                pilot.c[name]
+                for name in (
+                    "id",
+                    "hash",
+                    "state",
+                    "status",
+                    "claim",
+                    "acked",
+                    "host",
+                    "site",
+                    "labels",
+                    "accepts",
+                    "reason",
+                )
+            ),
+            sa.select(host.c.reason)
+            .where(host.c.name == _PILOT_HOST, host.c.banned.is_(True))
+            .scalar_subquery()
+            .label("banned"),
+            there_is(attempt.c.pilot_id == _PILOT_ID, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
+            HAS_REMOVALS.label("has_removals"),
+        )
     )
-    .returning(
-        pilot.c.id,
-        pilot.c.hash,
-        pilot.c.state,
-        pilot.c.status,
-        pilot.c.claim,
-        pilot.c.acked,
-        pilot.c.host,
-        pilot.c.site,
-        pilot.c.labels,
-        pilot.c.accepts,
-        pilot.c.reason,
-        sa.select(host.c.reason)
-        .where(host.c.name == _PILOT_HOST, host.c.banned.is_(True))
-        .scalar_subquery()
-        .label("banned"),
-        there_is(attempt.c.pilot_id == _PILOT_ID, attempt.c.state.in_(_OPEN), _NEWS).label("has_orders"),
-        HAS_REMOVALS.label("has_removals"),
-    )
+
+
+_IS_CALLER = pilot.c.uuid == param("uuid_", sa.Text())
+_TOUCH = _prepare_touch(_IS_CALLER)
+#: On behalf of a held call nobody waits for a row that another transaction has.
+_TOUCH_FREE = _prepare_touch(
+    pilot.c.id.in_(lock_rows(sa.select(pilot.c.id).where(_IS_CALLER).correlate(None), skip_locked=True))
 )
 
 
-def _open_visit(ledger: Ledger, core: Core, call: Call, touched: Later, kept: Later | None) -> _Visit:
+def _open_visit(ledger: Ledger, core: Core, call: Call, touched: Later, kept: Later | None) -> _Visit | None:
     found = touched.rows()
     row = found[0] if found else None
+    if row is None and call.held:
+        return None
     # Raising rolls the renewal back.
     if row is None or not hmac.compare_digest(row.hash, hash_token(call.secret)):
         raise NoToken(f"pilot {call.uuid} is not known with this secret; register again")
@@ -269,7 +271,7 @@ def _move(ledger: Ledger, call: Call, row: Any, state: PilotState, signal: Signa
     after = PILOT.get((state, signal))
     if after is None:
         return state
-    ledger.send("pilot", [row.id], signal, expected=state, cause=call.cause)
+    ledger.move_held("pilot", row.id, call.uuid, signal, before=state, cause=call.cause)
     return after
 
 

@@ -26,13 +26,14 @@ from p3s.server.queries.runtimes import read_expected
 from p3s.server.transitions.bindings import admit_origins, meet_workflows
 from p3s.server.transitions.externals import Facts, admit_externals
 from p3s.server.transitions.publications import take_names
-from p3s.server.transitions.spread import settle_workflows
+from p3s.server.transitions.settle import settle_workflows
 from p3s.server.transitions.store import (
     KnownIds,
     NewJob,
     delete_abandoned,
     drop_load,
     insert_workflows,
+    look_for_wishes,
     start_some,
     store_jobs,
     touch_load,
@@ -42,7 +43,7 @@ from p3s.server.usecases.expansion import Source, expand_text
 from p3s.wire import BundleFile, CreateJobsReply, LoadReply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from p3s.engine.plan import WorkflowPlan
     from p3s.server.transitions.ledger import Ledger
@@ -115,8 +116,10 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
 def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply:
     """Make a workflow of one node for each job description; all or none, and once only for each uuid."""
     plans: list[tuple[StandaloneJob, WorkflowPlan]] = []
-    with core.db.read() as connection:
-        extensions = read_extensions(connection)
+    extensions: Mapping[str, str] = {}
+    if any(entry.spec.outputs for entry in body.jobs):
+        with core.db.read() as connection:
+            extensions = read_extensions(connection)
     problems: list[Problem] = []
     last: StandaloneJob | None = None
     for position, entry in enumerate(body.jobs):
@@ -410,6 +413,9 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
     # On the same trip to the database; those of jobs that are there already are nobody's.
     numbers = Ids(ledger.connection, workflow, len(batch))
     job_numbers = Ids(ledger.connection, job, sum(len(plan.jobs) for _, plan in batch))
+    looked = look_for_wishes(
+        ledger, owner, (only for _, plan in batch if not plan.datasets for only in plan.jobs.values())
+    )
     known = {row.uuid for one in sent for row in one.rows()}
     fresh = [(entry, plan) for entry, plan in batch if entry.uuid not in known]
     if not fresh:
@@ -438,7 +444,7 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
             )
     plain = [new for entry, plan in fresh if not plan.datasets for new in _list_new(entry, plan, ids, owner, dues)]
     if plain:
-        store_jobs(ledger, plain, KnownIds({}, {}, {}, {}), job_numbers)
+        store_jobs(ledger, plain, KnownIds({}, {}, {}, {}), job_numbers, looked)
 
 
 def _list_new(
