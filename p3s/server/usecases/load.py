@@ -153,14 +153,15 @@ def start_workflow(core: Core, ident: int, by: str) -> None:
         If it is not held, or it and a live workflow would wait for each other.
     """
 
-    def action(ledger: Ledger) -> None:
+    def action(ledger: Ledger) -> bool:
         if not ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.HELD, **_begin(ledger)):
             state = ledger.connection.scalar(sa.select(workflow.c.state).where(workflow.c.id == ident))
             raise Conflict(f"the workflow is {state}, and only a held one can be started")
         meet_workflows(ledger, ident)
+        return start_some(ledger, ident)
 
-    core.change(by, action)
-    _start_jobs(core, ident, by)
+    if core.change(by, action):
+        _start_others(core, ident, by)
 
 
 def _begin(ledger: Ledger) -> dict[str, Any]:
@@ -454,20 +455,20 @@ def _list_new(
 
 
 def _finish_load(core: Core, ident: int, by: str, *, hold: bool) -> None:
-    def action(ledger: Ledger) -> None:
+    def action(ledger: Ledger) -> bool:
         if hold:
             ledger.move("workflow", [ident], Signal.LOADED)
-        else:
-            ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
-            meet_workflows(ledger, ident)
-            # Nothing is left to run where all was taken over.
-            settle_workflows(ledger, [ident])
+            return False
+        ledger.move("workflow", [ident], Signal.START, expected=WorkflowState.LOADING, **_begin(ledger))
+        meet_workflows(ledger, ident)
+        # Nothing is left to run where all was taken over.
+        settle_workflows(ledger, [ident])
+        return start_some(ledger, ident)
 
-    core.change(by, action)
-    if not hold:
-        _start_jobs(core, ident, by)
+    if core.change(by, action):
+        _start_others(core, ident, by)
 
 
-def _start_jobs(core: Core, ident: int, by: str) -> None:
+def _start_others(core: Core, ident: int, by: str) -> None:
     while core.change(by, lambda ledger: start_some(ledger, ident)):
         pass

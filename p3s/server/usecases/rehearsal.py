@@ -48,8 +48,8 @@ log = logging.getLogger(__name__)
 NAME = "rehearsal"
 #: Python runs a function in its general form seven times and then looks at what it is given: longer than that.
 LENGTH = 12
-#: Claims ask for 1, 2, 4, 8 and 16 jobs in turn, and get one, because they offer one cpu.
-WANTS = 5
+#: Claims ask for 1, 2, 4 and so on up to 128 jobs in turn, and get one, because they offer one cpu.
+WANTS = 8
 #: Twice as many as there are jobs.
 CLAIMS = 2 * (LENGTH + 1)
 #: A chain that begins with data, of a jobtype that nobody else has.
