@@ -66,6 +66,8 @@ class Sample:
         MB on the disk, with the archive.
     jobs, events, archived : int
         Rows of jobs and of events in the tables of work, and jobs in the archive.
+    loop : float
+        ms of CPU time that a fixed loop of Python takes, the least of some: how quick the machine is at the moment.
     """
 
     at: float
@@ -77,6 +79,7 @@ class Sample:
     jobs: int
     events: int
     archived: int
+    loop: float
 
 
 def list_parents() -> dict[str, list[str]]:
@@ -208,7 +211,18 @@ def _sample(system: System, db: Database, at: float, done: int, rates: tuple[flo
         counts = [connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in (job, event)]
         moved = connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(archive.c.moved), 0))) or 0
     memory = _read_memory(system) / 1e6
-    return Sample(at, done, rates[0], memory, rates[1], size / 1e6, counts[0], counts[1], int(moved))
+    return Sample(at, done, rates[0], memory, rates[1], size / 1e6, counts[0], counts[1], int(moved), _time_loop())
+
+
+def _time_loop() -> float:
+    tries = []
+    for _ in range(10):
+        begin = time.thread_time()
+        found: dict[int, str] = {}
+        for number in range(10_000):
+            found[number % 100] = str(number)
+        tries.append(time.thread_time() - begin)
+    return min(tries) * 1000
 
 
 def _check(db: Database, workflows: int) -> None:
@@ -250,7 +264,7 @@ def _open_client(system: System) -> Client:
     return Client(system.url, (system.home / "admin.token").read_text("utf-8").strip())
 
 
-_HEADS = ("s", "done", "jobs/s", "server MB", "cores", "database MB", "jobs", "events", "archived")
+_HEADS = ("s", "done", "jobs/s", "server MB", "cores", "database MB", "jobs", "events", "archived", "loop ms")
 
 
 def _format(sample: Sample) -> str:
@@ -264,6 +278,7 @@ def _format(sample: Sample) -> str:
         f"{sample.jobs:,}",
         f"{sample.events:,}",
         f"{sample.archived:,}",
+        f"{sample.loop:.2f}",
     )
     return "| " + " | ".join(cells) + " |"
 
