@@ -100,8 +100,9 @@ class Suite:
         """Measure from a submission to the payload."""
         number = 21 if self._quick else 101
         for name, database in self._databases.items():
-            values, wrong = cases.measure_latency(database, number)
+            values, alone, wrong = cases.measure_latency(database, number)
             yield summarise(name, "latency", number - 1, "ms", values)
+            yield summarise(f"machine, beside {name}", "latency", number - 1, "ms", alone)
             yield _show_faults(name, "latency", number, [wrong])
             yield summarise(name, "latency-95", number - 1, "ms", [sorted(values)[int(len(values) * 0.95)]])
 

@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -284,9 +285,12 @@ def _format(sample: Sample) -> str:
 
 
 def make_table(samples: list[Sample], rows: int = 12) -> str:
-    """Return a table of some of the samples, the last among them."""
+    """Return a table of some of the samples, the last among them; each rate is that since the row before."""
     step = max(1, -(-len(samples) // rows))
-    chosen = samples[::-1][::step][::-1]
+    picked = samples[::-1][::step][::-1]
+    chosen = picked[:1]
+    for last, one in pairwise(picked):
+        chosen.append(replace(one, rate=(one.done - last.done) / (one.at - last.at)))
     lines = ["| " + " | ".join(_HEADS) + " |", "|" + "---|" * len(_HEADS), *map(_format, chosen)]
     return "\n".join(lines) + "\n"
 

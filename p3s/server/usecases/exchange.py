@@ -148,9 +148,5 @@ def _hold(call: Call, seen: Seen) -> ExchangeReply:
             left = end - time.monotonic()
             if not seen.silent or left <= 0 or waiter.over:
                 return seen.reply
-            while not waiter.wait(min(left, 5.0)):
-                left = end - time.monotonic()
-                if left <= 0:
-                    return seen.reply
-            if waiter.over and waiter.answer is None:
+            if not waiter.wait(left) or (waiter.over and waiter.answer is None):
                 return seen.reply
