@@ -16,10 +16,11 @@ from tests.support.readings import watch_readings
 from tests.support.servers import System
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from p3s.server.usecases.core import Core
+    from tests.support.api import Api
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A test run started in the background inherits an ignored SIGINT, and would hand it on to the processes it starts.
@@ -58,6 +59,24 @@ def core(address: str, tmp_path: Path) -> Iterator[Core]:
         yield Core(db, ServerSettings(database=address, home=Home(tmp_path / "home")))
     check_invariants(db)
     db.close()
+
+
+@pytest.fixture
+def make_api(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[..., Api]]:
+    """Make applications on databases of their own, with the settings given, called without a network."""
+    from tests.support.api import Api as Application
+
+    made: list[Api] = []
+
+    def make(**given: Any) -> Api:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(Application(copy_sqlite(sqlite_template, folder), Home(folder / "home"), **given))
+        return made[-1]
+
+    yield make
+    for api in made:
+        api.db.close()
 
 
 def _run_system(folder: Path, database: str | None, **settings: str) -> Iterator[System]:

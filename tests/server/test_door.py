@@ -20,23 +20,7 @@ from p3s.server.models import meta
 from p3s.server.serve import _warn_of_exposure
 from p3s.settings import Home, ServerSettings
 from tests.server.test_api import list_routes, open_monitor
-from tests.support.api import UUID, Api
-from tests.support.databases import copy_sqlite
-
-
-@pytest.fixture
-def make_api(tmp_path, sqlite_template):
-    made: list[Api] = []
-
-    def make(**given):
-        folder = tmp_path / str(len(made))
-        folder.mkdir()
-        made.append(Api(copy_sqlite(sqlite_template, folder), Home(folder / "home"), **given))
-        return made[-1]
-
-    yield make
-    for api in made:
-        api.db.close()
+from tests.support.api import UUID
 
 
 @given(st.lists(st.floats(0, 10), max_size=60), st.integers(1, 20))

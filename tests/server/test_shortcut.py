@@ -6,35 +6,29 @@ import json
 import logging
 
 import pytest
+from pydantic import ValidationError
 
 from p3s.errors import Unavailable
 from p3s.server import shortcut
 from p3s.server.auth import Role
 from p3s.server.usecases import exchange as calls
-from p3s.settings import Home
-from tests.support.api import UUID, Api
-from tests.support.databases import copy_sqlite
+from p3s.wire import Claim
+from tests.support.api import UUID
 
 PATH = f"/pilots/{UUID % 1}/exchange"
 
 
 @pytest.fixture
-def make_api(tmp_path, sqlite_template):
-    """Make an application with a registered pilot, whose secret is known and has been seen."""
-    made: list[Api] = []
+def make_known(make_api):
+    """Make an application with a registered pilot, whose secret has been seen; return both."""
 
     def make(**given):
-        folder = tmp_path / str(len(made))
-        folder.mkdir()
-        api = Api(copy_sqlite(sqlite_template, folder), Home(folder / "home"), **given)
-        made.append(api)
+        api = make_api(**given)
         secret = api.register().get_json()["secret"]
         assert api.call("POST", PATH, secret=secret, body={}).status_code == 200
         return api, secret
 
-    yield make
-    for api in made:
-        api.db.close()
+    return make
 
 
 @pytest.fixture
@@ -50,10 +44,10 @@ def taken(monkeypatch):
     return found
 
 
-def test_a_plain_call_is_answered_in_the_same_way(make_api, taken, monkeypatch):
+def test_a_plain_call_is_answered_in_the_same_way(make_known, taken, monkeypatch):
     """Body and headers are those that Flask gives, with and without a proxy and TLS."""
     for given in ({}, {"proxies": 1, "secure": True}):
-        api, secret = make_api(**given)
+        api, secret = make_known(**given)
 
         def ask(api=api, secret=secret):
             headers = {"Authorization": f"Bearer {secret}", "X-Request-Id": "from-the-proxy-1"}
@@ -84,9 +78,9 @@ def test_a_plain_call_is_answered_in_the_same_way(make_api, taken, monkeypatch):
         pytest.param("POST", f"/pilots/{UUID % 2}/exchange", {}, b"{}", id="an unknown pilot"),
     ],
 )
-def test_what_is_odd_goes_through_flask(make_api, taken, method, path, headers, body):
+def test_what_is_odd_goes_through_flask(make_known, taken, method, path, headers, body):
     """Nothing but a plain call of a pilot that was let in takes the shortcut; the error is the usual one."""
-    api, secret = make_api(max_body=1000)
+    api, secret = make_known(max_body=1000)
     sent = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"} | headers
     answer = api.app.test_client().open(f"/api/v1{path}", method=method, headers=sent, data=body)
     assert answer.status_code >= 400
@@ -94,9 +88,9 @@ def test_what_is_odd_goes_through_flask(make_api, taken, method, path, headers, 
     assert taken == []
 
 
-def test_a_body_of_unknown_length_goes_through_flask(make_api, taken):
+def test_a_body_of_unknown_length_goes_through_flask(make_known, taken):
     """A body in pieces has no length that it could be read by."""
-    api, secret = make_api()
+    api, secret = make_known()
     sent = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
     client = api.app.test_client()
     for length in ("", "-1", "1e2"):
@@ -104,28 +98,37 @@ def test_a_body_of_unknown_length_goes_through_flask(make_api, taken):
     assert taken == []
 
 
-def test_where_each_request_is_a_line_none_is_cut_short(make_api, taken, caplog):
+def test_where_each_request_is_a_line_none_is_cut_short(make_known, taken, caplog):
     """At level info a call has its line."""
-    api, secret = make_api()
+    api, secret = make_known()
     with caplog.at_level(logging.INFO, "p3s.server.door"):
         assert api.call("POST", PATH, secret=secret, body={}).status_code == 200
     assert taken == []
     assert PATH in caplog.text
 
 
-def test_a_bad_body_is_explained(make_api, taken):
+def test_a_bad_body_is_explained(make_known, taken):
     """Each problem has its place, also behind the shortcut."""
-    api, secret = make_api()
+    api, secret = make_known()
     answer = api.call("POST", PATH, secret=secret, body={"ack": "no", "nonsense": 1})
     assert answer.status_code == 400
     assert {problem["where"] for problem in answer.get_json()["error"]["problems"]} == {"ack", "nonsense"}
     assert taken == []
 
 
-@pytest.mark.parametrize(("error", "status"), [(Unavailable("busy"), 503), (KeyError("on purpose"), 500)])
-def test_what_is_raised_is_answered_once(make_api, monkeypatch, error, status):
+def make_invalid():
+    """Return the error of a body that is none."""
+    with pytest.raises(ValidationError) as caught:
+        Claim.model_validate_json("{}")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Unavailable("busy"), 503), (KeyError("on purpose"), 500), (make_invalid(), 500)]
+)
+def test_what_is_raised_is_answered_once(make_known, monkeypatch, error, status):
     """An error of a call is answered by Flask, and the call is not made again for that."""
-    api, secret = make_api()
+    api, secret = make_known()
     made = []
 
     def fail(*_):
@@ -140,9 +143,9 @@ def test_what_is_raised_is_answered_once(make_api, monkeypatch, error, status):
     assert json.loads(answer.data)["error"]["request_id"] == answer.headers["X-Request-Id"]
 
 
-def test_a_secret_that_is_no_more_is_refused(make_api, taken):
+def test_a_secret_that_is_no_more_is_refused(make_known, taken):
     """A pilot that registers anew has a new secret; the old one, seen before, is refused by the call itself."""
-    api, secret = make_api()
+    api, secret = make_known()
     again = api.register().get_json()["secret"]
     assert api.call("POST", PATH, secret=secret, body={}).status_code == 401
     assert taken == [UUID % 1]
