@@ -213,9 +213,13 @@ class Planner:
     def _plan_claim(self, now: float) -> list[Instruction]:
         if not self._may_claim() or now < max(self._poll_at, self.roster.find_gathering_end(GATHER)):
             return []
+        claim = self._make_claim(0, now)
         wait = min(self.options.period, self.link.poll)
-        body = self._make_waiting_body(min(wait, self.link.heartbeat) if self.roster else wait, now)
-        body.claim = self._make_claim(0, now)
+        if self.roster:
+            wait = min(wait, self.link.heartbeat)
+        # Of a claim whose answer was lost only what it brought is asked for where there is no room any more.
+        body = self._make_waiting_body(wait if claim.want else 0.0, now)
+        body.claim = claim
         body.lifetime = self._find_lifetime(now)
         return [self._send("held", body, now)]
 
@@ -283,7 +287,7 @@ class Planner:
     def _has_more(self) -> bool:
         """Tell whether more is free than the claim offers that the server holds."""
         held = self.link.in_flight.get("held")
-        if held is None or held.claim is None or self.link.claim is None:
+        if held is None or held.claim is None or self.link.claim is None or not self._want():
             return False
         room = self._find_room()
         return (room.memory or 0) > (held.claim.memory or 0) or room.cpus > held.claim.cpus

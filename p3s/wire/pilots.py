@@ -52,12 +52,12 @@ class RegisterReply(Reply):
 class Claim(Request):
     """Ask for up to `want` jobs. Numbers grow by one; a repeated number answers what it answered before.
 
-    `cpus` and `memory` are what is free; a memory of None bounds nothing. Up to `ahead` of the jobs may be such as fit
-    only after the others: the pilot lets them wait.
+    A `want` of 0 asks for just that answer. `cpus` and `memory` are what is free; a memory of None bounds nothing. Up
+    to `ahead` of the jobs may be such as fit only after the others: the pilot lets them wait.
     """
 
     number: Number = Field(ge=1)
-    want: int = Field(ge=1, le=10_000)
+    want: int = Field(ge=0, le=10_000)
     cpus: Number = Field(ge=0)
     memory: Size | None = None
     ahead: int = Field(default=0, ge=0, le=10_000)

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p3s.engine.states import PilotStatus, Reason
@@ -662,6 +662,8 @@ class Play:
 
 
 @settings(deadline=None)
+@example(slots=3, durations=[0.0] * 8 + [3.0] * 3, faults=["none"] * 4 + ["lose-request"], launch=0.0)
+@example(slots=3, durations=[0.0] * 8 + [3.0] * 9, faults=["none"] * 4 + ["lose-reply"], launch=0.0)
 @given(
     slots=st.integers(1, 4),
     durations=st.lists(st.sampled_from([0.0, 0.001, 0.05, 3.0, 30.0]), max_size=12)
@@ -757,6 +759,33 @@ def test_what_waits_in_vain_is_handed_back() -> None:
     assert [(report.attempt, report.kind) for report in call.body.reports] == [(extra[1].attempt, "handed-back")]
     assert call.body.claim is None
     assert brain.ahead.rate == 0
+
+
+@pytest.mark.parametrize("brought", [0, 1])
+def test_lost_claim_is_settled_without_room(brought: int) -> None:
+    """A claim ahead was lost and its slot is taken for long: only its answer is asked for, and nothing more is held."""
+    brain = make_brain(slots=1, cpus=1)
+    teach(brain, 0.002)
+    extra, late = [make_order(), make_order(timelimit=1000.0)], make_order()
+    claim_ahead(brain, [make_order()], extra)
+    brain.handle(events.Began(extra[0].attempt), 0.004)
+    assert [one.order for one in end_one(brain, extra[0], 0.006) if isinstance(one, events.Launch)] == [extra[1]]
+    brain.handle(events.Began(extra[1].attempt), 0.006)
+    lost = find_call(brain.plan(brain.find_next_time(0.006)))
+    assert lost.body.claim is not None
+    assert lost.body.claim.want == lost.body.claim.ahead > 0
+    brain.handle(events.CallFailed(lost.channel, lost.body, "away", "lost"), 0.1)
+    now = brain.find_next_time(0.1)
+    # What happened is told first.
+    answer(brain, find_call(brain.plan(now)), now)
+    call = find_call(brain.plan(now))
+    assert call.body.claim is not None
+    assert (call.body.claim.number, call.body.claim.want, call.body.wait) == (lost.body.claim.number, 0, 0.0)
+    answer(brain, call, now, jobs=[late][:brought])
+    assert (brain.link.claim, brain.link.ack) == (None, lost.body.claim.number)
+    assert list(brain.ahead.waiting) == [late.attempt][:brought]
+    launches = [one.order for one in end_one(brain, extra[1], now + 0.1) if isinstance(one, events.Launch)]
+    assert launches == [late][:brought]
 
 
 def test_what_waits_is_given_up_at_once() -> None:

@@ -105,6 +105,20 @@ def test_repeated_claim_answers_the_same(core):
     assert len(ScriptedPilot(core, slots=5).claim()) == 1
 
 
+def test_claim_of_nothing_brings_what_its_number_brought(core):
+    """A pilot without room asks what a lost answer held: the same attempts, or nothing and nothing anew."""
+    job, _ = make_job(core), make_job(core)
+    pilot = ScriptedPilot(core)
+    nothing = pilot.call(claim=Claim(number=1, want=0, cpus=1))
+    assert (nothing.number, nothing.jobs) == (1, [])
+    (first,) = pilot.claim(ack=False)
+    assert first.job == job
+    (again,) = pilot.call(claim=Claim(number=1, want=0, cpus=0)).jobs
+    assert (again.attempt, again.token) == (first.attempt, first.token)
+    reply = pilot.call(claim=Claim(number=2, want=0, cpus=8), ack=1, running=[first.attempt])
+    assert (reply.number, reply.jobs) == (2, [])
+
+
 def test_claim_numbers_do_not_go_back(core):
     """An older claim number is answered FAIL: two pilots share a uuid, or one lost its memory."""
     make_job(core)

@@ -316,7 +316,7 @@ def _form_wish(core: Core, ledger: Ledger, visit: _Visit) -> Wish | None:
         reply.jobs = read_orders(ledger.connection, row.id, claim.number, core.secret)
         if reply.jobs:
             return None
-    if core.paused_by is not None:
+    if core.paused_by is not None or not claim.want:
         return None
     if row.banned is not None:
         reply.message = f"host {row.host} is banned: {row.banned}; `p3s host allow {row.host}` lets it go on"
