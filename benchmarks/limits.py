@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-__all__ = ["measure_fsync", "measure_make", "measure_spawn"]
+__all__ = ["measure_fsync", "measure_make", "measure_spawn", "measure_touch"]
 
 
 def measure_spawn(number: int) -> float:
@@ -27,6 +28,29 @@ def measure_fsync(number: int) -> float:
             os.pwrite(file.fileno(), b"p" * 4096, place * 4096)
             os.fsync(file.fileno())
         return (time.perf_counter() - begin) * 1000 / number
+
+
+def measure_touch(number: int, pause: float, *, large: bool) -> list[float]:
+    """Return ms to read a byte of each of 1,024 pages of 4 KiB, `number` times after a pause in s.
+
+    The host of a virtual machine may take memory away that it is not seen to use, and give it back at the first
+    touch. `large` asks for the same memory in large pages.
+    """
+    pages = 1024
+    with mmap.mmap(-1, pages * mmap.PAGESIZE + (4 << 20), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        if large:
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        places = range(0, pages * mmap.PAGESIZE, mmap.PAGESIZE)
+        for place in places:
+            memory[place] = 1
+        found = []
+        for _ in range(number):
+            time.sleep(pause)
+            begin = time.perf_counter()
+            for place in places:
+                memory[place]
+            found.append((time.perf_counter() - begin) * 1000)
+        return found
 
 
 def measure_make(number: int, slots: int) -> float:

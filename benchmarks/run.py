@@ -95,6 +95,10 @@ class Suite:
         """Measure what the machine can do."""
         yield summarise("machine", "spawn", 300, "ms", [limits.measure_spawn(300) for _ in range(3)])
         yield summarise("machine", "fsync", 200, "ms", [limits.measure_fsync(200) for _ in range(3)])
+        for pause in (0.0, 0.15):
+            for large, kind in ((False, "small"), (True, "large")):
+                name = f"touch 4 MiB in {kind} pages after {pause:g} s"
+                yield summarise("machine", name, 20, "ms", limits.measure_touch(20, pause, large=large))
 
     def run_latency(self) -> Iterator[Result]:
         """Measure from a submission to the payload."""

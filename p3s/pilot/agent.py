@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
+from p3s.memory import gather_memory
 from p3s.pilot import events
 from p3s.pilot.brain import Brain
 from p3s.pilot.callers import Callers
@@ -143,6 +145,8 @@ class Agent:
             return self._hands.start(message, self._reaper)
         if isinstance(message, events.Registered):
             self._tidy()
+            # In a thread of its own, because the first job may be here at once.
+            threading.Thread(target=gather_memory, name="memory", daemon=True).start()
         return [message]
 
     def _perform(self, instructions: list[events.Instruction]) -> events.Leave | None:

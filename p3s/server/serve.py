@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 
 from p3s.errors import BadInput, Conflict
+from p3s.memory import gather_memory
 from p3s.server.auth import ensure_tokens
 from p3s.server.db import Database
 from p3s.server.limits import Buckets
@@ -256,7 +257,7 @@ class _Gunicorn(BaseApplication):
             "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
             "workers": workers,
             "threads": threads,
-            "worker_class": "gthread",
+            "worker_class": "p3s.server.worker.StayingWorker",
             "worker_connections": threads + 1000,
             "keepalive": 75,
             "timeout": 60,
@@ -294,7 +295,7 @@ def _start_threads(notify: Notify | None, worker: Any) -> None:
     gc.collect()
     gc.freeze()
     core: Core = worker.wsgi.extensions["p3s"]
-    threading.Thread(target=rehearse, args=(core.db, core.settings), name="rehearsal", daemon=True).start()
+    threading.Thread(target=_warm_up, args=(core,), name="rehearsal", daemon=True).start()
     worker.wsgi.extensions["p3s-sweeper"] = sweeper = Sweeper(core)
     sweeper.start()
     if notify is not None:
@@ -302,6 +303,11 @@ def _start_threads(notify: Notify | None, worker: Any) -> None:
     if core.settings.purge:
         Purger(core, core.settings.purge).start()
     threading.Thread(target=_release_waits, args=(worker, core), name="stop watch", daemon=True).start()
+
+
+def _warm_up(core: Core) -> None:
+    rehearse(core.db, core.settings)
+    gather_memory()
 
 
 def _release_waits(worker: Any, core: Core) -> None:
