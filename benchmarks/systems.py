@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "open_system", "read_jobs", "wait_for_end"]
 
 #: Seconds between two looks at what runs: they cost the server time that is measured.
-LOOK = 0.25
+LOOK = 1.0
 
 
 @contextmanager

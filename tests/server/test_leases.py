@@ -7,7 +7,9 @@ import sqlalchemy as sa
 
 from p3s.clock import read_clock
 from p3s.errors import Conflict
+from p3s.server.db import _PLANNED
 from p3s.server.models import attempt, job, pilot, workflow
+from p3s.server.usecases import sweep as sweeping
 from p3s.server.usecases.acts import cancel_job
 from p3s.server.usecases.holds import retry_job
 from p3s.server.usecases.sweep import Sweeper, sweep
@@ -167,3 +169,42 @@ def test_dropped_at_its_deadline(core):
     assert read_workflow_state(core, loaded.uuid) == "cancelled"
     with core.db.read() as connection:
         assert connection.scalar(sa.select(job.c.message)) == "cancelled by its deadline"
+
+
+def test_nothing_due_is_one_transaction(core, monkeypatch):
+    """An idle second costs one look; what is due is done, and what that brought about is looked for once more."""
+    quiet = ScriptedPilot(core)
+    quiet.claim()
+    changes = []
+    change = core.change
+    monkeypatch.setattr(
+        core, "change", lambda cause, *rest, **more: changes.append(cause) or change(cause, *rest, **more)
+    )
+    sweep(core, leases=True)
+    assert changes == ["sweeper"]
+    age_pilot(core, quiet.uuid, 3600)
+    sweep(core, leases=False)
+    assert changes == ["sweeper"] * 2
+    sweep(core, leases=True)
+    assert changes == ["sweeper"] * 5
+    assert read_pilot(core, quiet.uuid).state == "timeout"
+
+
+def test_what_is_due_is_found_by_indexes(core):
+    """However many jobs wait and workflows run, a look goes through neither."""
+    moments = dict.fromkeys(("now", "silent", "unacknowledged", "abandoned"), 0.0)
+    with core.db.engine.connect() as connection:
+        form = sweeping._DUE._find_form(connection)
+        driver = connection.connection.dbapi_connection
+        if core.db.is_sqlite:
+            plan = [row[3] for row in driver.execute("EXPLAIN QUERY PLAN " + form.text, form.arrange(moments))]
+            assert not [line for line in plan if line in {"SCAN job", "SCAN attempt", "SCAN workflow", "SCAN pilot"}]
+            assert "SEARCH job USING INDEX ix_job_ready (state=? AND not_before<?)" in plan
+            assert "SEARCH workflow USING INDEX ix_workflow_deadline (state=? AND deadline<?)" in plan
+            assert "SEARCH workflow USING INDEX ix_workflow_late (state=?)" in plan
+        else:
+            driver.execute(_PLANNED)
+            plan = [row[0].strip() for row in driver.execute("EXPLAIN (COSTS OFF) " + form.text, form.arrange(moments))]
+            names = ("ix_job_ready", "ix_workflow_deadline", "ix_workflow_late", "ix_attempt_open", "ix_job_held")
+            assert [name for name in names if not any(name in line for line in plan)] == []
+            assert not [line for line in plan if line.endswith(("Seq Scan on job", "Seq Scan on workflow"))]

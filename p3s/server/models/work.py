@@ -45,13 +45,14 @@ workflow = make_table(
     sa.Index("ix_workflow_owner_name_started", "owner", "name", "started"),
 )
 
-# Workflows whose deadline may still pass: the sweeper's list.
+# Workflows whose deadline may still pass: the sweeper's list. The state, always the same, is in it because SQLite would
+# else take the index of states, and go through all that runs.
 _TIMELY = sa.and_(workflow.c.state == "running", workflow.c.late.is_(False))
-sa.Index("ix_workflow_deadline", workflow.c.deadline, sqlite_where=_TIMELY, postgresql_where=_TIMELY)
+sa.Index("ix_workflow_deadline", workflow.c.state, workflow.c.deadline, sqlite_where=_TIMELY, postgresql_where=_TIMELY)
 
 # Those whose deadline passed.
 _LATE = sa.and_(workflow.c.state == "running", workflow.c.late.is_(True))
-sa.Index("ix_workflow_late", workflow.c.deadline, sqlite_where=_LATE, postgresql_where=_LATE)
+sa.Index("ix_workflow_late", workflow.c.state, workflow.c.deadline, sqlite_where=_LATE, postgresql_where=_LATE)
 
 # Those that have ended, the longest ago first: what a purge goes through.
 _ENDED = workflow.c.ended.is_not(None)
@@ -120,6 +121,7 @@ sa.Index(
 # Jobs that only time, or an interrupted release, holds back: the sweeper's list.
 sa.Index(
     "ix_job_ready",
+    job.c.state,
     job.c.not_before,
     sqlite_where=sa.and_(job.c.state == "waiting", job.c.missing == 0, job.c.paused.is_(False)),
     postgresql_where=sa.and_(job.c.state == "waiting", job.c.missing == 0, job.c.paused.is_(False)),

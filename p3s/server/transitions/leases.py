@@ -13,13 +13,18 @@ from p3s.server.transitions.endings import end_attempt_badly
 from p3s.server.transitions.spread import release_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from p3s.server.pipeline import Later
+    from p3s.server.prepared import Conditions
     from p3s.server.transitions.endings import ReportRules
     from p3s.server.transitions.ledger import Ledger
 
 __all__ = [
+    "are_asleep",
+    "are_overdue",
+    "are_silent",
+    "are_unacknowledged",
     "end_overdue_attempts",
     "end_silent_pilots",
     "look_for_kept",
@@ -30,6 +35,50 @@ __all__ = [
 
 LIVE_PILOTS = (PilotState.ACTIVE, PilotState.IDLE, PilotState.RUNNING, PilotState.DRAINING)
 STEP = 200
+
+
+def _write_out(states: Iterable[str]) -> list[sa.ColumnElement[str]]:
+    return [sa.literal_column(f"'{state}'") for state in states]
+
+
+#: In the words of the index of open attempts, which alone are looked through.
+_IS_OPEN = attempt.c.state.in_(_write_out((AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)))
+
+
+def are_asleep(now: Any) -> Conditions:
+    """Return what holds of jobs whose backoff is over, or whose release was interrupted."""
+    return (
+        job.c.state == sa.literal_column(f"'{JobState.WAITING}'"),
+        job.c.missing == sa.literal_column("0"),
+        job.c.paused.is_(False),
+        job.c.not_before <= now,
+    )
+
+
+def are_silent(before: Any) -> Conditions:
+    """Return what holds of pilots not heard of since a moment."""
+    return pilot.c.state.in_(_write_out(LIVE_PILOTS)), pilot.c.seen < before
+
+
+def are_unacknowledged(before: Any) -> Conditions:
+    """Return what holds of attempts claimed before a moment in an answer that never arrived, and of their pilots."""
+    return (
+        _IS_OPEN,
+        attempt.c.state == sa.literal_column(f"'{AttemptState.DISPATCHED}'"),
+        pilot.c.id == attempt.c.pilot_id,
+        attempt.c.claim > pilot.c.acked,
+        attempt.c.created < before,
+    )
+
+
+def are_overdue(before: Any) -> Conditions:
+    """Return what holds of attempts whose time limit passed before a moment, and of their jobs."""
+    return (
+        _IS_OPEN,
+        attempt.c.state == sa.literal_column(f"'{AttemptState.RUNNING}'"),
+        job.c.id == attempt.c.job_id,
+        attempt.c.started + job.c.timelimit < before,
+    )
 
 
 def _select_open() -> sa.Select[Any]:
@@ -53,8 +102,8 @@ def end_silent_pilots(ledger: Ledger, lease: float, rules: ReportRules) -> bool:
 
     The guard on the pilot's own row keeps this and a call of that pilot from overtaking each other.
     """
-    silent = sa.and_(pilot.c.state.in_(LIVE_PILOTS), pilot.c.seen < ledger.now - lease)
-    ids = list(ledger.connection.scalars(sa.select(pilot.c.id).where(silent).order_by(pilot.c.id).limit(STEP)))
+    silent = are_silent(ledger.now - lease)
+    ids = list(ledger.connection.scalars(sa.select(pilot.c.id).where(*silent).order_by(pilot.c.id).limit(STEP)))
     if not ids:
         return False
     gone = ledger.move(
@@ -70,9 +119,8 @@ def end_silent_pilots(ledger: Ledger, lease: float, rules: ReportRules) -> bool:
 
 def lose_attempts(ledger: Ledger, pilots: Sequence[int], rules: ReportRules, message: str) -> None:
     """End the open attempts of pilots that are gone."""
-    open_states = (AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)
     rows = ledger.connection.execute(
-        _select_open().where(attempt.c.pilot_id.in_(pilots), attempt.c.state.in_(open_states)).order_by(attempt.c.id)
+        _select_open().where(attempt.c.pilot_id.in_(pilots), _IS_OPEN).order_by(attempt.c.id)
     ).all()
     for row in rows:
         end_attempt_badly(ledger, row, Signal.LOSE, Reason.PILOT_LOST, rules, message=message)
@@ -81,15 +129,7 @@ def lose_attempts(ledger: Ledger, pilots: Sequence[int], rules: ReportRules, mes
 def return_unacknowledged(ledger: Ledger, after: float, rules: ReportRules) -> None:
     """Put back what was claimed more than `after` seconds ago in an answer that never arrived."""
     rows = ledger.connection.execute(
-        _select_open()
-        .join(pilot, pilot.c.id == attempt.c.pilot_id)
-        .where(
-            attempt.c.state == AttemptState.DISPATCHED,
-            attempt.c.claim > pilot.c.acked,
-            attempt.c.created < ledger.now - after,
-        )
-        .order_by(attempt.c.id)
-        .limit(STEP)
+        _select_open().where(*are_unacknowledged(ledger.now - after)).order_by(attempt.c.id).limit(STEP)
     ).all()
     for row in rows:
         end_attempt_badly(
@@ -105,13 +145,7 @@ def return_unacknowledged(ledger: Ledger, after: float, rules: ReportRules) -> N
 def end_overdue_attempts(ledger: Ledger, slack: float, rules: ReportRules) -> bool:
     """End attempts whose time limit passed more than `slack` seconds ago while their pilot says nothing of it."""
     rows = ledger.connection.execute(
-        _select_open()
-        .where(
-            attempt.c.state == AttemptState.RUNNING,
-            attempt.c.started + job.c.timelimit < ledger.now - slack,
-        )
-        .order_by(attempt.c.id)
-        .limit(STEP)
+        _select_open().where(*are_overdue(ledger.now - slack)).order_by(attempt.c.id).limit(STEP)
     ).all()
     for row in rows:
         message = "its time limit is over, and its pilot did not end it"
@@ -120,17 +154,12 @@ def end_overdue_attempts(ledger: Ledger, slack: float, rules: ReportRules) -> bo
     return len(rows) == STEP
 
 
-#: What a pilot has by its acknowledged claims; read in almost every call. The states are written out for the index.
+#: What a pilot has by its acknowledged claims; read in almost every call.
 _KEPT = Prepared(
     _select_open()
     .where(
         attempt.c.pilot_id == sa.select(pilot.c.id).where(pilot.c.uuid == param("pilot", sa.Text())).scalar_subquery(),
-        attempt.c.state.in_(
-            [
-                sa.literal_column(f"'{state}'")
-                for state in (AttemptState.DISPATCHED, AttemptState.RUNNING, AttemptState.STOPPING)
-            ]
-        ),
+        _IS_OPEN,
         attempt.c.claim <= param("acked", sa.Integer()),
     )
     .order_by(attempt.c.id)
@@ -157,15 +186,7 @@ def wake_sleepers(ledger: Ledger) -> bool:
     """Release jobs whose backoff is over, or whose release was interrupted; return whether some may be left."""
     ids = list(
         ledger.connection.scalars(
-            sa.select(job.c.id)
-            .where(
-                job.c.state == sa.literal_column(f"'{JobState.WAITING}'"),
-                job.c.missing == sa.literal_column("0"),
-                job.c.paused.is_(False),
-                job.c.not_before <= ledger.now,
-            )
-            .order_by(job.c.not_before)
-            .limit(STEP)
+            sa.select(job.c.id).where(*are_asleep(ledger.now)).order_by(job.c.not_before).limit(STEP)
         )
     )
     release_jobs(ledger, ids)

@@ -24,10 +24,19 @@ from p3s.wire import RemovalOrder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p3s.server.prepared import Conditions
     from p3s.server.transitions.ledger import Ledger
     from p3s.wire import RemovalReport
 
-__all__ = ["HAS_REMOVALS", "assign_removals", "check_files", "note_removed", "order_removal", "read_removals"]
+__all__ = [
+    "HAS_REMOVALS",
+    "are_unassigned",
+    "assign_removals",
+    "check_files",
+    "note_removed",
+    "order_removal",
+    "read_removals",
+]
 
 #: Seconds after which an order that no pilot carried out goes to one again; and after which one is looked for again.
 PATIENCE, PAUSE = 60.0, 5.0
@@ -118,18 +127,20 @@ def _find_published(connection: sa.Connection, row: Any) -> str:
     return place if holder == row.workflow_id else ""
 
 
+def are_unassigned(now: Any) -> Conditions:
+    """Return what holds of orders that no pilot has, or whose pilot has gone or had its time."""
+    gone = sa.exists().where(pilot.c.id == removal.c.pilot_id, pilot.c.state.not_in(LIVE))
+    return removal.c.done.is_(None), sa.or_(removal.c.due <= now, gone)
+
+
 def assign_removals(ledger: Ledger) -> bool:
     """Give orders to pilots that can reach the files; return whether some may be left.
 
     An order goes to another pilot if its own has gone or does not carry it out.
     """
-    gone = sa.exists().where(pilot.c.id == removal.c.pilot_id, pilot.c.state.not_in(LIVE))
     rows = ledger.connection.execute(
         lock_rows(
-            sa.select(removal)
-            .where(removal.c.done.is_(None), sa.or_(removal.c.due <= ledger.now, gone))
-            .order_by(removal.c.due, removal.c.id)
-            .limit(STEP),
+            sa.select(removal).where(*are_unassigned(ledger.now)).order_by(removal.c.due, removal.c.id).limit(STEP),
             skip_locked=True,
         )
     ).all()

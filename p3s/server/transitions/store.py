@@ -31,11 +31,14 @@ if TYPE_CHECKING:
 
     from p3s.engine.plan import DatasetPlan, JobPlan, Resources, Retry
     from p3s.server.pipeline import Later
+    from p3s.server.prepared import Conditions
     from p3s.server.transitions.ledger import Ledger
 
 __all__ = [
+    "IS_HELD",
     "KnownIds",
     "NewJob",
+    "are_abandoned",
     "delete_abandoned",
     "describe_job",
     "drop_load",
@@ -180,12 +183,17 @@ def touch_load(ledger: Ledger, workflow_id: int) -> None:
         raise Conflict("the load stood still for so long that it was given up; load again")
 
 
+def are_abandoned(before: Any) -> Conditions:
+    """Return what holds of workflows whose load has written nothing since a moment."""
+    return workflow.c.state == WorkflowState.LOADING, workflow.c.touched <= before
+
+
 def delete_abandoned(ledger: Ledger, silence: float, uuid: str | None = None) -> bool:
     """Delete workflows whose load has written nothing for `silence` seconds, or this one of them.
 
     Nothing of them could run, and the same request may load them anew.
     """
-    gone = sa.and_(workflow.c.state == WorkflowState.LOADING, workflow.c.touched <= ledger.now - silence)
+    gone = sa.and_(*are_abandoned(ledger.now - silence))
     if uuid is not None:
         gone = sa.and_(gone, workflow.c.uuid == uuid)
     rows = ledger.connection.execute(sa.delete(workflow).where(gone).returning(workflow.c.uuid)).all()
@@ -446,10 +454,11 @@ def _insert_edges(ledger: Ledger, jobs: Sequence[NewJob], ids: Sequence[int], kn
         _NEEDS.run(ledger.connection, needs)
 
 
-_IS_HELD = job.c.state == sa.literal_column(f"'{JobState.HELD}'")
+#: Of jobs that were not started yet, in the words of their index.
+IS_HELD = job.c.state == sa.literal_column(f"'{JobState.HELD}'")
 _HELD = Prepared(
     sa.select(job.c.id, job.c.reason)
-    .where(job.c.workflow_id == param("workflow", sa.BigInteger), _IS_HELD)
+    .where(job.c.workflow_id == param("workflow", sa.BigInteger), IS_HELD)
     .order_by(job.c.id)
     .limit(STEP)
 )
@@ -458,8 +467,8 @@ _HELD = Prepared(
 def find_unstarted(connection: sa.Connection) -> Sequence[int]:
     """Return the running workflows with held jobs: their start was interrupted."""
     # From one workflow with held jobs to the next one by the index, however many jobs each has.
-    held = sa.select(sa.func.min(job.c.workflow_id).label("id")).where(_IS_HELD).cte("held", recursive=True)
-    after = sa.select(sa.func.min(job.c.workflow_id)).where(_IS_HELD, job.c.workflow_id > held.c.id)
+    held = sa.select(sa.func.min(job.c.workflow_id).label("id")).where(IS_HELD).cte("held", recursive=True)
+    after = sa.select(sa.func.min(job.c.workflow_id)).where(IS_HELD, job.c.workflow_id > held.c.id)
     held = held.union_all(sa.select(after.scalar_subquery()).where(held.c.id.is_not(None)))
     return connection.scalars(
         sa.select(workflow.c.id)

@@ -14,6 +14,7 @@ from p3s.engine.states import JobState
 from p3s.errors import Unavailable
 from p3s.server.limits import Buckets, Limiter
 from p3s.server.models import job, jobtype, meta, requirement
+from p3s.server.prepared import Prepared, among, param
 from p3s.server.transitions.endings import ReportRules
 from p3s.server.transitions.repeats import CURRENT
 from p3s.server.transitions.spread import continue_ripples
@@ -38,6 +39,14 @@ Result = TypeVar("Result")
 ANSWERED = 16
 #: Offers of claims whose fitting requirements are remembered.
 OFFERS = 500
+# What each sweep reads anew.
+_PAUSED = Prepared(sa.select(meta.c.value).where(meta.c.key == "paused"))
+_CAPPED = Prepared(sa.select(jobtype.c.name))
+_REQUIREMENTS = Prepared(
+    sa.select(requirement)
+    .where(sa.or_(requirement.c.id > param("newest", sa.BigInteger()), among(requirement.c.id, "missing")))
+    .order_by(requirement.c.id)
+)
 
 
 class Core:
@@ -146,9 +155,8 @@ class Core:
         """Read what is new, and of what is older at least those wanted. Rows never change."""
         newest = max(self._requirements, default=0)
         missing = sorted(set(wanted) - self._requirements.keys())
-        news = sa.or_(requirement.c.id > newest, requirement.c.id.in_(missing))
         with self.db.read() as connection:
-            rows = connection.execute(sa.select(requirement).where(news).order_by(requirement.c.id)).all()
+            rows = _REQUIREMENTS.run(connection, newest=newest, missing=missing)
         for row in rows:
             self._requirements[row.id] = Requirement(
                 owner=row.owner,
@@ -163,12 +171,12 @@ class Core:
     def read_pause(self) -> None:
         """Look up whether the server is paused; another process may have been told."""
         with self.db.read() as connection:
-            self.paused_by = connection.scalar(sa.select(meta.c.value).where(meta.c.key == "paused"))
+            self.paused_by = next((row.value for row in _PAUSED.run(connection)), None)
 
     def read_caps(self) -> None:
         """Look up which jobtypes have a cap; another process may have been told."""
         with self.db.read() as connection:
-            self.capped = frozenset(connection.scalars(sa.select(jobtype.c.name)))
+            self.capped = frozenset(row.name for row in _CAPPED.run(connection))
 
     def find_capped(self, fits: Iterable[int]) -> dict[int, str]:
         """Return those of the requirements whose jobtype has a cap, with that jobtype."""

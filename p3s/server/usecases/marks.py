@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from p3s.clock import read_clock
 from p3s.server.models import process
+from p3s.server.prepared import Prepared, param
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ PERIOD = 2.0
 GONE, SILENT = 5.0, 20.0
 #: Seconds for which one that was killed is told of.
 LOST = 600.0
+_OTHERS = Prepared(sa.select(process).where(process.c.id != param("mine", sa.BigInteger())))
 
 
 class Mark:
@@ -50,7 +52,7 @@ class Mark:
         elif not self._core.db.is_sqlite and now - self._seen >= PERIOD:
             self._core.change("sign of life", self._sign)
         with self._core.db.read() as connection:
-            others = connection.execute(sa.select(process).where(process.c.id != self._ident)).all()
+            others = _OTHERS.run(connection, mine=self._ident)
         lost = [row.id for row in others if row.lost is None and self._is_gone(row, now)]
         old = [row.id for row in others if row.lost is not None and row.lost < now - LOST]
         if lost or old:

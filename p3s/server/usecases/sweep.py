@@ -6,29 +6,34 @@ import logging
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from p3s.engine.states import WorkflowState
 from p3s.errors import Unavailable
 from p3s.server.models import job, ripple, workflow
-from p3s.server.transitions.deadlines import pass_deadlines, rewrite_some
+from p3s.server.prepared import Prepared, param, there_is
+from p3s.server.transitions.deadlines import are_late, are_past, pass_deadlines, rewrite_some
 from p3s.server.transitions.ends import cancel_some
 from p3s.server.transitions.leases import (
+    are_asleep,
+    are_overdue,
+    are_silent,
+    are_unacknowledged,
     end_overdue_attempts,
     end_silent_pilots,
     return_unacknowledged,
     wake_sleepers,
 )
 from p3s.server.transitions.pauses import pause_some, resume_some
-from p3s.server.transitions.removals import assign_removals
+from p3s.server.transitions.removals import are_unassigned, assign_removals
 from p3s.server.transitions.repeats import forget_old
 from p3s.server.transitions.series import add_up
 from p3s.server.transitions.spread import continue_ripples
-from p3s.server.transitions.store import delete_abandoned, find_unstarted, start_some
+from p3s.server.transitions.store import IS_HELD, are_abandoned, delete_abandoned, find_unstarted, start_some
 from p3s.server.usecases.marks import Mark
-from p3s.server.usecases.tokens import cut_ended, keep_uses, poke_cut_pilots
+from p3s.server.usecases.tokens import are_ended, cut_ended, keep_uses, poke_cut_pilots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +53,29 @@ ADDITIONS = 5.0
 ABANDONED = 60.0
 
 
+_LIVE_WORKFLOWS = (WorkflowState.RUNNING, WorkflowState.PAUSED, WorkflowState.HELD)
+_NOW, _SILENT = param("now", sa.Double()), param("silent", sa.Double())
+#: What there may be to do, in one statement: each second of most days there is nothing.
+_DUE = Prepared(
+    sa.select(
+        there_is(*are_asleep(_NOW)).label("asleep"),
+        there_is(*are_ended(_NOW)).label("ended"),
+        there_is(*are_unacknowledged(param("unacknowledged", sa.Double()))).label("unacknowledged"),
+        there_is(*are_silent(_SILENT)).label("silent"),
+        there_is(*are_overdue(_SILENT)).label("overdue"),
+        there_is(*are_unassigned(_NOW)).label("unassigned"),
+        there_is(*are_past(_NOW)).label("past"),
+        there_is(*are_late()).label("late"),
+        there_is(*are_abandoned(param("abandoned", sa.Double()))).label("abandoned"),
+        there_is(ripple.c.id.is_not(None)).label("rippling"),
+        there_is(job.c.paused.is_(True)).label("resuming"),
+        there_is(workflow.c.state == WorkflowState.PAUSED).label("pausing"),
+        there_is(workflow.c.cancelled_by.is_not(None), workflow.c.state.in_(_LIVE_WORKFLOWS)).label("cancelling"),
+        there_is(IS_HELD).label("starting"),
+    )
+)
+
+
 def sweep(core: Core, *, leases: bool) -> None:
     """Do once all that is due.
 
@@ -58,20 +86,50 @@ def sweep(core: Core, *, leases: bool) -> None:
     leases : bool
         Whether leases may end; not within one lease length of the server's own start or stall.
     """
-    rules = core.rules
-    settings = core.settings
-    _repeat(core, "backoff over", wake_sleepers)
-    _repeat(core, "sweeper", cut_ended)
+    rules, settings = core.rules, core.settings
+    steps: dict[str, Callable[[Ledger], bool | None]] = {"asleep": wake_sleepers, "ended": cut_ended}
     if leases:
         # A pilot that could not acknowledge because the server was away has its lease, too.
-        _repeat(core, "sweeper", lambda ledger: return_unacknowledged(ledger, settings.ack, rules))
-        _repeat(core, "sweeper", lambda ledger: end_silent_pilots(ledger, settings.lease, rules))
-        _repeat(core, "sweeper", lambda ledger: end_overdue_attempts(ledger, settings.lease, rules))
-    _repeat(core, "sweeper", assign_removals)
-    _repeat(core, "sweeper", pass_deadlines)
-    _repeat(core, "sweeper", rewrite_some)
+        steps["unacknowledged"] = lambda ledger: return_unacknowledged(ledger, settings.ack, rules)
+        steps["silent"] = lambda ledger: end_silent_pilots(ledger, settings.lease, rules)
+        steps["overdue"] = lambda ledger: end_overdue_attempts(ledger, settings.lease, rules)
+    steps |= {"unassigned": assign_removals, "past": pass_deadlines, "late": rewrite_some}
+    steps["abandoned"] = lambda ledger: delete_abandoned(ledger, ABANDONED)
+    due = _find_due(core)
+    for name, step in steps.items():
+        if getattr(due, name, False):
+            _repeat(core, "backoff over" if name == "asleep" else "sweeper", step)
+            # What it brought about may be due itself.
+            due = _find_due(core)
+    _go_on(core, due)
+
+
+def _find_due(core: Core) -> Any:
+    """Return what there may be to do; None if another process sweeps at this moment."""
+    settings = core.settings
+
+    def action(ledger: Ledger) -> Any:
+        if not core.db.try_to_lead(ledger.connection):
+            return None
+        moments = {
+            "unacknowledged": ledger.now - settings.ack,
+            "silent": ledger.now - settings.lease,
+            "abandoned": ledger.now - ABANDONED,
+        }
+        return _DUE.run(ledger.connection, now=ledger.now, **moments)[0]
+
+    return core.change("sweeper", action)
+
+
+def _go_on(core: Core, due: Any) -> None:
+    """Go on with what was too large for one transaction, or whose process died."""
+    if due is None:
+        return
+    if due.rippling:
+        _repeat(core, "release in batches", continue_ripples)
+    if not (due.resuming or due.pausing or due.cancelling or due.starting):
+        return
     with core.db.read() as connection:
-        rippling = connection.scalar(sa.select(ripple.c.id).limit(1)) is not None
         resuming = connection.scalars(
             sa.select(workflow.c.id)
             .where(workflow.c.id.in_(sa.select(job.c.workflow_id).where(job.c.paused.is_(True))))
@@ -83,13 +141,10 @@ def sweep(core: Core, *, leases: bool) -> None:
         ).all()
         cancelling = connection.execute(
             sa.select(workflow.c.id, workflow.c.cancelled_by).where(
-                workflow.c.cancelled_by.is_not(None),
-                workflow.c.state.in_((WorkflowState.RUNNING, WorkflowState.PAUSED, WorkflowState.HELD)),
+                workflow.c.cancelled_by.is_not(None), workflow.c.state.in_(_LIVE_WORKFLOWS)
             )
         ).all()
         starting = find_unstarted(connection)
-    if rippling:
-        _repeat(core, "release in batches", continue_ripples)
     for row in cancelling:
         _repeat(core, row.cancelled_by, partial(_go_on_cancelling, workflow_id=row.id, by=row.cancelled_by))
     for ident in resuming:
@@ -98,7 +153,6 @@ def sweep(core: Core, *, leases: bool) -> None:
         _repeat(core, "pause in batches", partial(pause_some, workflow_id=ident))
     for ident in starting:
         _repeat(core, "start in batches", partial(start_some, workflow_id=ident))
-    _repeat(core, "sweeper", lambda ledger: delete_abandoned(ledger, ABANDONED))
 
 
 def add_events(core: Core) -> None:

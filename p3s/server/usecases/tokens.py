@@ -10,6 +10,7 @@ from p3s.clock import read_clock
 from p3s.errors import BadInput, Conflict, NotFound, Problem
 from p3s.server.auth import Role, keep_home_token
 from p3s.server.models import pilot, token
+from p3s.server.prepared import Prepared
 from p3s.server.queries.pilots import LIVE
 from p3s.server.secrets import hash_token
 from p3s.wire import NewTokenView, TokenList, TokenView
@@ -17,14 +18,26 @@ from p3s.wire import NewTokenView, TokenList, TokenView
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p3s.server.prepared import Conditions
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.usecases.core import Core
     from p3s.wire import CreateTokenBody
 
-__all__ = ["create_token", "cut_ended", "keep_uses", "list_tokens", "poke_cut_pilots", "revoke_token", "rotate_token"]
+__all__ = [
+    "are_ended",
+    "create_token",
+    "cut_ended",
+    "keep_uses",
+    "list_tokens",
+    "poke_cut_pilots",
+    "revoke_token",
+    "rotate_token",
+]
 
 #: Pilots that one transaction cuts off.
 BATCH = 500
+#: Of live pilots that may call.
+_HAVE_SECRET = pilot.c.hash != "", pilot.c.state.in_(LIVE)
 
 
 def create_token(core: Core, body: CreateTokenBody, by: str, secret: str) -> NewTokenView:
@@ -87,7 +100,7 @@ def revoke_token(core: Core, name: str, by: str) -> TokenView:
             raise Conflict(f"'{name}' is the last admin token; make another with `p3s token create` first")
         ledger.connection.execute(sa.update(token).where(token.c.id == row.id).values(revoked=ledger.now))
         _note(ledger, row, "revoke", by, before=str(row.role))
-        while _cut_pilots(ledger, pilot.c.token_id == row.id):
+        while _cut_pilots(ledger, pilot.c.token_id == row.id, *_HAVE_SECRET):
             pass
         return _require(ledger.connection, name)
 
@@ -125,20 +138,27 @@ def rotate_token(core: Core, name: str, life: float | None, by: str, secret: str
     return _show(row, secret)
 
 
+def are_ended(now: Any) -> Conditions:
+    """Return what holds of live pilots whose token has ended, and who still have their secret."""
+    ended = sa.select(token.c.id).where(sa.or_(token.c.expires <= now, token.c.revoked.is_not(None)))
+    return pilot.c.token_id.in_(ended), *_HAVE_SECRET
+
+
 def cut_ended(ledger: Ledger) -> bool:
     """Cut off some pilots whose token has ended; return whether there may be more.
 
     Of a revoked one these are those that registered while it was being revoked.
     """
-    ended = sa.select(token.c.id).where(sa.or_(token.c.expires <= ledger.now, token.c.revoked.is_not(None)))
-    return _cut_pilots(ledger, pilot.c.token_id.in_(ended))
+    return _cut_pilots(ledger, *are_ended(ledger.now))
+
+
+_CUT = Prepared(sa.select(pilot.c.id).where(pilot.c.hash == "", pilot.c.state.in_(LIVE)))
 
 
 def poke_cut_pilots(core: Core) -> None:
     """Ring the held calls of pilots that were cut off, whichever process did it."""
-    cut = sa.select(pilot.c.id).where(pilot.c.hash == "", pilot.c.state.in_(LIVE))
     with core.db.read() as connection:
-        core.hub.poke(connection.scalars(cut).all())
+        core.hub.poke([row.id for row in _CUT.run(connection)])
 
 
 def keep_uses(core: Core) -> None:
@@ -154,14 +174,9 @@ def keep_uses(core: Core) -> None:
     core.db.write(action)
 
 
-def _cut_pilots(ledger: Ledger, which: sa.ColumnElement[bool]) -> bool:
-    """Take their secret from some live pilots: their next call, or the one held now, is refused."""
-    found = (
-        sa.select(pilot.c.id, pilot.c.uuid)
-        .where(which, pilot.c.hash != "", pilot.c.state.in_(LIVE))
-        .order_by(pilot.c.uuid)
-        .limit(BATCH)
-    )
+def _cut_pilots(ledger: Ledger, *which: sa.ColumnElement[bool]) -> bool:
+    """Take their secret from some pilots: their next call, or the one held now, is refused."""
+    found = sa.select(pilot.c.id, pilot.c.uuid).where(*which).order_by(pilot.c.uuid).limit(BATCH)
     rows: Sequence[Any] = ledger.connection.execute(found).all()
     ids = [row.id for row in rows]
     if ids:
