@@ -175,11 +175,13 @@ def test_nothing_due_is_one_transaction(core, monkeypatch):
     """An idle second costs one look; what is due is done, and what that brought about is looked for once more."""
     quiet = ScriptedPilot(core)
     quiet.claim()
-    changes = []
-    change = core.change
-    monkeypatch.setattr(
-        core, "change", lambda cause, *rest, **more: changes.append(cause) or change(cause, *rest, **more)
-    )
+    changes, change = [], core.change
+
+    def count(cause, action):
+        changes.append(cause)
+        return change(cause, action)
+
+    monkeypatch.setattr(core, "change", count)
     sweep(core, leases=True)
     assert changes == ["sweeper"]
     age_pilot(core, quiet.uuid, 3600)
