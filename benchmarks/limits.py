@@ -36,8 +36,9 @@ def measure_touch(number: int, pause: float, *, large: bool) -> list[float]:
     The host of a virtual machine may take memory away that it is not seen to use, and give it back at the first
     touch. `large` asks for the same memory in large pages.
     """
-    pages = 1024
-    with mmap.mmap(-1, pages * mmap.PAGESIZE + (4 << 20), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+    # Room for large pages to begin where they must.
+    pages, room = 1024, 4 << 20
+    with mmap.mmap(-1, pages * mmap.PAGESIZE + room, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         if large:
             memory.madvise(mmap.MADV_HUGEPAGE)
         places = range(0, pages * mmap.PAGESIZE, mmap.PAGESIZE)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.engine.states import AttemptState, JobState, PilotState, Reason, Signal
+from p3s.engine.states import AttemptState, JobState, Reason, Signal
 from p3s.server.models import attempt, job, pilot
 from p3s.server.prepared import Prepared, param
+from p3s.server.queries.pilots import LIVE
 from p3s.server.transitions.endings import end_attempt_badly
 from p3s.server.transitions.spread import release_jobs
 
@@ -33,7 +34,6 @@ __all__ = [
     "wake_sleepers",
 ]
 
-LIVE_PILOTS = (PilotState.ACTIVE, PilotState.IDLE, PilotState.RUNNING, PilotState.DRAINING)
 STEP = 200
 
 
@@ -57,7 +57,7 @@ def are_asleep(now: Any) -> Conditions:
 
 def are_silent(before: Any) -> Conditions:
     """Return what holds of pilots not heard of since a moment."""
-    return pilot.c.state.in_(_write_out(LIVE_PILOTS)), pilot.c.seen < before
+    return pilot.c.state.in_(_write_out(LIVE)), pilot.c.seen < before
 
 
 def are_unacknowledged(before: Any) -> Conditions:

@@ -53,7 +53,11 @@ ADDITIONS = 5.0
 ABANDONED = 60.0
 
 
-_LIVE_WORKFLOWS = (WorkflowState.RUNNING, WorkflowState.PAUSED, WorkflowState.HELD)
+#: Of workflows that somebody, or their deadline, cancelled, and that have not ended.
+_CANCELLED = (
+    workflow.c.cancelled_by.is_not(None),
+    workflow.c.state.in_((WorkflowState.RUNNING, WorkflowState.PAUSED, WorkflowState.HELD)),
+)
 _NOW, _SILENT = param("now", sa.Double()), param("silent", sa.Double())
 #: What there may be to do, in one statement: each second of most days there is nothing.
 _DUE = Prepared(
@@ -70,7 +74,7 @@ _DUE = Prepared(
         there_is(ripple.c.id.is_not(None)).label("rippling"),
         there_is(job.c.paused.is_(True)).label("resuming"),
         there_is(workflow.c.state == WorkflowState.PAUSED).label("pausing"),
-        there_is(workflow.c.cancelled_by.is_not(None), workflow.c.state.in_(_LIVE_WORKFLOWS)).label("cancelling"),
+        there_is(*_CANCELLED).label("cancelling"),
         there_is(IS_HELD).label("starting"),
     )
 )
@@ -139,11 +143,7 @@ def _go_on(core: Core, due: Any) -> None:
         pausing = connection.scalars(
             sa.select(workflow.c.id).where(workflow.c.state == WorkflowState.PAUSED).limit(STEPS)
         ).all()
-        cancelling = connection.execute(
-            sa.select(workflow.c.id, workflow.c.cancelled_by).where(
-                workflow.c.cancelled_by.is_not(None), workflow.c.state.in_(_LIVE_WORKFLOWS)
-            )
-        ).all()
+        cancelling = connection.execute(sa.select(workflow.c.id, workflow.c.cancelled_by).where(*_CANCELLED)).all()
         starting = find_unstarted(connection)
     for row in cancelling:
         _repeat(core, row.cancelled_by, partial(_go_on_cancelling, workflow_id=row.id, by=row.cancelled_by))
