@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Line:
-    """A connection: the worker's end, and the client's."""
+    """A connection that gunicorn has not looked at yet: the worker's end, and the client's."""
+
+    initialized = False
 
     def __init__(self) -> None:
         self.sock, self.client = socket.socketpair()
