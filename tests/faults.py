@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from p3s.client import Whole
 from p3s.errors import Unreachable
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Fault: TypeAlias = Literal["none", "lose-request", "lose-reply", "repeat", "dela
 DELAY = 0.05
 
 
-class FaultyTransport:
+class FaultyTransport(Whole):
     """Wraps a transport and does to each request what the next fault says; afterwards nothing."""
 
     def __init__(self, inner: Transport, faults: Iterable[Fault], only: str = "") -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from p3s import Client, errors
-from p3s.client import Answer, PoolTransport, SessionTransport, choose_transport
+from p3s.client import Answer, PoolTransport, SessionTransport, Whole, choose_transport
 from p3s.client.sending import Sender, make_error
 from p3s.wire import ExchangeBody, LoadBody, WhoReply
 
@@ -23,7 +23,7 @@ URL = "http://127.0.0.1:9"
 WHO = Answer(200, b'{"name": "ann", "role": "viewer", "new": 1}')
 
 
-class Script:
+class Script(Whole):
     """Answers what it was told to, in order, and keeps what was sent."""
 
     def __init__(self, *answers: Answer | errors.P3sError) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from p3s.client import Answer, PoolTransport
 from p3s.errors import BadInput, Unreachable
+from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class Server:
@@ -150,6 +151,54 @@ def test_connection_that_the_server_closed() -> None:
         connection.shutdown(socket.SHUT_RDWR)
         assert ask(transport, server).body == b"hello"
         assert server.connections == 2
+
+
+def test_a_request_is_sent_before_its_answer_is_waited_for() -> None:
+    """Over a kept connection it leaves at once; without one, when its answer is waited for."""
+    with serve(GOOD, GOOD, GOOD) as server:
+        transport = PoolTransport()
+
+        def begin(body: bytes) -> Callable[[], Answer]:
+            return transport.begin("POST", f"{server.url}/", {}, body, 10.0)
+
+        finish = begin(b"first")
+        assert server.connections == 0
+        assert finish().body == b"hello"
+        finish = begin(b"second")
+        wait_until(lambda: len(server.requests) == 2, 10, "the request")
+        # While one is under way, another has a connection of its own.
+        other = begin(b"third")
+        assert finish().body == b"hello"
+        assert len(server.requests) == 2
+        server.listener.settimeout(10)
+        finish = other
+        threading.Thread(target=transport._idle.pop()[1].close).start()
+        assert finish().body == b"hello"
+        assert [request.rpartition(b"\r\n")[2] for request in server.requests] == [b"first", b"second", b"third"]
+
+
+def test_a_request_too_large_to_leave_at_once_leaves_later() -> None:
+    """What the system takes is sent, the rest when the answer is waited for."""
+    body = b"x" * (8 << 20)
+    with serve(GOOD, GOOD) as server:
+        transport = PoolTransport()
+        ask(transport, server)
+        assert transport.begin("POST", f"{server.url}/", {}, body, 10.0)().body == b"hello"
+        assert server.requests[1].endswith(b"\r\n\r\n" + body)
+        assert server.connections == 1
+
+
+def test_a_connection_that_ends_when_a_request_leaves() -> None:
+    """Whether the server has acted is not known, so it is said and not sent again."""
+    with serve(GOOD) as server:
+        transport = PoolTransport()
+        ask(transport, server)
+        server.thread.join(10)
+        transport._take = lambda _place: transport._idle.pop()[1]  # type: ignore[method-assign,assignment]
+        finish = transport.begin("POST", f"{server.url}/", {}, b"{}", 10.0)
+        with pytest.raises(Unreachable):
+            finish()
+        assert len(server.requests) == 1
 
 
 def test_line_break_in_a_header() -> None:

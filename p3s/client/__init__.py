@@ -7,6 +7,6 @@
 """
 
 from p3s.client.calls import Client
-from p3s.client.transport import Answer, PoolTransport, SessionTransport, Transport, choose_transport
+from p3s.client.transport import Answer, PoolTransport, SessionTransport, Transport, Whole, choose_transport
 
-__all__ = ["Answer", "Client", "PoolTransport", "SessionTransport", "Transport", "choose_transport"]
+__all__ = ["Answer", "Client", "PoolTransport", "SessionTransport", "Transport", "Whole", "choose_transport"]

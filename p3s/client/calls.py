@@ -304,12 +304,15 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
         ExchangeReply
             The answer.
         """
+        return self.begin_exchange(uuid, secret, body)()
+
+    def begin_exchange(self, uuid: str, secret: str, body: wire.ExchangeBody) -> Callable[[], wire.ExchangeReply]:
+        """Send what `exchange` sends as far as that takes no waiting; return what does the rest, by any thread."""
         # Most fields of most calls have their defaults; leaving them out halves the bytes of a busy pilot.
         content = body.model_dump_json(exclude_defaults=True).encode()
         path = f"/api/v1/pilots/{uuid}/exchange"
-        timeout = body.wait + SLACK
-        answer = self._sender.send("POST", path, content, timeout=timeout, tries=1, token=secret)
-        return self._sender.decode(answer, wire.ExchangeReply)
+        wait = self._sender.begin("POST", path, content, timeout=body.wait + SLACK, token=secret)
+        return lambda: self._sender.decode(wait(), wire.ExchangeReply)
 
     def fetch_blob(self, digest: str, *, secret: str | None = None) -> bytes:
         """Return the content that has this SHA-256."""

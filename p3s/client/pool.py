@@ -18,7 +18,7 @@ from p3s.client.answer import CONNECT_TIMEOUT, Answer, cut_path, explain_cause
 from p3s.errors import BadInput, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["PoolTransport"]
 
@@ -42,28 +42,33 @@ class PoolTransport:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
         """Send one request (see `p3s.client.transport.Transport.send`)."""
+        return self.begin(method, url, headers, body, timeout)()
+
+    def begin(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Callable[[], Answer]:
+        """Send one request as far as that takes no waiting (see `p3s.client.transport.Transport.begin`)."""
         parts = urlsplit(url)
         place = (parts.hostname or "", parts.port or 80)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        request = _write_request(method, target, parts.netloc.rpartition("@")[2], headers, body)
-        try:
-            connection = self._take(place) or _connect(place)
+        left = _write_request(method, target, parts.netloc.rpartition("@")[2], headers, body)
+        connection = self._take(place)
+        if connection is not None:
+            connection.setblocking(False)
+            # What is wrong shows when the rest is sent, and the answer waited for.
+            with contextlib.suppress(OSError):
+                left = left[connection.send(left) :]
+
+        def finish() -> Answer:
             try:
-                connection.settimeout(timeout)
-                # A server that refuses a body closes before it has read all of it, and has said why.
-                with contextlib.suppress(BrokenPipeError):
-                    connection.sendall(request)
-                answer, keep = _Reader(connection).read_answer(method)
-            except BaseException:
-                connection.close()
-                raise
-        except (OSError, ValueError) as error:
-            raise Unreachable(cut_path(url), explain_cause(error)) from error
-        if keep:
-            self._keep(place, connection)
-        else:
-            connection.close()
-        return answer
+                answer, kept = _finish(connection or _connect(place), method, left, timeout)
+            except (OSError, ValueError) as error:
+                raise Unreachable(cut_path(url), explain_cause(error)) from error
+            if kept is not None:
+                self._keep(place, kept)
+            return answer
+
+        return finish
 
     def __del__(self) -> None:
         # Clients are made and dropped without being closed.
@@ -91,6 +96,23 @@ class PoolTransport:
             del self._idle[KEPT:]
         for one in surplus:
             one.close()
+
+
+def _finish(connection: socket.socket, method: str, left: bytes, timeout: float) -> tuple[Answer, socket.socket | None]:
+    """Send what is left of a request; return its answer, and the connection if it can be used again."""
+    try:
+        connection.settimeout(timeout)
+        # A server that refuses a body closes before it has read all of it, and has said why.
+        with contextlib.suppress(BrokenPipeError):
+            connection.sendall(left)
+        answer, keep = _Reader(connection).read_answer(method)
+    except BaseException:
+        connection.close()
+        raise
+    if keep:
+        return answer, connection
+    connection.close()
+    return answer, None
 
 
 def _connect(place: tuple[str, int]) -> socket.socket:

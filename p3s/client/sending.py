@@ -134,6 +134,22 @@ class Sender:
             self._pause(_jitter(_read_retry_after(answer.headers, FIRST_PAUSE * 3 ** (number - 1))))
         raise AssertionError("tries is at least 1")
 
+    def begin(self, method: str, path: str, body: bytes, *, timeout: float, token: str) -> Callable[[], Answer]:
+        """Send a request once, as far as that takes no waiting; return what does the rest, as `send` does with one try.
+
+        The parameters are those of `send`.
+        """
+        headers = self._make_headers(token, "application/json")
+        finish = self._transport.begin(method, self.url + path, headers, body, timeout)
+
+        def wait() -> Answer:
+            answer = finish()
+            if answer.status < 300:
+                return answer
+            raise make_error(answer, self.url)
+
+        return wait
+
     def decode(self, answer: Answer, model: type[Model]) -> Model:
         """Return the answer's body as a value.
 

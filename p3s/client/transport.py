@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -17,11 +18,11 @@ from p3s.errors import Unreachable
 from p3s.settings import find_authorities
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import requests
 
-__all__ = ["Answer", "PoolTransport", "SessionTransport", "Transport", "choose_transport"]
+__all__ = ["Answer", "PoolTransport", "SessionTransport", "Transport", "Whole", "choose_transport"]
 
 
 class Transport(Protocol):
@@ -52,8 +53,28 @@ class Transport(Protocol):
             If no complete answer came. Whether the server acted is not known then.
         """
 
+    def begin(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Callable[[], Answer]:
+        """Send one request as far as that takes no waiting; return what does the rest and returns the answer.
 
-class SessionTransport:
+        The parameters are those of `send`. What is returned is called once, by any thread, and raises as `send` does.
+        """
+
+
+class Whole:
+    """Makes a transport of a class that can only ``send``: it may have to wait for the first byte already."""
+
+    send: Callable[..., Answer]
+
+    def begin(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
+    ) -> Callable[[], Answer]:
+        """Return what sends one request (see `Transport.begin`)."""
+        return partial(self.send, method, url, headers, body, timeout)
+
+
+class SessionTransport(Whole):
     """`requests`, with one kept-alive session per thread, because a session is not made for several.
 
     The environment's proxies are used except for this very machine, where a proxy could only be in the way.

@@ -113,6 +113,7 @@ class Agent:
                 self._perform(self._brain.handle(event, time.monotonic()))
         now = time.monotonic()
         leave = self._perform(self._brain.plan(now))
+        self._hands.write_down()
         if leave is None and not self._todo:
             self._wait(now)
         return leave

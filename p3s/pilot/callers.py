@@ -51,8 +51,14 @@ class Callers:
         self._queues["quick"].put(self._register)
 
     def call(self, call: Call) -> None:
-        """Send an exchange."""
-        self._queues[call.channel].put(lambda: self._exchange(call))
+        """Send an exchange, at once as far as that takes no waiting; a thread waits for the answer."""
+        sent = time.monotonic()
+        try:
+            finish = self._client.begin_exchange(self._body.uuid, self.secret, call.body)
+        except P3sError as error:
+            self._tell(_make_failure(call, error))
+            return
+        self._queues[call.channel].put(lambda: self._finish(call, finish, sent))
 
     def close(self) -> None:
         """Let the threads end when they are done with what they do."""
@@ -78,13 +84,16 @@ class Callers:
         self.secret = reply.secret
         return Registered(reply)
 
-    def _exchange(self, call: Call) -> Event:
-        sent = time.monotonic()
+    def _finish(self, call: Call, finish: Callable[[], ExchangeReply], sent: float) -> Event:
         try:
-            reply = self._client.exchange(self._body.uuid, self.secret, call.body)
+            reply = finish()
         except P3sError as error:
-            return CallFailed(call.channel, call.body, name_trouble(error), str(error), read_pause(error))
+            return _make_failure(call, error)
         return Answered(call.channel, call.body, reply, sent)
+
+
+def _make_failure(call: Call, error: P3sError) -> CallFailed:
+    return CallFailed(call.channel, call.body, name_trouble(error), str(error), read_pause(error))
 
 
 def read_pause(error: P3sError) -> float:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from p3s.pilot.events import Event
     from p3s.pilot.guard import Guard
     from p3s.pilot.options import PilotOptions
-    from p3s.pilot.outbox import Outbox
+    from p3s.pilot.outbox import Outbox, Record
     from p3s.pilot.reaper import Exit, Reaper
     from p3s.wire import JobOrder, Leftover, RemovalOrder
 
@@ -113,6 +113,8 @@ class Hands:
         self._movers = ThreadPoolExecutor(MOVERS, thread_name_prefix="mover")
         self._couriers = Couriers(lambda: make_courier_environ(options, self._inherited))
         self._stager = Stager(self._couriers, options.input_wait, options.staging_limit)
+        #: What is still to be written down, by attempt.
+        self._unwritten: dict[str, Record] = {}
         #: Attempts that have ended and whose outputs are no longer wanted where they are being brought.
         self._cut: set[str] = set()
 
@@ -217,9 +219,14 @@ class Hands:
         if settle.look and work.order.outputs:
             self._submit(lambda: self._settle(work, settle))
             return []
-        return [self._settle(work, settle)]
+        return [self._settle(work, settle, later=True)]
 
-    def _settle(self, work: Work, settle: events.Settle) -> Event:
+    def write_down(self) -> None:
+        """Keep on disk what has been settled; called when the reports are on their way, which take as long."""
+        while self._unwritten:
+            self._write(self._unwritten.popitem()[1])
+
+    def _settle(self, work: Work, settle: events.Settle, *, later: bool = False) -> Event:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         try:
             report = make_report(work, look=settle.look, pilot_memory=memory)
@@ -228,13 +235,19 @@ class Hands:
         record = make_record(work, report)
         # A failure that was forced is none of the payload's: whoever delivers the record would report it as one.
         if settle.look and (report.kind == "succeeded" or not settle.forced):
-            try:
-                self._outbox.write(record, durable=bool(report.outputs))
-            except OSError as error:
-                # The server may still get it; only a crash of this pilot would lose it now.
-                self._note(f"attempt {report.attempt}: not kept on disk: {error}")
+            if later:
+                self._unwritten[report.attempt] = record
+            else:
+                self._write(record)
         uploads, publishes = bool(record.uploads or record.pushes), bool(record.publications)
         return events.Ended(report, uploads=uploads, publishes=publishes)
+
+    def _write(self, record: Record) -> None:
+        try:
+            self._outbox.write(record, durable=bool(record.report.outputs))
+        except OSError as error:
+            # The server may still get it; only a crash of this pilot would lose it now.
+            self._note(f"attempt {record.report.attempt}: not kept on disk: {error}")
 
     # After the end ---------------------------------------------------------------------------------------
 
@@ -290,6 +303,7 @@ class Hands:
 
     def close(self) -> None:
         """Wait for the pool, kill what is left, delete the pilot's own folder of sandboxes."""
+        self.write_down()
         for work in list(self._by_pid.values()):
             self.stop(work.order.attempt, force=True)
         for work in self._works.values():
@@ -380,6 +394,7 @@ class Hands:
     def _clean_up(self, attempt: str, *, outputs: bool) -> None:
         work = self._works.pop(attempt, None)
         self._cut.discard(attempt)
+        self._unwritten.pop(attempt, None)
         folders: list[Path] = []
         rivals: Path | None = None
         remote = ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from p3s.client import Client, choose_transport
+from p3s.client import Client, Whole, choose_transport
 from p3s.clock import read_clock
 from p3s.errors import Conflict
 from p3s.inject.rules import load_rules
@@ -173,7 +173,7 @@ class Killed(BaseException):
     """An injector's end at a chosen request: nothing of it goes on."""
 
 
-class Killing:
+class Killing(Whole):
     """Carries requests until one, at which its process is killed: before it is sent, or before its answer is read."""
 
     def __init__(self, inner: Transport, number: int, *, sent: bool) -> None:

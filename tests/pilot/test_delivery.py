@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,19 +11,27 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from p3s.pilot.guard import Guard
+from p3s.pilot.hands import Hands
 from p3s.pilot.options import PilotOptions
 from p3s.pilot.outbox import Outbox, Publication, Record
 from p3s.pilot.processes import list_processes
 from p3s.pilot.publish import publish_file
-from p3s.wire import AttemptReport, Leftover, OutputOrder
+from p3s.wire import AttemptReport, ExchangeBody, Leftover, OutputOrder
 from tests.faults import Fault, FaultyTransport
 from tests.support.agents import run_agent, start_agent
 from tests.support.fake_server import FakeServer, make_order
 from tests.support.folders import find_paths, read_files
+from tests.support.servers import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from p3s.client import Answer
 
 
 def make_record(folder: Path, **fields) -> Record:
@@ -304,6 +313,41 @@ def test_pilot_process_killed(tmp_path: Path) -> None:
     assert "127.0.0.1:9" in log.read_text()
     assert "TOKEN" not in log.read_text() + done.stderr
     assert "TOKEN" not in repr(PilotOptions("u", "TOKEN", tmp_path, tmp_path, tmp_path))
+
+
+def test_results_are_written_down_while_reports_travel(tmp_path: Path) -> None:
+    """The server hears of an end before the disk does, and the disk in any case, also while the server is silent."""
+    orders = [make_order(run=f"echo {number}") for number in range(2)]
+    server = FakeServer(orders=list(orders))
+    kept: list[list[Path]] = []
+
+    class Slow(FaultyTransport):
+        """Looks at the disk when a report arrives, and once more before it is answered."""
+
+        def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
+            reports = ExchangeBody.model_validate_json(body or b"").reports if url.endswith("exchange") else []
+            if any(report.kind == "succeeded" for report in reports):
+                wait_until(lambda: list((tmp_path / "work" / "outbox").glob("*/*.json")), 10, "a result on disk")
+                kept.append(list((tmp_path / "work" / "outbox").glob("*/*.json")))
+            return super().send(method, url, headers, body, timeout)
+
+    assert run_agent(tmp_path, Slow(server, []), cycles=2) == 0
+    assert kept
+    assert {path.stem for paths in kept for path in paths} == {order.attempt for order in orders}
+    assert not [path for path in find_paths(tmp_path / "work") if path.is_file()]
+
+
+def test_a_result_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    """The server may still get it, so the pilot goes on; its log says what a crash would lose."""
+    notes: list[str] = []
+    outbox = Outbox(tmp_path / "work", "me")
+    hands = Hands.__new__(Hands)
+    record = make_record(tmp_path)
+    vars(hands).update(_unwritten={record.report.attempt: record}, _outbox=outbox, _note=notes.append)
+    shutil.rmtree(tmp_path / "work")
+    hands.write_down()
+    assert "not kept on disk" in notes[0]
+    assert not hands._unwritten
 
 
 def test_result_outlives_a_pilot_that_cannot_deliver(tmp_path: Path) -> None:

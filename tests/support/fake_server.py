@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from p3s.client import Answer
+from p3s.client import Answer, Whole
 from p3s.engine.states import PilotStatus
 from p3s.errors import NoToken
 from p3s.wire import (
@@ -53,7 +53,7 @@ def make_order(**fields: Any) -> JobOrder:
 
 
 @dataclass
-class FakeServer:
+class FakeServer(Whole):
     """Holds orders until they are claimed and keeps what is reported."""
 
     heartbeat: float = 0.2
