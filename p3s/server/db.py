@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from p3s.errors import BadInput, Unavailable
 from p3s.server.libpq import Command
 from p3s.server.pipeline import find_pipe, lay_pipes
 from p3s.server.prepared import wrap_error
+from p3s.server.sqlite import begin_sqlite, lengthen_log, prepare_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -114,8 +116,8 @@ class Database:
         # SQLite has one writer; a queue in the process is fair and wakes at once, its busy handler sleeps.
         self._writer = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
+            event.listen(self.engine, "connect", prepare_sqlite)
+            event.listen(self.engine, "begin", begin_sqlite)
         else:
             event.listen(self.engine, "checkin", _note_use)
             event.listen(self.engine, "checkout", _check_idle)
@@ -215,6 +217,27 @@ class Database:
             return True
         return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(SWEEPER_LOCK))))
 
+    def lengthen_log(self) -> int:
+        """Make the log of SQLite as long as it gets, so that commits write over what is there.
+
+        A commit that makes a file longer waits for the file system's own log too, twice as long in all. SQLite deletes
+        its log when the last connection is closed, and otherwise begins it anew every 1,000 pages without cutting it.
+
+        Returns
+        -------
+        int
+            Pages written, by as many transactions that change nothing; 0 on PostgreSQL, which makes room by itself.
+        """
+        if not self.is_sqlite:
+            return 0
+        connection = self.engine.raw_connection()
+        connection.detach()
+        try:
+            with self._writer:
+                return lengthen_log(connection.dbapi_connection, Path(f"{self.engine.url.database}-wal"))
+        finally:
+            connection.close()
+
     def count_used(self) -> int:
         """Return how many connections are in use."""
         pool: Any = self.engine.pool
@@ -293,27 +316,6 @@ def split_batches(items: Sequence[Result], size: int = 500) -> Iterator[Sequence
     """Yield `items` in runs of at most `size`: databases bound the number of parameters of a statement."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own transaction control begins too late and deferred; `_begin_sqlite` does it.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get("p3s_write", False)
-    # A deferred transaction that reads and then writes fails at once when another wrote between. Asked of the driver
-    # itself: what SQLAlchemy does around a statement costs several times as much as this one.
-    text = "BEGIN IMMEDIATE" if write else "BEGIN"
-    driver: Any = connection.connection.dbapi_connection
-    try:
-        driver.execute(text).close()
-    except Exception as error:
-        raise wrap_error(connection, text, None, error) from error
 
 
 def _note_use(_connection: object, record: Any) -> None:

@@ -306,6 +306,10 @@ def _start_threads(notify: Notify | None, worker: Any) -> None:
 
 
 def _warm_up(core: Core) -> None:
+    try:
+        core.db.lengthen_log()
+    except Exception:
+        log.warning("the log of the database stays short; the first commits take a moment longer", exc_info=True)
     rehearse(core.db, core.settings)
     gather_memory()
 

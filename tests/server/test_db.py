@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -154,6 +155,56 @@ def test_full_disk_is_told_and_changes_nothing(tmp_path, sqlite_template):
         states = connection.scalars(sa.select(workflow.c.state).where(workflow.c.name == "big")).all()
         assert connection.scalar(sa.select(sa.func.count()).where(job.c.state == "defined")) == 1
     assert set(states) <= {"loading"}
+    db.close()
+
+
+def test_the_log_gets_its_length_at_once(tmp_path, sqlite_template):
+    """Commits write over what is there: the log grows no more, and nothing in the database has changed."""
+    db = Database(copy_sqlite(sqlite_template, tmp_path))
+    db.write(lambda connection: insert(connection, "before"))
+    log = tmp_path / "p3s.sqlite-wal"
+    version = sqlite3.connect(tmp_path / "p3s.sqlite").execute("PRAGMA user_version").fetchone()
+    frame = 24 + sqlite3.connect(tmp_path / "p3s.sqlite").execute("PRAGMA page_size").fetchone()[0]
+    assert log.stat().st_size < 100 * frame
+    assert db.lengthen_log() > 900
+    size = log.stat().st_size
+    assert size > 1000 * frame
+    assert db.lengthen_log() == 0
+    for number in range(300):
+        db.write(partial(insert, name=f"after {number}"))
+    assert log.stat().st_size <= size + 100 * frame
+    assert count(db) == 301
+    with db.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+        assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar() == 1000
+    assert sqlite3.connect(tmp_path / "p3s.sqlite").execute("PRAGMA user_version").fetchone() == version
+    db.close()
+
+
+def test_a_log_that_stays_short_is_no_reason_to_stop(tmp_path, sqlite_template, caplog):
+    """A server whose database is locked at its start, or has no room, serves as soon as it can."""
+    from p3s.server.serve import _warm_up
+    from p3s.server.usecases.core import Core
+
+    address = copy_sqlite(sqlite_template, tmp_path)
+    core = Core(Database(address), ServerSettings(database=address, home=Home(tmp_path / "home")))
+    core.db.close()
+    sa_event.listen(core.db.engine, "connect", lambda connection, _record: connection.execute("PRAGMA busy_timeout=1"))
+    other = sqlite3.connect(tmp_path / "p3s.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    _warm_up(core)
+    assert "stays short" in caplog.text
+    other.execute("ROLLBACK")
+    other.close()
+    core.db.write(lambda connection: insert(connection, "x"))
+    assert count(core.db) == 1
+    core.db.close()
+
+
+def test_postgresql_needs_no_longer_log(postgres):
+    """It makes room in advance by itself."""
+    db = Database(postgres.copy())
+    assert db.lengthen_log() == 0
     db.close()
 
 
