@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -10,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from p3s.errors import NoToken
-from p3s.server.models import event
+from p3s.server.models import event, job
 from p3s.server.models import pilot as pilot_table
+from p3s.server.usecases.changes import WAY
 from p3s.server.usecases.jobs import limit_jobtype
 from p3s.wire import Claim
 from tests.support.pilots import ScriptedPilot
@@ -235,6 +237,32 @@ def test_a_submission_answers_the_pilot_that_waits_for_it(core):
         ident = make_job(core)
         assert [order.job for order in answer.result(20).jobs] == [ident]
     assert len(commits) == 1
+
+
+def test_an_answered_call_goes_first(core, monkeypatch):
+    """Who made work for a call that waits gives way to it, once all is committed; who made none loses no time."""
+    given = []
+
+    class Clock:
+        """The module's `time`."""
+
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def sleep(seconds):
+            with core.db.read() as connection:
+                states = connection.scalars(sa.select(job.c.state)).all()
+            given.append((seconds, core._changes._led, set(states)))
+
+    monkeypatch.setattr("p3s.server.usecases.changes.time", Clock)
+    make_job(core)
+    assert given == []
+    pilot = ScriptedPilot(core)
+    assert len(pilot.claim(want=5)) == 1
+    with hold_call(core, pilot) as answer:
+        make_job(core)
+        assert len(answer.result(20).jobs) == 1
+    assert given == [(WAY, False, {"dispatched"})]
 
 
 def test_the_end_of_a_parent_answers_the_pilot_that_waits_for_its_child(core):
