@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 import uuid
 from typing import TYPE_CHECKING
 
 from benchmarks.faults import Faults, count_faults
+from benchmarks.idle import measure_idle
 from benchmarks.systems import LOOK, load, open_system, read_jobs, wait_for_end
 from p3s.clock import read_clock
 from p3s.engine.spec import StandaloneSpec
@@ -16,15 +16,11 @@ from p3s.wire import StandaloneJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from p3s.client import Client
     from tests.support.databases import Postgres
 
 __all__ = ["measure_bag", "measure_chain", "measure_fan", "measure_latency"]
-
-#: Seconds between two submissions to an idle system.
-IDLE = 0.15
 
 
 def make_jobs(number: int) -> list[StandaloneJob]:
@@ -98,35 +94,17 @@ def wait_for_jobs(client: Client, number: int, seconds: float = 300.0) -> None:
         time.sleep(LOOK)
 
 
-def measure_latency(postgres: Postgres | None, number: int) -> tuple[list[float], list[float], Faults]:
-    """Return the ms from a submission to the first instruction of each payload, on an idle system.
-
-    The second list has, for each, what the same payload takes from the start of its process, by itself, after the same
-    pause: a machine that has nothing to do for a while may be slower than one that works.
-    """
-    values, alone = [], []
+def measure_latency(postgres: Postgres | None, plan: Sequence[tuple[float, int]]) -> tuple[list[list[float]], Faults]:
+    """Return for each entry of the plan what `benchmarks.idle.measure_idle` does, of a system with one pilot."""
     jobs: dict[str, str] = {}
     with open_system(postgres, slots=2) as system:
-        client = system.client
-        note, other = system.folder / "noted", system.folder / "alone"
-        # `date` is a process of its own: what it takes to start is in the number, as for any payload.
-        spec = StandaloneSpec.model_validate({"payload": "/bin/sh", "args": ["-c", f"date +%s.%N >> {note}"]})
-        for count in range(1, number + 1):
+
+        def submit(command: list[str]) -> None:
+            spec = StandaloneSpec.model_validate({"payload": command[0], "args": command[1:]})
             job = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
-            jobs[job.uuid] = "date"
-            begin = read_clock()
-            client.create_jobs([job])
-            wait_for_jobs(client, count, 30)
-            values.append(_read_stamp(note) - begin * 1000)
-            # Long enough for the pilot to be idle again.
-            time.sleep(IDLE)
-            begin = read_clock()
-            subprocess.run(["/bin/sh", "-c", f"date +%s.%N >> {other}"], check=True)
-            alone.append(_read_stamp(other) - begin * 1000)
-            time.sleep(IDLE)
-        return values[1:], alone[1:], count_faults(client, jobs)
+            jobs[job.uuid] = job.uuid
+            system.client.create_jobs([job])
 
-
-def _read_stamp(path: Path) -> float:
-    """Return the ms of the last line of a file, which has seconds."""
-    return float(path.read_text(encoding="utf-8").splitlines()[-1]) * 1000
+        found = measure_idle(submit, plan)
+        wait_for_jobs(system.client, len(jobs), 30)
+        return found, count_faults(system.client, dict.fromkeys(jobs, ""))

@@ -8,8 +8,14 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["measure_fsync", "measure_make", "measure_spawn", "measure_touch"]
+from benchmarks.idle import measure_idle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["measure_fsync", "measure_make", "measure_payload", "measure_spawn", "measure_touch"]
 
 
 def measure_spawn(number: int) -> float:
@@ -52,6 +58,11 @@ def measure_touch(number: int, pause: float, *, large: bool) -> list[float]:
                 memory[place]
             found.append((time.perf_counter() - begin) * 1000)
         return found
+
+
+def measure_payload(plan: Sequence[tuple[float, int]]) -> list[list[float]]:
+    """Return what payloads take to begin by themselves (see `benchmarks.idle.measure_idle`)."""
+    return measure_idle(lambda command: subprocess.run(command, check=True), plan)
 
 
 def measure_make(number: int, slots: int) -> float:

@@ -27,6 +27,8 @@ __all__ = ["main"]
 SIZES = {"bag-2": 2, "bag-8": 8}
 #: Peers that take tens of ms for a job: a fifth of the jobs tells as much in a quick run.
 SLOW = frozenset({"luigi", "snakemake"})
+#: Seconds without work before a submission, and how many of these in a round; the first are those of the target.
+IDLE = ((0.15, 33), (0.01, 20), (1.0, 5))
 
 
 class Suite:
@@ -101,14 +103,29 @@ class Suite:
                 yield summarise("machine", name, 20, "ms", limits.measure_touch(20, pause, large=large))
 
     def run_latency(self) -> Iterator[Result]:
-        """Measure from a submission to the payload."""
-        number = 21 if self._quick else 101
-        for name, database in self._databases.items():
-            values, alone, wrong = cases.measure_latency(database, number)
-            yield summarise(name, "latency", number - 1, "ms", values)
-            yield summarise(f"machine, beside {name}", "latency", number - 1, "ms", alone)
-            yield _show_faults(name, "latency", number, [wrong])
-            yield summarise(name, "latency-95", number - 1, "ms", [sorted(values)[int(len(values) * 0.95)]])
+        """Measure from a submission to the payload, after pauses in which the system has nothing to do."""
+        values: dict[str, list[list[float]]] = {}
+        faults: dict[str, list[Faults]] = {}
+
+        def note(name: str, found: list[list[float]]) -> None:
+            for all_found, some in zip(values.setdefault(name, [[] for _ in IDLE]), found, strict=True):
+                all_found.extend(some)
+
+        for _ in range(self._repeats):
+            for name, database in self._databases.items():
+                found, wrong = cases.measure_latency(database, IDLE)
+                note(name, found)
+                faults.setdefault(name, []).append(wrong)
+            note("machine", limits.measure_payload(IDLE))
+            for peer in peers.PROMPT if peers.find_peers() else ():
+                note(peer, peers.measure_idle_peer(peer, IDLE, self._postgres.make_empty()))
+        for name, all_found in values.items():
+            for (pause, _), some in zip(IDLE, all_found, strict=True):
+                yield summarise(name, f"latency after {pause:g} s", len(some), "ms", some)
+            last = sorted(all_found[0])[int(len(all_found[0]) * 0.95)]
+            yield summarise(name, f"latency-95 after {IDLE[0][0]:g} s", len(all_found[0]), "ms", [last])
+        for name, all_wrong in faults.items():
+            yield _show_faults(name, "latency", sum(number for _, number in IDLE), all_wrong)
 
     def run_claims(self) -> Iterator[Result]:
         """Measure claims with few and with many jobs ahead that fit, that do not, and whose type is at its cap."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from pathlib import Path
@@ -48,7 +49,9 @@ def measure_pilot(number: int) -> tuple[list[float], list[float]]:
 
 def _list_children(pid: int) -> Iterator[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
-        yield from map(int, (task / "children").read_text(encoding="utf-8").split())
+        # A thread may have ended meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            yield from map(int, (task / "children").read_text(encoding="utf-8").split())
 
 
 def _read_size(pid: int) -> float:

@@ -18,6 +18,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.cases import wait_for_jobs
+from benchmarks.idle import measure_idle
 from benchmarks.systems import open_system
 from p3s.engine.spec import StandaloneSpec
 from p3s.wire import StandaloneJob
@@ -37,7 +38,7 @@ HOPS = (
     ("the job is stored, claimed and committed", "server", "p3s.server.db", "Database.write", "end"),
     ("the held call wakes", "server", "p3s.server.usecases.wakeups", "Waiter.wait", "end"),
     ("its order is written down", "server", "p3s.server.shortcut", "hold_back", "begin"),
-    ("the pilot has read it", "pilot", "p3s.client.calls", "Client.exchange", "end"),
+    ("the pilot has read it", "pilot", "p3s.pilot.callers", "Callers._finish", "end"),
     ("its loop takes it up", "pilot", "p3s.pilot.hands", "Hands.launch", "begin"),
     ("the sandbox is made", "pilot", "p3s.pilot.hands", "start_payload", "begin"),
     ("the process is started", "pilot", "p3s.pilot.hands", "start_payload", "end"),
@@ -75,28 +76,26 @@ def _wrap(function: Callable[..., Any], log: int, label: str, *, at_end: bool) -
     return wrapped
 
 
-def measure(postgres: Postgres | None, number: int) -> list[list[float]]:
+def measure(postgres: Postgres | None, number: int, pause: float) -> list[list[float]]:
     """Return for each submission the ms between its hops."""
     program = (sys.executable, "-m", "benchmarks.trace", "--stamp", "stamps")
     root = {"PYTHONPATH": str(Path(__file__).parents[1])}
     with open_system(postgres, slots=2, program=program, settings=root) as system:
-        client, note = system.client, system.folder / "noted"
-        spec = StandaloneSpec.model_validate({"payload": "/bin/sh", "args": ["-c", f"date +%s.%N >> {note}"]})
         begins = []
-        for count in range(1, number + 1):
-            job = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
+
+        def submit(command: list[str]) -> None:
             begins.append(time.monotonic())
-            client.create_jobs([job])
-            wait_for_jobs(client, count, 30)
-            # Long enough for the pilot to be idle again.
-            time.sleep(0.15)
-        # The payload has the time of day only.
-        shift = time.time() - time.monotonic()  # noqa: TID251 - two clocks are compared, nothing depends on the hour
-        ends = [float(line) - shift for line in note.read_text(encoding="utf-8").splitlines()]
+            spec = StandaloneSpec.model_validate({"payload": command[0], "args": command[1:]})
+            system.client.create_jobs([StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)])
+
+        (found,) = measure_idle(submit, [(pause, number)])
+        # The first one finds nothing warm.
+        begins = begins[1:]
+        ends = [begin + ms / 1000 for begin, ms in zip(begins, found, strict=True)]
+        wait_for_jobs(system.client, number + 1, 30)
         lines = (system.folder / "stamps").read_text(encoding="utf-8").splitlines()
     stamps = sorted((float(at), label) for at, _, label in (line.partition(" ") for line in lines))
-    # The first one finds nothing warm.
-    return [_find_steps(begin, end, stamps) for begin, end in zip(begins, ends, strict=True)][1:]
+    return [_find_steps(begin, end, stamps) for begin, end in zip(begins, ends, strict=True)]
 
 
 def _find_steps(begin: float, end: float, stamps: list[tuple[float, str]]) -> list[float]:
@@ -129,12 +128,13 @@ def main() -> None:
 
         sys.exit(run_command(words))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trace", description="one job's road, hop by hop")
-    parser.add_argument("-n", "--number", type=int, default=41, help="submissions; the first one does not count")
+    parser.add_argument("-n", "--number", type=int, default=40, help="submissions")
+    parser.add_argument("--pause", type=float, default=0.15, help="seconds without work before each")
     parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
     chosen = parser.parse_args()
     postgres = Postgres() if chosen.postgres else None
     try:
-        sys.stdout.write(make_table(measure(postgres, chosen.number)))
+        sys.stdout.write(make_table(measure(postgres, chosen.number, chosen.pause)))
     finally:
         if postgres is not None:
             postgres.stop()

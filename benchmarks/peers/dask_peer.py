@@ -8,10 +8,13 @@ import time
 
 from distributed import Client, LocalCluster
 
+from benchmarks.idle import measure_idle
+from benchmarks.peers import read_plan, show
 
-def run(_before: object = None, _number: int = 0) -> int:
+
+def run(_before: object = None, _number: int = 0, command: tuple[str, ...] = ("/bin/true",)) -> int:
     """Start one process."""
-    return subprocess.run(["/bin/true"], check=True).returncode
+    return subprocess.run(command, check=True).returncode
 
 
 def main() -> None:
@@ -20,6 +23,15 @@ def main() -> None:
     cluster = LocalCluster(n_workers=1, threads_per_worker=slots, dashboard_address=None, host="127.0.0.1")
     with cluster, Client(cluster) as client:
         client.submit(run, None, -1, pure=False).result()
+        if kind == "idle":
+            kept = []
+
+            def submit(command: list[str]) -> None:
+                # Whoever drops a future takes its task back.
+                kept.append(client.submit(run, None, 0, command, pure=False))
+
+            show(measure_idle(submit, read_plan()))
+            return
         begin = time.perf_counter()
         if kind == "bag":
             client.gather([client.submit(run, None, place, pure=False) for place in range(number)])

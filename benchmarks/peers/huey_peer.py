@@ -10,6 +10,9 @@ from typing import Any
 
 from huey import SqliteHuey
 
+from benchmarks.idle import measure_idle
+from benchmarks.peers import read_plan, show
+
 
 def main() -> None:
     """Run the case that the command line names."""
@@ -17,11 +20,15 @@ def main() -> None:
     huey = SqliteHuey(filename=tempfile.mkdtemp() + "/huey.sqlite", fsync=True)
 
     @huey.task()
-    def run() -> int:
-        return subprocess.run(["/bin/true"], check=True).returncode
+    def run(command: tuple[str, ...] = ("/bin/true",)) -> int:
+        return subprocess.run(command, check=True).returncode
 
     consumer = huey.create_consumer(workers=slots, initial_delay=0.001, max_delay=0.005, periodic=False)
     consumer.start()
+    if kind == "idle":
+        show(measure_idle(run, read_plan()))
+        consumer.stop(graceful=True)
+        return
     begin = time.perf_counter()
     if kind == "bag":
         for result in [run() for _ in range(number)]:

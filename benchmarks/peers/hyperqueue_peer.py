@@ -10,6 +10,9 @@ from pathlib import Path
 from hyperqueue import Job, LocalCluster
 from hyperqueue.cluster import WorkerConfig
 
+from benchmarks.idle import measure_idle
+from benchmarks.peers import read_plan, show
+
 
 def main() -> None:
     """Run the case that the command line names."""
@@ -20,6 +23,15 @@ def main() -> None:
         warm = Job(default_workdir=str(folder))
         warm.program(["/bin/true"], stdout=None, stderr=None)
         client.wait_for_jobs([client.submit(warm)])
+        if kind == "idle":
+
+            def submit(command: list[str]) -> None:
+                job = Job(default_workdir=str(folder))
+                job.program(command, stdout=None, stderr=None)
+                client.submit(job)
+
+            show(measure_idle(submit, read_plan()))
+            return
         begin = time.time()  # noqa: TID251 - beside the clock of `date`
         job = Job(default_workdir=str(folder))
         tasks = []

@@ -11,11 +11,14 @@ import parsl
 from parsl.config import Config
 from parsl.executors import ThreadPoolExecutor
 
+from benchmarks.idle import measure_idle
+from benchmarks.peers import read_plan, show
+
 
 @parsl.python_app
-def run(_before: object = None) -> int:
+def run(_before: object = None, command: tuple[str, ...] = ("/bin/true",)) -> int:
     """Start one process."""
-    return subprocess.run(["/bin/true"], check=True).returncode
+    return subprocess.run(command, check=True).returncode
 
 
 def main() -> None:
@@ -23,6 +26,9 @@ def main() -> None:
     kind, number, slots = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     executor = ThreadPoolExecutor(max_threads=slots)
     with parsl.load(Config(executors=[executor], run_dir=tempfile.mkdtemp(), usage_tracking=0)):
+        if kind == "idle":
+            show(measure_idle(lambda command: run(None, command), read_plan()))
+            return
         begin = time.perf_counter()
         if kind == "bag":
             for future in [run() for _ in range(number)]:

@@ -108,7 +108,7 @@ def test_faults_are_found_in_the_log_of_events():
 @pytest.mark.processes
 def test_trace_follows_a_job():
     """The road of a job has all its hops, in order, on a real system."""
-    steps = measure(None, 2)
+    steps = measure(None, 1, 0.3)
     assert len(steps) == 1
     assert len(steps[0]) == len(HOPS)
     # Only the payload can begin before who started it knows.
