@@ -1,7 +1,7 @@
 """How bytes travel: one request, one answer, no meaning.
 
-A transport can be replaced by any object with a fitting ``send``, which is how tests lose, repeat and delay
-replies.
+A transport can be replaced by any object with a fitting ``send`` and ``begin`` (`Whole` makes the second of the first),
+which is how tests lose, repeat and delay replies.
 """
 
 from __future__ import annotations
