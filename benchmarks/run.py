@@ -106,26 +106,27 @@ class Suite:
         """Measure from a submission to the payload, after pauses in which the system has nothing to do."""
         values: dict[str, list[list[float]]] = {}
         faults: dict[str, list[Faults]] = {}
+        plan = [(pause, -(-number // 5) if self._quick else number) for pause, number in IDLE]
 
         def note(name: str, found: list[list[float]]) -> None:
-            for all_found, some in zip(values.setdefault(name, [[] for _ in IDLE]), found, strict=True):
+            for all_found, some in zip(values.setdefault(name, [[] for _ in plan]), found, strict=True):
                 all_found.extend(some)
 
         for _ in range(self._repeats):
             for name, database in self._databases.items():
-                found, wrong = cases.measure_latency(database, IDLE)
+                found, wrong = cases.measure_latency(database, plan)
                 note(name, found)
                 faults.setdefault(name, []).append(wrong)
-            note("machine", limits.measure_payload(IDLE))
+            note("machine", limits.measure_payload(plan))
             for peer in peers.PROMPT if peers.find_peers() else ():
-                note(peer, peers.measure_idle_peer(peer, IDLE, self._postgres.make_empty()))
+                note(peer, peers.measure_idle_peer(peer, plan, self._postgres.make_empty()))
         for name, all_found in values.items():
-            for (pause, _), some in zip(IDLE, all_found, strict=True):
+            for (pause, _), some in zip(plan, all_found, strict=True):
                 yield summarise(name, f"latency after {pause:g} s", len(some), "ms", some)
             last = sorted(all_found[0])[int(len(all_found[0]) * 0.95)]
-            yield summarise(name, f"latency-95 after {IDLE[0][0]:g} s", len(all_found[0]), "ms", [last])
+            yield summarise(name, f"latency-95 after {plan[0][0]:g} s", len(all_found[0]), "ms", [last])
         for name, all_wrong in faults.items():
-            yield _show_faults(name, "latency", sum(number for _, number in IDLE), all_wrong)
+            yield _show_faults(name, "latency", sum(number for _, number in plan), all_wrong)
 
     def run_claims(self) -> Iterator[Result]:
         """Measure claims with few and with many jobs ahead that fit, that do not, and whose type is at its cap."""
