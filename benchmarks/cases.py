@@ -102,9 +102,9 @@ def measure_latency(postgres: Postgres | None, plan: Sequence[tuple[float, int]]
         def submit(command: list[str]) -> None:
             spec = StandaloneSpec.model_validate({"payload": command[0], "args": command[1:]})
             job = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
-            jobs[job.uuid] = job.uuid
+            jobs[job.uuid] = "date"
             system.client.create_jobs([job])
 
         found = measure_idle(submit, plan)
         wait_for_jobs(system.client, len(jobs), 30)
-        return found, count_faults(system.client, dict.fromkeys(jobs, ""))
+        return found, count_faults(system.client, jobs)

@@ -5,6 +5,7 @@ Only the standard library is used: other engines run this in environments of the
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -42,26 +43,21 @@ def measure_idle(submit: Callable[[list[str]], object], plan: Iterable[tuple[flo
     TimeoutError
         If a payload does not come.
     """
-    note = Path(tempfile.mkdtemp()) / "noted"
-    note.touch()
-    command = ["/bin/sh", "-c", f"date +%s.%N >> {note}"]
-    count = 0
+    with tempfile.TemporaryDirectory() as folder:
+        note = Path(folder) / "noted"
+        note.touch()
+        command = ["/bin/sh", "-c", f"date +%s.%N >> {note}"]
+        numbers = itertools.count(1)
 
-    def measure() -> float:
-        nonlocal count
-        count += 1
-        begin = time.time()  # noqa: TID251 - beside the clock of `date`
-        submit(command)
-        return (_wait(note, count) - begin) * 1000
+        def measure(pause: float) -> float:
+            time.sleep(pause)
+            begin = time.time()  # noqa: TID251 - beside the clock of `date`
+            submit(command)
+            return (_wait(note, next(numbers)) - begin) * 1000
 
-    # The first one finds nothing warm.
-    measure()
-    return [[_pause(pause, measure) for _ in range(number)] for pause, number in plan]
-
-
-def _pause(seconds: float, measure: Callable[[], float]) -> float:
-    time.sleep(seconds)
-    return measure()
+        # The first one finds nothing warm.
+        measure(0.0)
+        return [[measure(pause) for _ in range(number)] for pause, number in plan]
 
 
 def _wait(note: Path, count: int) -> float:

@@ -69,11 +69,14 @@ class Heads:
         length = _LENGTH.search(head)
         if not end or length is None or request.method != "POST" or request.version != (1, 1):
             return
+        # Gunicorn tells such a client to go on when it makes the environment, which here would be after the answer.
+        if any(name == "EXPECT" for name, _ in request.headers):
+            return
         self._last = head[: length.start(1)], head[length.end(1) :]
         if self._last != last:
             return
         _, environ = wsgi.create(request, conn.sock, conn.client, conn.server, worker.cfg)
-        if environ.get("CONTENT_LENGTH") == length[1].decode() and "HTTP_EXPECT" not in environ:
+        if environ.get("CONTENT_LENGTH") == length[1].decode():
             environ["wsgi.multithread"] = True
             # The answer is gathered first: nobody needs to know how it is written.
             del environ["gunicorn.socket"], environ["wsgi.early_hints"]

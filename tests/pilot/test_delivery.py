@@ -316,7 +316,7 @@ def test_pilot_process_killed(tmp_path: Path) -> None:
 
 
 def test_results_are_written_down_while_reports_travel(tmp_path: Path) -> None:
-    """The server hears of an end before the disk does, and the disk in any case, also while the server is silent."""
+    """The disk has a result while its report is still without an answer, and no longer when it was answered."""
     orders = [make_order(run=f"echo {number}") for number in range(2)]
     server = FakeServer(orders=list(orders))
     kept: list[list[Path]] = []

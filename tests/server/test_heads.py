@@ -171,6 +171,16 @@ def test_a_head_that_cannot_be_learned_is_read_each_time(desk: Desk) -> None:
         assert desk.read == 5 * number
 
 
+def test_a_client_that_asks_before_it_sends_is_told_once(desk: Desk) -> None:
+    """Each request that expects a word is gunicorn's, and its answer is the last that comes."""
+    for number in range(1, 6):
+        answer, kept = desk.ask(write(b"{}", "/call", "Expect: 100-continue"))
+        assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"\r\n\r\n{}")
+        assert kept is True
+        assert desk.read == number
+
+
 def test_a_body_that_is_not_all_there_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came is given back to gunicorn, which reads on."""
     desk.teach()
