@@ -22,6 +22,7 @@ from p3s.errors import P3sError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from socket import socket
     from types import FrameType
 
 __all__ = ["ChildFailed", "Interrupts", "Program", "Supervisor", "exit_with_parent"]
@@ -68,6 +69,8 @@ class Program:
         Its environment.
     may_leave : bool
         Whether exit code 0 means that it left on purpose, and is not started again.
+    sockets : tuple of socket
+        What it gets under the same numbers, each time it is started; closed when the supervision ends.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Program:
     log: Path
     environ: Mapping[str, str] = field(repr=False)
     may_leave: bool = False
+    sockets: tuple[socket, ...] = ()
 
 
 class Interrupts:
@@ -200,6 +204,9 @@ class Supervisor:
         first, rest = self._children[:1], self._children[1:]
         for batch in (rest, first):
             self._stop_batch([child.process for child in batch if child.process is not None], signals_before)
+        for child in self._children:
+            for listener in child.program.sockets:
+                listener.close()
         self._children.clear()
 
     def _stop_batch(self, processes: Sequence[subprocess.Popen[bytes]], signals_before: int) -> None:
@@ -260,6 +267,7 @@ def _launch(program: Program) -> subprocess.Popen[bytes]:
             stdout=handle,
             stderr=handle,
             env=dict(program.environ),
+            pass_fds=[listener.fileno() for listener in program.sockets],
             # Ctrl-C strikes the group of the terminal; children are stopped in order, by us.
             process_group=0,
         )

@@ -54,6 +54,7 @@ _database_option = click.option(
     type=click.Path(path_type=Path),
     help="Whom to tell of what goes wrong; else P3S_NOTIFY.",
 )
+@click.option("--listener", "descriptor", type=int, hidden=True)
 @click.option("--exit-with-parent", "parent", type=int, hidden=True)
 def start(
     database: str | None,
@@ -64,6 +65,7 @@ def start(
     key: Path | None,
     proxies: int,
     notify: Path | None,
+    descriptor: int | None,
     parent: int | None,
     *,
     open_reading: bool,
@@ -81,6 +83,7 @@ def start(
         database=find_database(database),
         host=host,
         port=port,
+        descriptor=descriptor,
         workers=workers,
         certificate=certificate,
         key=key,

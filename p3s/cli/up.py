@@ -15,11 +15,12 @@ import click
 from p3s.cli.common import add_example, parse_pairs
 from p3s.cli.output import format_count, print_json, tell
 from p3s.cli.results import print_results
-from p3s.cli.up_home import find_port, get_lock_file, get_run_file, lock_home, make_home
+from p3s.cli.up_home import get_lock_file, get_run_file, lock_home, make_home
 from p3s.cli.watch import follow_workflow
 from p3s.client import Client
 from p3s.engine.states import WorkflowState
 from p3s.errors import BadInput, NotFound, P3sError, Problem
+from p3s.ports import open_port
 from p3s.settings import (
     DEFAULT_PORT,
     Home,
@@ -41,6 +42,8 @@ __all__ = ["up"]
 START_LIMIT = 60.0
 #: Seconds for each try to cancel the workflow of an interrupted run.
 CANCEL_LIMIT = 2.0
+#: Ports tried after the one that was asked for.
+SPARE_PORTS = 99
 #: Seconds between two looks at the children.
 LOOK_PAUSE = 0.2
 #: How a child is started: by the same interpreter, whatever `p3s` is on the PATH.
@@ -204,13 +207,16 @@ def _start_server(options: Options, supervisor: Supervisor, environ: dict[str, s
     home = options.home
     # Left behind by a server that was killed.
     home.server_file.unlink(missing_ok=True)
-    port = find_port(options.port)
+    # Kept open here: a server that is started again finds its port free, and callers wait for it meanwhile.
+    listener = open_port("127.0.0.1", options.port, spare=SPARE_PORTS)
+    port = listener.getsockname()[1]
     if port != options.port:
         tell(f"port {options.port} is taken; the server uses {port}")
     notify = ("--notify", str(options.notify.absolute())) if options.notify else ()
-    command = (*P3S, "server", "start", "--host", "127.0.0.1", "--port", str(port), *notify, *parent)
+    where = ("--host", "127.0.0.1", "--port", str(port), "--listener", str(listener.fileno()))
+    command = (*P3S, "server", "start", *where, *notify, *parent)
     log = home.logs / "server.log"
-    supervisor.start(Program("the server", command, log, environ))
+    supervisor.start(Program("the server", command, log, environ, sockets=(listener,)))
     url = f"http://127.0.0.1:{port}"
     _await_server(home, url, supervisor, log)
     return url

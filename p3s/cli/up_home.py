@@ -1,9 +1,8 @@
-"""The home folder that ``p3s up`` works in: made for one user, locked by one process, and a port for its server."""
+"""The home folder that ``p3s up`` works in: made for one user and locked by one process."""
 
 from __future__ import annotations
 
 import fcntl
-import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,31 +15,7 @@ if TYPE_CHECKING:
 
     from p3s.settings import Home
 
-__all__ = ["find_port", "get_lock_file", "get_run_file", "lock_home", "make_home"]
-
-#: Ports tried, from the first one on.
-PORTS = 100
-
-
-def find_port(first: int) -> int:
-    """Return the first free port from `first` on.
-
-    Raises
-    ------
-    BadInput
-        If there is none.
-    """
-    for port in range(first, min(first + PORTS, 65536)):
-        with socket.socket() as probe:
-            # As the server does: a port that only old connections linger on is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                # Taken, or not ours to take: the next one.
-                continue
-            return port
-    raise BadInput([f"no port from {first} on is free; give another one with --port"])
+__all__ = ["get_lock_file", "get_run_file", "lock_home", "make_home"]
 
 
 def make_home() -> Home:

@@ -21,6 +21,7 @@ from gunicorn.app.base import BaseApplication
 
 from p3s.errors import BadInput, Conflict
 from p3s.memory import gather_memory
+from p3s.ports import open_port
 from p3s.server.auth import ensure_tokens
 from p3s.server.db import Database
 from p3s.server.limits import Buckets
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 THREADS = 2200
 #: Seconds that a thread may keep others from running: most calls take less than Python's own 5 ms.
 SWITCH = 0.0005
-#: Seconds to wait for the lock of the embedded database.
+#: Seconds to wait for what a server that was just stopped still has: the lock of its database, and its port.
 LOCK_WAIT = 3.0
 #: Seconds that answers under way get when the server stops; held calls are answered at once.
 GRACE = 10
@@ -99,6 +100,7 @@ def serve(
     database: str | None,
     host: str,
     port: int,
+    descriptor: int | None = None,
     workers: int = 1,
     threads: int = THREADS,
     certificate: Path | None = None,
@@ -116,6 +118,8 @@ def serve(
         An address; None for the embedded SQLite database.
     host, port : str, int
         Where to listen.
+    descriptor : int or None
+        The number of a socket that listens there already; it becomes this process's own.
     workers, threads : int
         Processes, and threads of each. SQLite has exactly one process.
     certificate, key : Path or None
@@ -129,9 +133,9 @@ def serve(
     ------
     BadInput
         If the database and the number of workers do not fit, a setting of the environment is none, the
-        certificate cannot be used, or the database has an older version.
+        certificate or the address cannot be used, or the database has an older version.
     Conflict
-        If another server runs on this embedded database.
+        If another server runs on this embedded database, or the port is taken.
     """
     # Whatever it writes, into whatever folder: the database has the secret that signs sessions.
     os.umask(0o077)
@@ -154,13 +158,16 @@ def serve(
     ensure_tokens(core, home)
     # Connections do not survive the fork into workers.
     db.close()
+    # Before anybody is told the address, and as late as can be: who calls from here on waits for the workers.
+    if descriptor is None:
+        descriptor = open_port(host, port, patience=LOCK_WAIT).detach()
     _write_server_file(home, "https" if tls else "http", host, port)
     if workers > 1:
         # Read by the library of metrics when it is imported, which the workers do.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="p3s-metrics-")
     master = os.getpid()
     try:
-        _Gunicorn(settings, buckets, host, port, workers, threads, tls, notify).run()
+        _Gunicorn(settings, buckets, descriptor, workers, threads, tls, notify).run()
     finally:
         # A worker is forked inside this block, and passes here when it ends.
         if os.getpid() == master:
@@ -244,8 +251,7 @@ class _Gunicorn(BaseApplication):
         self,
         settings: ServerSettings,
         buckets: Buckets,
-        host: str,
-        port: int,
+        descriptor: int,
         workers: int,
         threads: int,
         tls: dict[str, str],
@@ -254,7 +260,7 @@ class _Gunicorn(BaseApplication):
         self._settings, self._buckets = settings, buckets
         self._options: dict[str, Any] = {
             **tls,
-            "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            "bind": f"fd://{descriptor}",
             "workers": workers,
             "threads": threads,
             "worker_class": "p3s.server.worker.StayingWorker",

@@ -13,6 +13,8 @@ from tests.acceptance.support import await_workflow, finish, load
 from tests.support.servers import find_port, wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.acceptance.support import Journal
     from tests.support.servers import System
 
@@ -115,4 +117,15 @@ def test_second_server_on_the_same_home_is_refused(system: System) -> None:
     """An embedded database has one server; the second one says who has it and changes nothing."""
     done = system.run("server", "start", "--host", "127.0.0.1", "--port", str(find_port()), check=4)
     assert "another server" in done.stderr
+    assert system.client.check_health()
+
+
+def test_a_port_that_is_taken_is_told_at_once(system: System, tmp_path: Path) -> None:
+    """A server whose port is taken says so, ends, and tells no command that it runs there."""
+    home = tmp_path / "other"
+    done = system.run(
+        "server", "start", "--host", "127.0.0.1", "--port", str(system.port), env={"P3S_HOME": str(home)}, check=4
+    )
+    assert f"port {system.port} of 127.0.0.1 is taken" in done.stderr
+    assert not (home / "server.json").exists()
     assert system.client.check_health()
