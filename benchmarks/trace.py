@@ -32,8 +32,10 @@ __all__ = ["main"]
 #: (what has happened, who did it, module, name of the function in it, at its begin or its end), in the order of a job's
 #: road. What another request does in between is passed over: of each hop the first stamp after the one before counts.
 HOPS = (
-    ("the request is read", "server", "flask.app", "Flask.wsgi_app", "begin"),
-    ("it is let in and decoded", "server", "p3s.server.usecases.load", "create_jobs", "begin"),
+    ("the request is made", "client", "p3s.client.pool", "PoolTransport._take", "end"),
+    ("a thread of the server takes it", "server", "p3s.server.worker", "StayingWorker._answer", "begin"),
+    ("the request is read", "server", "p3s.server.shortcut", "_find_submission", "begin"),
+    ("it is let in and decoded", "server", "p3s.server.shortcut", "create_jobs", "begin"),
     ("the jobs are planned", "server", "p3s.server.usecases.core", "Core.change", "begin"),
     ("the job is stored, claimed and committed", "server", "p3s.server.db", "Database.write", "end"),
     ("the held call wakes", "server", "p3s.server.usecases.wakeups", "Waiter.wait", "end"),
@@ -82,6 +84,7 @@ def measure(postgres: Postgres | None, number: int, pause: float) -> list[list[f
     root = {"PYTHONPATH": str(Path(__file__).parents[1])}
     with open_system(postgres, slots=2, program=program, settings=root) as system:
         begins = []
+        stamp(str(system.folder / "stamps"), "client")
 
         def submit(command: list[str]) -> None:
             begins.append(time.monotonic())

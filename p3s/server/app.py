@@ -87,7 +87,7 @@ def create_app(db: Database, settings: ServerSettings, buckets: Buckets | None =
     app.add_url_rule("/metrics", "metrics", _answer_metrics)
     app.extensions["p3s-shapes"] = Shapes()
     app.extensions["p3s-metrics"] = Metrics(core)
-    app.wsgi_app = take_shortcut(core, app.wsgi_app)  # type: ignore[assignment,method-assign]
+    app.wsgi_app = take_shortcut(core, app.extensions["p3s-metrics"], app.wsgi_app)  # type: ignore[assignment,method-assign]
     open_door(app, core, app.extensions["p3s-metrics"])
     app.register_error_handler(P3sError, _answer_error)
     app.register_error_handler(HTTPException, _answer_http_error)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from p3s.server.metrics import Metrics
     from p3s.server.usecases.core import Core
 
-__all__ = ["STRICT", "choose_id", "hold_back", "open_door"]
+__all__ = ["RAISED", "STRICT", "choose_id", "hold_back", "open_door"]
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+#: Where a request's environment has what work on it has raised already.
+RAISED = "p3s.raised"
 #: Sent with every answer of a server that is reached by TLS.
 STRICT = ("Strict-Transport-Security", "max-age=31536000")
 #: The worker that lays out graphs compiles WebAssembly; no page may, and no other script.
@@ -61,6 +63,9 @@ def open_door(app: Flask, core: Core, metrics: Metrics) -> None:
         if endpoint is None or Role.ANYONE in NEEDS[endpoint]:
             return
         _find_caller(endpoint)
+        error: Exception | None = request.environ.pop(RAISED, None)
+        if error is not None:
+            raise error
         if endpoint in SUBMISSIONS:
             core.submissions.take(g.who.name)
 

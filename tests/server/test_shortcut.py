@@ -1,9 +1,10 @@
-"""A pilot's plain call goes past Flask, and is answered as if it did not."""
+"""A plain call of a pilot, and a plain submission, go past Flask, and are answered as if they did not."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 
 import pytest
 from pydantic import ValidationError
@@ -12,10 +13,12 @@ from p3s.errors import Unavailable
 from p3s.server import shortcut
 from p3s.server.auth import Role
 from p3s.server.usecases import exchange as calls
+from p3s.server.usecases import load
 from p3s.wire import Claim
 from tests.support.api import UUID
 
 PATH = f"/pilots/{UUID % 1}/exchange"
+JOBS = {"jobs": [{"uuid": UUID % 1, "spec": {"payload": "/bin/true"}}]}
 
 
 @pytest.fixture
@@ -44,6 +47,41 @@ def taken(monkeypatch):
     return found
 
 
+@pytest.fixture
+def submitted(monkeypatch):
+    """Return the owners of submissions that take the shortcut."""
+    found: list[str] = []
+
+    def note(core, body, owner):
+        found.append(owner)
+        return load.create_jobs(core, body, owner)
+
+    monkeypatch.setattr(shortcut, "create_jobs", note)
+    return found
+
+
+def submit(api, body=None, role=Role.SUBMITTER, path="/jobs", **headers):
+    """Submit a standalone job and return the answer."""
+    sent = {"Authorization": f"Bearer {api.tokens[role]}"} | {name.replace("_", "-"): headers[name] for name in headers}
+    return api.app.test_client().post(f"/api/v1{path}", json=JOBS if body is None else body, headers=sent)
+
+
+def count_requests(api):
+    """Return how many submissions were counted, by their status."""
+    headers = {"Authorization": f"Bearer {api.tokens[Role.ADMIN]}"}
+    text = api.app.test_client().get("/metrics", headers=headers).text
+    found = re.findall(r'^p3s_request_seconds_count{route="api.create_jobs",status="(\d+)"} (\S+)$', text, re.MULTILINE)
+    return {status: float(number) for status, number in found}
+
+
+def compare(short, whole, given):
+    """Check that an answer is that of Flask, with an id of its own."""
+    assert (short.status, short.data) == (whole.status, whole.data)
+    ids = [answer.headers.pop("X-Request-Id") for answer in (short, whole)]
+    assert ids == ["from-the-proxy-1"] * 2 if given else ids[0] != ids[1]
+    assert dict(short.headers) == dict(whole.headers)
+
+
 def test_a_plain_call_is_answered_in_the_same_way(make_known, taken, monkeypatch):
     """Body and headers are those that Flask gives, with and without a proxy and TLS."""
     for given in ({}, {"proxies": 1, "secure": True}):
@@ -60,10 +98,7 @@ def test_a_plain_call_is_answered_in_the_same_way(make_known, taken, monkeypatch
             patch.setattr(shortcut, "_find_call", lambda *_: None)
             whole = ask()
         assert taken == [UUID % 1]
-        assert (short.status_code, short.data) == (whole.status_code, whole.data)
-        ids = [answer.headers.pop("X-Request-Id") for answer in (short, whole)]
-        assert ids == ["from-the-proxy-1"] * 2 if given else ids[0] != ids[1]
-        assert dict(short.headers) == dict(whole.headers)
+        compare(short, whole, given)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +133,15 @@ def test_a_body_of_unknown_length_goes_through_flask(make_known, taken):
     assert taken == []
 
 
-def test_where_each_request_is_a_line_none_is_cut_short(make_known, taken, caplog):
-    """At level info a call has its line."""
+def test_where_each_request_is_a_line_none_is_cut_short(make_known, taken, submitted, caplog):
+    """At level info a call and a submission have their lines."""
     api, secret = make_known()
     with caplog.at_level(logging.INFO, "p3s.server.door"):
         assert api.call("POST", PATH, secret=secret, body={}).status_code == 200
-    assert taken == []
+        assert submit(api).status_code == 201
+    assert taken == submitted == []
     assert PATH in caplog.text
+    assert "/api/v1/jobs" in caplog.text
 
 
 def test_a_bad_body_is_explained(make_known, taken):
@@ -151,3 +188,74 @@ def test_a_secret_that_is_no_more_is_refused(make_known, taken):
     assert taken == [UUID % 1]
     assert api.call("POST", PATH, secret=again, body={}).status_code == 200
     assert api.call("GET", "/pilots", Role.VIEWER).status_code == 200
+
+
+def test_a_plain_submission_is_answered_in_the_same_way(make_api, submitted, monkeypatch):
+    """Body, headers and counts are those that Flask gives, with and without a proxy and TLS; a repeat is no new job."""
+    for given in ({}, {"proxies": 1, "secure": True}):
+        api = make_api(**given)
+        submitted.clear()
+        short = submit(api, X_Request_Id="from-the-proxy-1")
+        assert submitted == ["submitter"]
+        assert count_requests(api) == {"201": 1}
+        with monkeypatch.context() as patch:
+            patch.setattr(shortcut, "_find_submission", lambda *_: None)
+            whole = submit(api, X_Request_Id="from-the-proxy-1")
+        assert submitted == ["submitter"]
+        assert count_requests(api) == {"201": 2}
+        compare(short, whole, given)
+        assert len(api.call("GET", "/jobs").get_json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "given"),
+    [
+        pytest.param(403, {"role": Role.VIEWER}, id="one who only reads"),
+        pytest.param(401, {"Authorization": "Bearer p3s_other"}, id="another token"),
+        pytest.param(401, {"Authorization": ""}, id="no token"),
+        pytest.param(400, {"body": {"jobs": [{"uuid": "none"}]}}, id="a bad body"),
+        pytest.param(413, {"body": {"jobs": ["x" * 2000]}}, id="too much"),
+        pytest.param(404, {"path": "/jobs/"}, id="another path"),
+        pytest.param(201, {"Idempotency_Key": "mine"}, id="a key"),
+        pytest.param(201, {"Authorization": "bearer {}"}, id="another spelling"),
+    ],
+)
+def test_an_odd_submission_goes_through_flask(make_api, submitted, status, given):
+    """Whoever may not submit, or does so in another way, is answered by Flask, and counted there."""
+    api = make_api(max_body=1000)
+    if "Authorization" in given:
+        given = given | {"Authorization": given["Authorization"].format(api.tokens[Role.SUBMITTER])}
+    assert submit(api, **given).status_code == status
+    assert submitted == []
+    assert count_requests(api) == ({str(status): 1} if status != 404 else {})
+
+
+def test_what_a_submission_raises_is_answered_once(make_api, monkeypatch):
+    """Errors are answered by Flask, without another try, and the submission counts once towards its limit."""
+    api = make_api(submissions=2)
+    made = []
+
+    def fail(*_):
+        made.append(1)
+        raise Unavailable("busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shortcut, "create_jobs", fail)
+        patch.setattr(load, "create_jobs", fail)
+        answer = submit(api)
+    assert (answer.status_code, made) == (503, [1])
+    assert answer.get_json()["error"]["request_id"] == answer.headers["X-Request-Id"]
+    assert submit(api).status_code == 201
+    limited = submit(api)
+    assert limited.status_code == 429
+    assert "Retry-After" in limited.headers
+    assert count_requests(api) == {"201": 1, "429": 1, "503": 1}
+
+
+def test_a_token_that_is_revoked_submits_no_more(make_api, submitted):
+    """Nothing is remembered of a token: it is looked up for each submission."""
+    api = make_api()
+    assert submit(api).status_code == 201
+    assert api.call("POST", "/tokens/submitter/revoke", body={}).status_code == 200
+    assert submit(api).status_code == 401
+    assert submitted == ["submitter"]
