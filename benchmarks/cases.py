@@ -98,13 +98,15 @@ def measure_latency(postgres: Postgres | None, plan: Sequence[tuple[float, int]]
     """Return for each entry of the plan what `benchmarks.idle.measure_idle` does, of a system with one pilot."""
     jobs: dict[str, str] = {}
     with open_system(postgres, slots=2) as system:
+        # One for all: like those of the other engines, it keeps its connection.
+        client = system.client
 
         def submit(command: list[str]) -> None:
             spec = StandaloneSpec.model_validate({"payload": command[0], "args": command[1:]})
             job = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
             jobs[job.uuid] = "date"
-            system.client.create_jobs([job])
+            client.create_jobs([job])
 
         found = measure_idle(submit, plan)
-        wait_for_jobs(system.client, len(jobs), 30)
-        return found, count_faults(system.client, jobs)
+        wait_for_jobs(client, len(jobs), 30)
+        return found, count_faults(client, jobs)

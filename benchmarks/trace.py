@@ -83,19 +83,19 @@ def measure(postgres: Postgres | None, number: int, pause: float) -> list[list[f
     program = (sys.executable, "-m", "benchmarks.trace", "--stamp", "stamps")
     root = {"PYTHONPATH": str(Path(__file__).parents[1])}
     with open_system(postgres, slots=2, program=program, settings=root) as system:
-        begins = []
+        client, begins = system.client, []
         stamp(str(system.folder / "stamps"), "client")
 
         def submit(command: list[str]) -> None:
             begins.append(time.monotonic())
             spec = StandaloneSpec.model_validate({"payload": command[0], "args": command[1:]})
-            system.client.create_jobs([StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)])
+            client.create_jobs([StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)])
 
         (found,) = measure_idle(submit, [(pause, number)])
         # The first one finds nothing warm.
         begins = begins[1:]
         ends = [begin + ms / 1000 for begin, ms in zip(begins, found, strict=True)]
-        wait_for_jobs(system.client, number + 1, 30)
+        wait_for_jobs(client, number + 1, 30)
         lines = (system.folder / "stamps").read_text(encoding="utf-8").splitlines()
     stamps = sorted((float(at), label) for at, _, label in (line.partition(" ") for line in lines))
     return [_find_steps(begin, end, stamps) for begin, end in zip(begins, ends, strict=True)]
