@@ -27,7 +27,7 @@ from p3s.server.migrations import apply_migrations
 from p3s.server.models import job, job_spec
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.jobs import limit_jobtype
-from p3s.server.usecases.load import create_jobs
+from p3s.server.usecases.standalone import create_jobs
 from p3s.settings import Home, ServerSettings
 from p3s.wire import CreateJobsBody, StandaloneJob
 from tests.support.pilots import ScriptedPilot

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from p3s.errors import BadInput, Unavailable
 from p3s.server.libpq import Command
 from p3s.server.pipeline import find_pipe, lay_pipes
-from p3s.server.prepared import wrap_error
+from p3s.server.prepared import Prepared, param, wrap_error
 from p3s.server.sqlite import begin_sqlite, lengthen_log, prepare_sqlite
 
 if TYPE_CHECKING:
@@ -286,12 +287,20 @@ def lock_rows(statement: sa.Select[Any], *, skip_locked: bool = False, share: bo
     return statement.with_for_update(skip_locked=skip_locked, read=share)
 
 
+@cache
+def _prepare_lock(*, share: bool) -> Prepared:
+    take = sa.func.pg_advisory_xact_lock_shared if share else sa.func.pg_advisory_xact_lock
+    # Two numbers are another space than the one that `SWEEPER_LOCK` is in.
+    return Prepared(sa.select(take(SWEEPER_LOCK, sa.func.hashtext(param("name", sa.Text())))))
+
+
 def lock_name(connection: sa.Connection, name: str, *, share: bool = False) -> None:
-    """Hold a name to the end of the transaction: alone, or with others that share it. Rows need not exist for it."""
+    """Hold a name to the end of the transaction: alone, or with others that share it. Rows need not exist for it.
+
+    What is sent after it, on the same trip too, sees what those have committed who held it before.
+    """
     if connection.dialect.name == "postgresql":
-        take = sa.func.pg_advisory_xact_lock_shared if share else sa.func.pg_advisory_xact_lock
-        # Two numbers are another space than the one that `SWEEPER_LOCK` is in.
-        connection.execute(sa.select(take(SWEEPER_LOCK, sa.func.hashtext(name))))
+        _prepare_lock(share=share).send(connection, name=name)
 
 
 def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from p3s.server.auth import NEEDS, authenticate
 from p3s.server.door import RAISED, STRICT, choose_id, hold_back
 from p3s.server.secrets import hash_token
 from p3s.server.usecases.exchange import exchange
-from p3s.server.usecases.load import create_jobs
+from p3s.server.usecases.standalone import create_jobs
 from p3s.wire import CreateJobsBody, ExchangeBody
 
 if TYPE_CHECKING:

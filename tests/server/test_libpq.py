@@ -153,7 +153,7 @@ def test_a_lost_connection_is_told_and_replaced(postgres: Postgres) -> None:
 
 
 def test_few_trips(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of a chain takes four trips to PostgreSQL, a submission to a pilot that waits five."""
+    """A step of a chain takes four trips to PostgreSQL, a submission to a pilot that waits five, a load fifteen."""
     trips: list[int] = []
     travel = Line.travel
 
@@ -163,7 +163,8 @@ def test_few_trips(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.Monke
 
     db = Database(postgres.copy())
     core = Core(db, ServerSettings(database=db.address, home=Home(tmp_path)))
-    load_text(core, "name: chain\njobs: {a: {run: 'true'}, b: {needs: [a], run: 'true'}, c: {needs: [b], run: 'true'}}")
+    text = "name: chain\njobs: {a: {run: 'true'}, b: {needs: [a], run: 'true'}, c: {needs: [b], run: 'true'}}"
+    load_text(core, text)
     pilot = ScriptedPilot(core)
     (order,) = pilot.claim()
     wish = Claim(number=pilot.number + 1, want=1, cpus=8)
@@ -187,4 +188,7 @@ def test_few_trips(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.Monke
     held.join(20)
     assert [order.job for order in answers[0].jobs] == [ident]
     assert len(trips) == 5
+    trips.clear()
+    load_text(core, text)
+    assert len(trips) == 15
     db.close()

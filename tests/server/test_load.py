@@ -13,9 +13,11 @@ from p3s.server.models import bundle_file, dag, event, job, runtime, workflow
 from p3s.server.queries.find import find_row
 from p3s.server.queries.runtimes import SAMPLES, read_expected
 from p3s.server.transitions.store import find_unstarted, start_some
+from p3s.server.usecases import load
 from p3s.server.usecases.acts import delete_dag, delete_workflow
-from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
-from p3s.wire import BundleFile, CreateJobsBody, LoadBody, StandaloneJob
+from p3s.server.usecases.load import load_workflow, start_workflow
+from p3s.server.usecases.standalone import create_jobs
+from p3s.wire import BundleFile, CreateJobsBody, ExternalMember, LoadBody, StandaloneJob
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import DIAMOND, load_text, read_states, read_workflow_state
 
@@ -123,10 +125,85 @@ def test_held_workflow_waits_for_its_start(core):
         start_workflow(core, row.id, "ann")
 
 
+@pytest.fixture
+def transactions(core, monkeypatch):
+    """Return a list that grows with each transaction that writes."""
+    made = []
+    write = core.db.write
+
+    def note(*args, **kwargs):
+        made.append(1)
+        return write(*args, **kwargs)
+
+    monkeypatch.setattr(core.db, "write", note)
+    return made
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_a_small_workflow_is_one_transaction(core, transactions, monkeypatch, hold):
+    """It is stored and started at once, and is then what a larger one is that takes several."""
+    raw = {"raw": [ExternalMember(place="/data/raw.csv", available=True)]}
+    first = load_text(core, DIAMOND, externals=raw, hold=hold)
+    assert len(transactions) == 1
+    transactions.clear()
+    monkeypatch.setattr(load, "TOGETHER", 1)
+    second = load_text(core, DIAMOND, externals=raw, hold=hold)
+    assert len(transactions) > 3
+    same = {"uuid": "", "version": 0}
+    assert first.model_copy(update=same) == second.model_copy(update=same)
+    assert read_states(core, first.uuid) == read_states(core, second.uuid)
+    assert describe(core, first.uuid) == describe(core, second.uuid)
+
+
+def describe(core, ident):
+    """Return what a workflow's rows say, without ids and times, and its events."""
+    skipped = {"id", "uuid", "created", "touched", "released", "started", "due"}
+    with core.db.read() as connection:
+        row = find_row(connection, "workflow", ident)
+        jobs = connection.execute(sa.select(job).where(job.c.workflow_id == row.id).order_by(job.c.id)).all()
+        uuids = {ident: "workflow"} | {one.uuid: one.name for one in jobs}
+        events = connection.execute(sa.select(event).where(event.c.uuid.in_(uuids)).order_by(event.c.id)).all()
+        told = [(uuids[one.uuid], one.signal, one.before, one.after, one.cause) for one in events]
+        plain = [{name: value for name, value in one._mapping.items() if name not in skipped} for one in (row, *jobs)]
+    for one in plain:
+        one.pop("workflow_id", None)
+    return plain, sorted(told, key=str)
+
+
+def test_a_small_workflow_that_is_refused_leaves_nothing(core):
+    """Two live workflows cannot publish one name; of the second one nothing is stored, not even its DAG."""
+    text = "name: {}\njobs:\n  show: {{outputs: [page], publish: {{page: /pages/page}}, run: x}}\n"
+    load_text(core, text.format("first"))
+    before = [count(core, table) for table in (workflow, job, dag, event)]
+    with pytest.raises(Conflict, match="/pages/page"):
+        load_text(core, text.format("second"))
+    assert [count(core, table) for table in (workflow, job, dag, event)] == before
+
+
+def test_a_load_that_was_interrupted_is_taken_up_by_its_repeat(core, monkeypatch):
+    """While it may go on, a repeat is told so; later a repeat loads anew."""
+    ident = str(uuid.uuid4())
+
+    def fail(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "TOGETHER", 1)
+        patch.setattr(load, "store_jobs", fail)
+        with pytest.raises(KeyboardInterrupt):
+            load_text(core, SMALL, uuid=ident)
+    assert read_workflow_state(core, ident) == "loading"
+    with pytest.raises(Conflict, match="being loaded at this moment"):
+        load_text(core, SMALL, uuid=ident)
+    monkeypatch.setattr(load, "SILENCE", 0.0)
+    assert load_text(core, SMALL, uuid=ident).created
+    assert read_workflow_state(core, ident) == "running"
+    assert count(core, workflow) == 1
+
+
 def test_one_external_for_all_workflows(core):
     """Two workflows that read one place share one dataset row."""
     from p3s.server.models import dataset
-    from p3s.wire import ExternalMember
 
     for _ in range(2):
         load_text(core, DIAMOND, externals={"raw": [ExternalMember(place="/data/raw.csv")]})

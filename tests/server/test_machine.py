@@ -31,7 +31,8 @@ from p3s.server.db import Database
 from p3s.server.queries.find import find_row
 from p3s.server.usecases import acts, datasets, holds
 from p3s.server.usecases.core import Core
-from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
+from p3s.server.usecases.load import load_workflow, start_workflow
+from p3s.server.usecases.standalone import create_jobs
 from p3s.server.usecases.sweep import sweep
 from p3s.settings import Home, ServerSettings
 from p3s.wire import AdjustDatasetBody, Claim, CreateJobsBody, LoadBody, RegisterDatasetBody, StandaloneJob
@@ -151,7 +152,13 @@ class Machine(RuleBasedStateMachine):
         self.patch.setattr("p3s.server.usecases.changes.read_clock", self.clock.read)
         # Steps so small that every batch is interrupted and every fan ripples.
         self.patch.setattr("p3s.server.transitions.spread.ROOM", 3)
-        for name in ("usecases.load", "transitions.ends", "transitions.store", "transitions.pauses"):
+        for name in (
+            "usecases.load",
+            "usecases.standalone",
+            "transitions.ends",
+            "transitions.store",
+            "transitions.pauses",
+        ):
             self.patch.setattr(f"p3s.server.{name}.STEP", 2)
         self.db = MortalDatabase(self.make_database())
         self.core = self._make_core()

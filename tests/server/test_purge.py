@@ -43,8 +43,8 @@ from p3s.server.transitions import archive as moving
 from p3s.server.usecases.acts import cancel_workflow, store_blob
 from p3s.server.usecases.datasets import register_dataset
 from p3s.server.usecases.holds import retry_job
-from p3s.server.usecases.load import create_jobs
 from p3s.server.usecases.purge import purge
+from p3s.server.usecases.standalone import create_jobs
 from p3s.server.usecases.sweep import add_events
 from p3s.settings.server import read_policy
 from p3s.wire import CreateJobsBody, ExternalMember, PurgeBody, RegisterDatasetBody, StandaloneJob

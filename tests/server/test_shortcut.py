@@ -13,7 +13,7 @@ from p3s.errors import Unavailable
 from p3s.server import shortcut
 from p3s.server.auth import Role
 from p3s.server.usecases import exchange as calls
-from p3s.server.usecases import load
+from p3s.server.usecases import standalone
 from p3s.wire import Claim
 from tests.support.api import UUID
 
@@ -54,7 +54,7 @@ def submitted(monkeypatch):
 
     def note(core, body, owner):
         found.append(owner)
-        return load.create_jobs(core, body, owner)
+        return standalone.create_jobs(core, body, owner)
 
     monkeypatch.setattr(shortcut, "create_jobs", note)
     return found
@@ -241,7 +241,7 @@ def test_what_a_submission_raises_is_answered_once(make_api, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(shortcut, "create_jobs", fail)
-        patch.setattr(load, "create_jobs", fail)
+        patch.setattr(standalone, "create_jobs", fail)
         answer = submit(api)
     assert (answer.status_code, made) == (503, [1])
     assert answer.get_json()["error"]["request_id"] == answer.headers["X-Request-Id"]

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from p3s.engine.spec import StandaloneSpec
 from p3s.server.models import job, workflow
 from p3s.server.queries.find import find_row
-from p3s.server.usecases.load import create_jobs, load_workflow
+from p3s.server.usecases.load import load_workflow
+from p3s.server.usecases.standalone import create_jobs
 from p3s.wire import CreateJobsBody, LoadBody, LoadReply, StandaloneJob
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from p3s.server.queries.jobs import find_attempt
 from p3s.server.queries.jobs import list_jobs as query_jobs
 from p3s.server.queries.jobs import read_log as query_log
 from p3s.server.queries.jobs import show_job as query_job
-from p3s.server.usecases import acts, holds, load
+from p3s.server.usecases import acts, holds, standalone
 from p3s.wire import CancelReply, CreateJobsBody, CreateJobsReply, EmptyBody, JobList, JobView, LogView, RetryReply
 
 
@@ -28,7 +28,7 @@ def _find(ident: str) -> Any:
 @endpoint("POST", "/jobs", takes=CreateJobsBody, gives=CreateJobsReply, status=201)
 def create_jobs(body: CreateJobsBody) -> CreateJobsReply:
     """Create standalone jobs, all or none."""
-    return load.create_jobs(core(), body, caller().name)
+    return standalone.create_jobs(core(), body, caller().name)
 
 
 @endpoint("GET", "/jobs", gives=JobList)

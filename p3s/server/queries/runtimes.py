@@ -22,10 +22,15 @@ __all__ = ["estimate_end", "read_expected", "record_runtimes"]
 SAMPLES = 25
 
 
+_EXPECTED = Prepared(
+    sa.select(runtime.c.dag, runtime.c.family, runtime.c.samples).where(runtime.c.owner == param("owner", sa.Text()))
+)
+
+
 def read_expected(connection: sa.Connection, owner: str) -> dict[str, dict[str, float]]:
     """Return, for each DAG of an owner, the median seconds of each family of jobs; those never run are left out."""
     expected: dict[str, dict[str, float]] = {}
-    for row in connection.execute(sa.select(runtime).where(runtime.c.owner == owner)):
+    for row in _EXPECTED.run(connection, owner=owner):
         expected.setdefault(row.dag, {})[row.family] = median(row.samples)
     return expected
 

@@ -14,6 +14,7 @@ from p3s.engine.states import DatasetState, Signal
 from p3s.errors import Conflict
 from p3s.server.db import lock_name
 from p3s.server.models import dataset, origin, workflow
+from p3s.server.prepared import Prepared, param
 from p3s.server.queries.origins import find_circle
 from p3s.server.transitions.origins import Pair, bind, follow_some
 from p3s.server.transitions.recounts import recount_below
@@ -26,6 +27,26 @@ if TYPE_CHECKING:
     from p3s.server.transitions.ledger import Ledger
 
 __all__ = ["admit_origins", "find_newest", "inherit_bindings", "meet_workflows", "renew_bindings"]
+
+#: What workflows read of other DAGs: ``name`` is their own name for it, ``key`` that of the maker.
+_ORIGINS = (
+    sa.select(
+        dataset.c.id,
+        dataset.c.uuid,
+        dataset.c.key.label("name"),
+        origin.c.owner,
+        origin.c.dag,
+        origin.c.key,
+        origin.c.match,
+        origin.c.source_id,
+        origin.c.workflow,
+    )
+    .join(origin, origin.c.dataset_id == dataset.c.id)
+    .order_by(dataset.c.id)
+)
+_WORKFLOW = param("workflow_id", sa.BigInteger())
+_MINE = Prepared(sa.select(workflow.c.owner, workflow.c.name).where(workflow.c.id == _WORKFLOW))
+_UNBOUND = Prepared(_ORIGINS.where(dataset.c.workflow_id == _WORKFLOW, origin.c.workflow.is_(None)))
 
 
 def admit_origins(
@@ -80,10 +101,9 @@ def meet_workflows(ledger: Ledger, workflow_id: int) -> None:
     Conflict
         If it would wait for one that waits for it.
     """
-    mine = ledger.connection.execute(
-        sa.select(workflow.c.owner, workflow.c.name).where(workflow.c.id == workflow_id)
-    ).one()
-    unbound = _read_origins(ledger.connection, [workflow_id], origin.c.workflow.is_(None))
+    named = _MINE.send(ledger.connection, workflow_id=workflow_id)
+    unbound = _UNBOUND.run(ledger.connection, workflow_id=workflow_id)
+    mine = named.rows()[0]
     wanted = {_name(row.owner, row.dag) for row in unbound}
     # In one order, whoever takes them.
     for name in sorted(wanted | {_name(mine.owner, mine.name)}):
@@ -135,31 +155,16 @@ def _bind_newest(ledger: Ledger, rows: Sequence[Any]) -> list[int]:
             waiting.append(row.id)
         else:
             pairs.append(Pair(row.id, row.uuid, row.key, found.id, found.uuid, found.name))
-    values = {"waiting": True, "source_id": None, "workflow": None, "bound": None}
-    ledger.connection.execute(sa.update(origin).where(origin.c.dataset_id.in_(waiting)).values(values))
+    if waiting:
+        values = {"waiting": True, "source_id": None, "workflow": None, "bound": None}
+        ledger.connection.execute(sa.update(origin).where(origin.c.dataset_id.in_(waiting)).values(values))
     return bind(ledger, pairs)
 
 
 def _read_origins(
     connection: sa.Connection, workflows: Sequence[int], condition: sa.ColumnElement[bool]
 ) -> Sequence[Any]:
-    """Return what workflows read of other DAGs: ``name`` is their own name for it, ``key`` that of the maker."""
-    return connection.execute(
-        sa.select(
-            dataset.c.id,
-            dataset.c.uuid,
-            dataset.c.key.label("name"),
-            origin.c.owner,
-            origin.c.dag,
-            origin.c.key,
-            origin.c.match,
-            origin.c.source_id,
-            origin.c.workflow,
-        )
-        .join(origin, origin.c.dataset_id == dataset.c.id)
-        .where(dataset.c.workflow_id.in_(workflows), condition)
-        .order_by(dataset.c.id)
-    ).all()
+    return connection.execute(_ORIGINS.where(dataset.c.workflow_id.in_(workflows), condition)).all()
 
 
 def _describe(row: Any) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from p3s.errors import Conflict
 from p3s.server.bulk import BulkInsert, Ids, encode_json
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import dataset, job, job_input, job_need, job_spec, workflow
-from p3s.server.prepared import Prepared, param
+from p3s.server.prepared import Prepared, has_state, param
 from p3s.server.transitions.spread import end_jobs, release_jobs
 from p3s.server.transitions.wishes import digest_wish, find_requirements, look_for_requirements
 
@@ -166,6 +166,15 @@ def insert_workflows(ledger: Ledger, rows: Sequence[dict[str, Any]], numbers: Id
     return {row["uuid"]: ident for ident, row in zip(ids, rows, strict=True)}
 
 
+_WORKFLOW = workflow.c.id == param("workflow_id", sa.BigInteger())
+_TOUCH = Prepared(
+    sa.update(workflow)
+    .where(_WORKFLOW, has_state(workflow, WorkflowState.LOADING))
+    .values(touched=param("now", sa.Double()))
+    .returning(workflow.c.id)
+)
+
+
 def touch_load(ledger: Ledger, workflow_id: int) -> None:
     """Say that a load goes on.
 
@@ -174,12 +183,7 @@ def touch_load(ledger: Ledger, workflow_id: int) -> None:
     Conflict
         If it was silent for so long that it was taken for abandoned and deleted.
     """
-    touched = ledger.connection.execute(
-        sa.update(workflow)
-        .where(workflow.c.id == workflow_id, workflow.c.state == WorkflowState.LOADING)
-        .values(touched=ledger.now)
-    )
-    if touched.rowcount == 0:
+    if not _TOUCH.run(ledger.connection, workflow_id=workflow_id, now=ledger.now):
         raise Conflict("the load stood still for so long that it was given up; load again")
 
 
@@ -233,9 +237,10 @@ def store_jobs(
     looked : Later, optional
         What `look_for_wishes` gave for them.
     """
+    numbers = numbers or Ids(ledger.connection, job, len(jobs))
     done = _read_done(ledger.connection, jobs, known)
     wishes = _find_wishes(ledger.connection, jobs, known, looked)
-    ids = (numbers or Ids(ledger.connection, job, len(jobs))).take(len(jobs))
+    ids = numbers.take(len(jobs))
     rows = [_job_row(ledger, new, ident, wish, known, done) for ident, new, wish in zip(ids, jobs, wishes, strict=True)]
     _JOBS.run(ledger.connection, rows)
     for ident, new in zip(ids, jobs, strict=True):
@@ -463,6 +468,12 @@ _HELD = Prepared(
     .limit(STEP)
 )
 
+_STARTED = Prepared(
+    sa.select(workflow.c.started, workflow.c.critical_path, workflow.c.deadline).where(
+        _WORKFLOW, has_state(workflow, WorkflowState.RUNNING), workflow.c.cancelled_by.is_(None)
+    )
+)
+
 
 def find_unstarted(connection: sa.Connection) -> Sequence[int]:
     """Return the running workflows with held jobs: their start was interrupted."""
@@ -479,16 +490,11 @@ def find_unstarted(connection: sa.Connection) -> Sequence[int]:
 
 def start_some(ledger: Ledger, workflow_id: int) -> bool:
     """Let go up to `STEP` held jobs of a running workflow, and return whether some may be left."""
-    parent = ledger.connection.execute(
-        sa.select(workflow.c.started, workflow.c.critical_path, workflow.c.deadline).where(
-            workflow.c.id == workflow_id,
-            workflow.c.state == WorkflowState.RUNNING,
-            workflow.c.cancelled_by.is_(None),
-        )
-    ).one_or_none()
+    sent = _STARTED.send(ledger.connection, workflow_id=workflow_id)
+    rows = _HELD.run(ledger.connection, workflow=workflow_id)
+    parent = next(iter(sent.rows()), None)
     if parent is None:
         return False
-    rows = _HELD.run(ledger.connection, workflow=workflow_id)
     going = [row.id for row in rows if row.reason != Reason.IF]
     refused = [row.id for row in rows if row.reason == Reason.IF]
     allowance = None if parent.deadline is None else parent.deadline - parent.started

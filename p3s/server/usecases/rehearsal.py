@@ -20,7 +20,8 @@ from p3s.server.secrets import make_token
 from p3s.server.transitions.repeats import find_answer, keep_answer, make_keyed
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.exchange import exchange, register_pilot
-from p3s.server.usecases.load import create_jobs, load_workflow, start_workflow
+from p3s.server.usecases.load import load_workflow, start_workflow
+from p3s.server.usecases.standalone import create_jobs
 from p3s.wire import (
     Accepts,
     AttemptReport,
@@ -60,6 +61,9 @@ jobs:
   step0: {{outputs: {{made: made}}, payload: /bin/true}}
   step1: {{inputs: [made], payload: /bin/true}}
 """ + "".join(f"  step{number}: {{{{needs: [step{number - 1}], payload: /bin/true}}}}\n" for number in range(2, LENGTH))
+
+#: A workflow whose job is left.
+SHORT = "name: rehearsed\njobs:\n  only: {payload: /bin/true}\n"
 
 
 def rehearse(db: Database, settings: ServerSettings) -> int:
@@ -127,7 +131,8 @@ def _play(core: Core) -> int:
 
 
 def _load(core: Core, jobtype: str) -> None:
-    """Load a workflow that is held, let it go, and look at it, as a request with a key does."""
+    """Load a workflow; load another that is held, let it go, and look at it, as a request with a key does."""
+    load_workflow(core, LoadBody(uuid=str(uuid.uuid4()), text=SHORT), NAME)
     body = LoadBody(uuid=str(uuid.uuid4()), text=TEXT.format(jobtype=jobtype), hold=True)
     ident = load_workflow(core, body, NAME).uuid
     keyed = make_keyed(NAME, ident, NAME, b"")
