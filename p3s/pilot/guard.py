@@ -40,6 +40,17 @@ class Guard:
         """The keeper's pid."""
         return self._process.pid
 
+    def expect(self, attempt: str) -> bool:
+        """Tell of an exclusive payload before it starts; return whether the lease still holds, without which none may.
+
+        A pilot that is frozen between the start and `add` could not tell of it any more.
+        """
+        if time.monotonic() >= self._lease_end:
+            return False
+        lease = "" if self._lease_end == float("inf") else f"r {self._lease_end}\n"
+        self._write(f"{lease}! P3S_ATTEMPT={attempt}\n")
+        return True
+
     def add(self, pid: int, *, exclusive: bool) -> None:
         """Tell of a payload that runs: at once if it is exclusive, else with the next `flush`."""
         self._payloads[pid] = exclusive
@@ -108,7 +119,7 @@ class Guard:
     def _make_lease(self) -> str:
         if not any(self._payloads.values()) or self._lease_end == float("inf"):
             return ""
-        return f"r {self._lease_end - time.monotonic()}\n"
+        return f"r {self._lease_end}\n"
 
     def _write(self, line: str) -> None:
         assert self._process.stdin is not None

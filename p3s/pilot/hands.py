@@ -24,6 +24,7 @@ from p3s.pilot.processes import read_ticks
 from p3s.pilot.protect import refuse_order, refuse_target, wrap_command
 from p3s.pilot.publish import publish_file
 from p3s.pilot.removing import remove_output, remove_published
+from p3s.pilot.roster import LEASE_OVER
 from p3s.pilot.sandbox import Sandbox, find_missing_inputs, is_cached, make_sandbox, store_bundle
 from p3s.pilot.spares import Spares
 from p3s.pilot.staging import Stager, has_staged, make_courier_environ
@@ -149,6 +150,8 @@ class Hands:
             make_sandbox(work.order, work.sandbox, self._cache, take)
             command = make_command(work.order, work.sandbox)
             command = wrap_command(command, work.order, work.sandbox, self._options)
+            if work.order.exclusive and not self._guard.expect(work.order.attempt):
+                raise AttemptFailed(Reason.HANDED_BACK, LEASE_OVER)
             with reaper.lock:
                 born = read_ticks()
                 process = start_payload(command, environ, work.sandbox, self._options.protection.umask)
@@ -327,10 +330,7 @@ class Hands:
             for digest, path in record.uploads.items():
                 self._blobs.store(digest, read_result(folder, str(path.relative_to(folder))))
         except AttemptFailed as failure:
-            changes: dict[str, Any] = {"kind": "failed", "reason": failure.reason}
-            if failure.reason is Reason.HANDED_BACK:
-                changes = {"kind": "handed-back", "reason": None}
-            changes |= {"message": str(failure)[:4000], "outputs": []}
+            changes = _describe_failure(failure) | {"outputs": []}
             return events.UploadFailed(attempt, str(failure), record.report.model_copy(update=changes))
         except (OSError, BadInput, Refused) as error:
             if isinstance(error, NoToken):
@@ -438,10 +438,12 @@ class Hands:
 
 
 def _make_failure(work: Work, failure: AttemptFailed) -> AttemptReport:
-    return AttemptReport(
-        attempt=work.order.attempt,
-        token=work.order.token,
-        kind="failed",
-        reason=failure.reason,
-        message=str(failure)[:4000],
-    )
+    return AttemptReport(attempt=work.order.attempt, token=work.order.token, **_describe_failure(failure))
+
+
+def _describe_failure(failure: AttemptFailed) -> dict[str, Any]:
+    """Return what a report says of an attempt that cannot go on: that it failed, or is handed back."""
+    message = str(failure)[:4000]
+    if failure.reason is Reason.HANDED_BACK:
+        return {"kind": "handed-back", "reason": None, "message": message}
+    return {"kind": "failed", "reason": failure.reason, "message": message}

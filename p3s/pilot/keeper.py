@@ -1,9 +1,10 @@
 """A small process beside the pilot that ends the pilot's payloads when the pilot cannot.
 
-It reads lines from the pilot: ``+ PID EXCLUSIVE`` for a payload that runs, ``- PID`` for one that ended, ``r
-SECONDS`` for a lease renewed for so long. When the pilot is gone the pipe ends, however the pilot ended; the
-keeper then kills all that runs under the given mark. When the lease is over it kills the exclusive ones, even
-while the pilot itself is frozen. It is run as a script, imports nothing of p3s and so starts in a moment.
+It reads lines from the pilot: ``! MARK`` for an exclusive payload that is about to start, ``+ PID EXCLUSIVE`` for one
+that runs, ``- PID`` for one that ended, ``r MOMENT`` for when the lease ends, by the machine's monotonic clock. When
+the pilot is gone the pipe ends, however the pilot ended; the keeper then kills all that runs under the given mark. When
+the lease is over it kills the exclusive ones, even while the pilot is frozen, be it while it starts one. The keeper is
+run as a script, imports nothing of p3s and so starts in a moment.
 """
 
 from __future__ import annotations
@@ -71,13 +72,16 @@ def kill_all(mark: bytes, sessions: set[int]) -> None:
 def watch(descriptor: int, mark: bytes) -> None:
     """Follow the pilot's lines until they end, then kill what is left."""
     payloads: dict[int, bool] = {}
+    #: Of the exclusive payload whose pid is still to be told.
+    starting = b""
     lease_end = float("inf")
     rest = b""
     while True:
         exclusive = {pid for pid, is_exclusive in payloads.items() if is_exclusive}
-        wait = max(lease_end - time.monotonic(), 0) if exclusive and lease_end != float("inf") else None
+        timed = (exclusive or starting) and lease_end != float("inf")
+        wait = max(lease_end - time.monotonic(), 0) if timed else None
         if not select.select([descriptor], [], [], wait)[0]:
-            kill_all(b"\0", exclusive)
+            kill_all(starting or b"\0", exclusive)
             lease_end = float("inf")
             continue
         chunk = os.read(descriptor, 65536)
@@ -86,13 +90,16 @@ def watch(descriptor: int, mark: bytes) -> None:
             return
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            word, *numbers = line.split()
-            if word == b"+":
-                payloads[int(numbers[0])] = numbers[1] == b"1"
+            word, what, *more = line.split()
+            if word == b"!":
+                starting = what
+            elif word == b"+":
+                payloads[int(what)] = more == [b"1"]
+                starting = b"" if payloads[int(what)] else starting
             elif word == b"-":
-                payloads.pop(int(numbers[0]), None)
+                payloads.pop(int(what), None)
             else:
-                lease_end = time.monotonic() + float(numbers[0])
+                lease_end = float(what)
 
 
 if __name__ == "__main__":

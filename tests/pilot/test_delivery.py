@@ -258,6 +258,31 @@ def test_keeper_ends_exclusive_payload(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
+def test_keeper_ends_an_exclusive_payload_that_it_only_expects() -> None:
+    """A pilot that is frozen while it starts an exclusive payload has told of it before; others live on."""
+    guard = Guard("no-such-mark")
+
+    def start(attempt: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["/bin/sleep", "100"], start_new_session=True, env={"P3S_ATTEMPT": attempt})
+
+    other = start("another")
+    guard.add(other.pid, exclusive=False)
+    guard.renew(0.3)
+    assert guard.expect("one")
+    assert start("one").wait(20) == -signal.SIGKILL
+    assert not guard.expect("two")
+    guard.renew(60)
+    assert guard.expect("three")
+    known = start("three")
+    guard.add(known.pid, exclusive=True)
+    time.sleep(0.5)
+    assert known.poll() is other.poll() is None
+    guard.close()
+    # The keeper kills them as it goes, like all payloads that it knows.
+    assert {known.wait(20), other.wait(20)} == {-signal.SIGKILL}
+
+
+@pytest.mark.processes
 def test_keeper_hears_of_payloads_that_last() -> None:
     """A payload that lasts dies with the pilot even without a mark; one that ended at once was never told of."""
     guard = Guard("no-such-mark")
@@ -319,21 +344,23 @@ def test_results_are_written_down_while_reports_travel(tmp_path: Path) -> None:
     """The disk has a result while its report is still without an answer, and no longer when it was answered."""
     orders = [make_order(run=f"echo {number}") for number in range(2)]
     server = FakeServer(orders=list(orders))
-    kept: list[list[Path]] = []
+    kept: set[str] = set()
 
     class Slow(FaultyTransport):
-        """Looks at the disk when a report arrives, and once more before it is answered."""
+        """Answers reports of results when these are on disk."""
 
         def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
             reports = ExchangeBody.model_validate_json(body or b"").reports if url.endswith("exchange") else []
-            if any(report.kind == "succeeded" for report in reports):
-                wait_until(lambda: list((tmp_path / "work" / "outbox").glob("*/*.json")), 10, "a result on disk")
-                kept.append(list((tmp_path / "work" / "outbox").glob("*/*.json")))
+            told = {report.attempt for report in reports if report.kind == "succeeded"}
+            wait_until(lambda: told <= find_kept(), 10, "each result on disk")
+            kept.update(told)
             return super().send(method, url, headers, body, timeout)
 
+    def find_kept() -> set[str]:
+        return {path.stem for path in (tmp_path / "work" / "outbox").glob("*/*.json")}
+
     assert run_agent(tmp_path, Slow(server, []), cycles=2) == 0
-    assert kept
-    assert {path.stem for paths in kept for path in paths} == {order.attempt for order in orders}
+    assert kept == {order.attempt for order in orders}
     assert not [path for path in find_paths(tmp_path / "work") if path.is_file()]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from p3s.engine.states import PilotStatus, Reason
+from p3s.pilot.guard import Guard
 from p3s.pilot.hands import POOL
 from p3s.pilot.kill import become_subreaper
 from p3s.pilot.leftovers import delete_folders
@@ -55,6 +56,17 @@ def test_failure(tmp_path: Path, run: str, reason: Reason, code: int | None, sig
     """A payload that fails is reported with its exit code or signal."""
     report = run_one(tmp_path, run=run)
     assert (report.kind, report.reason, report.exit_code, report.signal) == ("failed", reason, code, signal)
+
+
+def test_an_exclusive_payload_does_not_start_without_a_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the lease ended since the job was taken up, it is handed back; a job that is not exclusive runs."""
+    monkeypatch.setattr(Guard, "expect", lambda *_: False)
+    ran = tmp_path / "ran"
+    report = run_one(tmp_path / "one", run=f"touch {ran}", exclusive=True)
+    assert (report.kind, report.message) == ("handed-back", "exclusive, and the lease is over")
+    assert not ran.exists()
+    assert run_one(tmp_path / "two", run=f"touch {ran}").kind == "succeeded"
+    assert ran.exists()
 
 
 def test_time_limit(tmp_path: Path) -> None:
