@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -94,19 +95,50 @@ def wait_for_jobs(client: Client, number: int, seconds: float = 300.0) -> None:
         time.sleep(LOOK)
 
 
-def measure_latency(postgres: Postgres | None, plan: Sequence[tuple[float, int]]) -> tuple[list[list[float]], Faults]:
-    """Return for each entry of the plan what `benchmarks.idle.measure_idle` does, of a system with one pilot."""
-    jobs: dict[str, str] = {}
+#: A workflow of three jobs in a row, the first of which is given.
+THREE = """
+name: three
+jobs:
+  first{number}: {{payload: {payload}, args: {args}}}
+  second{number}: {{needs: [first{number}], payload: /bin/true}}
+  third{number}: {{needs: [second{number}], payload: /bin/true}}
+"""
+
+
+def measure_latency(
+    postgres: Postgres | None, plan: Sequence[tuple[float, int]]
+) -> tuple[dict[str, list[list[float]]], Faults]:
+    """Return what `benchmarks.idle.measure_idle` does, of a system with one pilot, and what went wrong.
+
+    Parameters
+    ----------
+    postgres : Postgres or None
+        The database.
+    plan : sequence of (float, int)
+        As there.
+
+    Returns
+    -------
+    dict of str to list of list of float
+        For each entry of the plan the ms of submissions of a ``job``, and of loads of a ``workflow`` of three.
+    Faults
+        Of all jobs.
+    """
+    parents: dict[str, list[str]] = {}
     with open_system(postgres, slots=2) as system:
         # One for all: like those of the other engines, it keeps its connection.
         client = system.client
 
         def submit(command: list[str]) -> None:
             spec = StandaloneSpec.model_validate({"payload": command[0], "args": command[1:]})
-            job = StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)
-            jobs[job.uuid] = "date"
-            client.create_jobs([job])
+            client.create_jobs([StandaloneJob(uuid=str(uuid.uuid4()), spec=spec)])
 
-        found = measure_idle(submit, plan)
-        wait_for_jobs(client, len(jobs), 30)
-        return found, count_faults(client, jobs)
+        def load_three(command: list[str]) -> None:
+            number = len(parents)
+            parents.update({f"second{number}": [f"first{number}"], f"third{number}": [f"second{number}"]})
+            load(client, THREE.format(number=number, payload=command[0], args=json.dumps(command[1:])))
+
+        found = {"job": measure_idle(submit, plan), "workflow": measure_idle(load_three, plan)}
+        # The first ones find nothing warm, and are in no number.
+        wait_for_jobs(client, 4 * (1 + sum(number for _, number in plan)), 30)
+        return found, count_faults(client, {job.uuid: job.name for job in read_jobs(client)}, parents)

@@ -103,7 +103,7 @@ class Suite:
                 yield summarise("machine", name, 20, "ms", limits.measure_touch(20, pause, large=large))
 
     def run_latency(self) -> Iterator[Result]:
-        """Measure from a submission to the payload, after pauses in which the system has nothing to do."""
+        """Measure from a submission, or a load, to the payload, after pauses in which the system has nothing to do."""
         values: dict[str, list[list[float]]] = {}
         faults: dict[str, list[Faults]] = {}
         plan = [(pause, number // 5) for pause, number in IDLE[:2]] if self._quick else IDLE
@@ -115,7 +115,8 @@ class Suite:
         for _ in range(self._repeats):
             for name, database in self._databases.items():
                 found, wrong = cases.measure_latency(database, plan)
-                note(name, found)
+                note(name, found["job"])
+                note(f"{name}, workflow of three", found["workflow"])
                 faults.setdefault(name, []).append(wrong)
             note("machine", limits.measure_payload(plan))
             for peer in peers.PROMPT if peers.find_peers() else ():
@@ -126,7 +127,7 @@ class Suite:
             last = sorted(all_found[0])[int(len(all_found[0]) * 0.95)]
             yield summarise(name, f"latency-95 after {plan[0][0]:g} s", len(all_found[0]), "ms", [last])
         for name, all_wrong in faults.items():
-            yield _show_faults(name, "latency", sum(number for _, number in plan), all_wrong)
+            yield _show_faults(name, "latency", 4 * sum(number for _, number in plan), all_wrong)
 
     def run_claims(self) -> Iterator[Result]:
         """Measure claims with few and with many jobs ahead that fit, that do not, and whose type is at its cap."""
