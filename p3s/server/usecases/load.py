@@ -261,7 +261,7 @@ def _store_in_steps(core: Core, load: _Load, heritage: Heritage | None) -> dict[
         _store_plan(run, ident, load)
         if adopt is not None and heritage is not None:
             stored["adopted"], stored["again"] = adopt_jobs(core, ident, load.plan, heritage, adopt.below, owner)
-        left = core.change(owner, lambda ledger: _finish(ledger, ident, hold=load.body.hold))
+        left = run(partial(_finish, ident=ident, hold=load.body.hold))
     except Conflict:
         # What was refused on the way leaves nothing behind.
         core.change(owner, lambda ledger: drop_load(ledger, ident))
