@@ -330,6 +330,9 @@ def test_up_starts_again_what_dies(desk: Desk) -> None:
     server = json.loads((desk.home / "server.json").read_text(encoding="utf-8"))["pid"]
     os.kill(pilot.pid, signal.SIGKILL)
     os.kill(server, signal.SIGKILL)
+    # While it is away nobody else can have its port.
+    with socket.socket() as other, pytest.raises(OSError, match="already in use"):
+        other.bind(("127.0.0.1", desk.port))
     wait_until(lambda: desk.err.count("is started again") == 2, 30, "two obituaries")
 
     def has_returned() -> bool:

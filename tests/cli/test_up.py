@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -187,13 +186,3 @@ def test_children_end_when_up_is_killed(home):
     process.kill()
     process.wait()
     wait_until(lambda: not home.find_processes(), 40, "the end of all processes")
-
-
-def test_a_port_that_is_taken_is_passed_over(home):
-    """If the port is taken, the next free one is used, and said."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", home.port))
-        other.listen()
-        done = home.run("--run", "small.yaml")
-    assert done.returncode == 0, done.stderr
-    assert f"port {home.port} is taken" in done.stderr

@@ -12,7 +12,7 @@ from p3s.errors import BadInput, Conflict, NotFound
 from p3s.server.models import bundle_file, dag, event, job, runtime, workflow
 from p3s.server.queries.find import find_row
 from p3s.server.queries.runtimes import SAMPLES, read_expected
-from p3s.server.transitions.store import find_unstarted, start_some
+from p3s.server.transitions.starts import find_unstarted, start_some
 from p3s.server.usecases import load
 from p3s.server.usecases.acts import delete_dag, delete_workflow
 from p3s.server.usecases.load import load_workflow, start_workflow

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from p3s.clock import read_clock
 from p3s.engine.matching import ANYWHERE
 from p3s.engine.places import name_site
 from p3s.engine.states import Signal, WorkflowState
@@ -25,16 +24,8 @@ from p3s.server.transitions.externals import Facts, admit_externals
 from p3s.server.transitions.ledger import Preset
 from p3s.server.transitions.publications import take_names
 from p3s.server.transitions.settle import settle_workflows
-from p3s.server.transitions.store import (
-    KnownIds,
-    NewJob,
-    delete_abandoned,
-    drop_load,
-    insert_workflows,
-    start_some,
-    store_jobs,
-    touch_load,
-)
+from p3s.server.transitions.starts import delete_abandoned, drop_load, start_some, touch_load
+from p3s.server.transitions.store import KnownIds, NewJob, insert_workflows, store_jobs
 from p3s.server.usecases.adoption import adopt_jobs, check_adoption
 from p3s.server.usecases.expansion import expand_text
 from p3s.server.usecases.sources import read_source, store_bundle, store_dag
@@ -73,7 +64,7 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     """
     with core.db.read() as connection:
         known = _find(connection, body, owner)
-    if known is not None and _is_abandoned(known, body):
+    if known is not None and (known.uuid, known.state) == (body.uuid, WorkflowState.LOADING):
         # A repeat of a request whose load was interrupted loads anew.
         core.change(owner, lambda ledger: delete_abandoned(ledger, SILENCE, body.uuid))
         with core.db.read() as connection:
@@ -132,7 +123,6 @@ _LIVE = sa.select(
     workflow.c.owner,
     workflow.c.name,
     workflow.c.state,
-    workflow.c.touched,
     workflow.c.jobs,
     dag.c.name.label("dag"),
     dag.c.version,
@@ -165,10 +155,6 @@ def _find(connection: sa.Connection, body: LoadBody, owner: str) -> Any:
         # What is not archived comes first.
         sent = [sent[0], keyed[0], sent[1], keyed[1]]
     return next((row for one in sent for row in one.rows()), None)
-
-
-def _is_abandoned(row: Any, body: LoadBody) -> bool:
-    return bool(row.uuid == body.uuid and row.state == WorkflowState.LOADING and row.touched <= read_clock() - SILENCE)
 
 
 def _answer(row: Any, body: LoadBody, owner: str) -> LoadReply:

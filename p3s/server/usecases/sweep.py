@@ -31,7 +31,7 @@ from p3s.server.transitions.removals import are_unassigned, assign_removals
 from p3s.server.transitions.repeats import forget_old
 from p3s.server.transitions.series import add_up
 from p3s.server.transitions.spread import continue_ripples
-from p3s.server.transitions.store import IS_HELD, are_abandoned, delete_abandoned, find_unstarted, start_some
+from p3s.server.transitions.starts import IS_HELD, are_abandoned, delete_abandoned, find_unstarted, start_some
 from p3s.server.usecases.marks import Mark
 from p3s.server.usecases.tokens import are_ended, cut_ended, keep_uses, poke_cut_pilots
 
