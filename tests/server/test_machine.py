@@ -481,8 +481,8 @@ class Machine(RuleBasedStateMachine):
     def _run_to_the_end(self) -> None:
         """Let everything go and require that all becomes final; then retry and require that all finishes."""
         self._do(lambda: holds.resume_server(self.core, "ann"))
-        # A client whose request was cut short asks again, when a clock that was set back has caught up: till then what is
-        # left of its load counts as going on.
+        # A client whose request was cut short asks again, when a clock that was set back has caught up: till then what
+        # is left of its load counts as going on.
         self.clock.now = max(self.clock.now, self.clock.latest) + 100
         for position in range(len(self.loads) + len(self.jobs)):
             self._submit_again(position, None)
