@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,12 +18,15 @@ from tests.support.servers import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from p3s.client.answer import Sent
+
 
 class Server:
     """Answers requests in order, and keeps them; an empty answer ends the connection."""
 
-    def __init__(self, answers: Sequence[bytes]) -> None:
+    def __init__(self, answers: Sequence[bytes], pieces: int) -> None:
         self.answers = list(answers)
+        self.pieces = pieces
         self.requests: list[bytes] = []
         self.connections = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -38,7 +43,7 @@ class Server:
                     self.requests.append(request)
                     answer = self.answers.pop(0)
                     # In pieces, because nothing promises that an answer comes in one.
-                    size = max(len(answer) // 10, 1)
+                    size = max(len(answer) // self.pieces, 1)
                     with contextlib.suppress(ConnectionError):
                         # The client has heard enough.
                         for start in range(0, len(answer), size):
@@ -62,9 +67,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(*answers: bytes) -> Iterator[Server]:
+def serve(*answers: bytes, pieces: int = 10) -> Iterator[Server]:
     """Run a server until it has given all its answers."""
-    server = Server(answers)
+    server = Server(answers, pieces)
     try:
         yield server
     finally:
@@ -159,7 +164,7 @@ def test_a_request_is_sent_before_its_answer_is_waited_for() -> None:
         transport = PoolTransport()
 
         def begin(body: bytes) -> Callable[[], Answer]:
-            return transport.begin("POST", f"{server.url}/", {}, body, 10.0)
+            return transport.begin("POST", f"{server.url}/", {}, body, 10.0).finish
 
         finish = begin(b"first")
         assert server.connections == 0
@@ -182,7 +187,7 @@ def test_a_request_too_large_to_leave_at_once_leaves_later() -> None:
     with serve(GOOD, GOOD) as server:
         transport = PoolTransport()
         ask(transport, server)
-        assert transport.begin("POST", f"{server.url}/", {}, body, 10.0)().body == b"hello"
+        assert transport.begin("POST", f"{server.url}/", {}, body, 10.0).finish().body == b"hello"
         assert server.requests[1].endswith(b"\r\n\r\n" + body)
         assert server.connections == 1
 
@@ -194,10 +199,77 @@ def test_a_connection_that_ends_when_a_request_leaves() -> None:
         ask(transport, server)
         server.thread.join(10)
         transport._take = lambda _place: transport._idle.pop()[1]  # type: ignore[method-assign,assignment]
-        finish = transport.begin("POST", f"{server.url}/", {}, b"{}", 10.0)
+        sent = transport.begin("POST", f"{server.url}/", {}, b"{}", 10.0)
+        assert sent.look() is None
         with pytest.raises(Unreachable):
-            finish()
+            sent.finish()
         assert len(server.requests) == 1
+
+
+def begin_again(transport: PoolTransport, server: Server, timeout: float = 10.0) -> Sent[Answer]:
+    """Ask once, so that a connection is kept, and send another request over it."""
+    ask(transport, server)
+    sent = transport.begin("POST", f"{server.url}/", {}, b"{}", timeout)
+    assert sent.line is not None
+    return sent
+
+
+@pytest.mark.parametrize("answer", [GOOD, b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD])
+def test_an_answer_that_is_there_is_taken_without_waiting(answer: bytes) -> None:
+    """Whoever waits for the line to be readable takes it, and the connection is used again."""
+    with serve(GOOD, answer, GOOD, pieces=1) as server:
+        transport = PoolTransport()
+        sent = begin_again(transport, server).then(lambda found: found.body)
+        assert select.select([sent.line], [], [], 10)[0]
+        assert sent.look() == b"hello"
+        assert ask(transport, server).body == b"hello"
+        assert server.connections == 1
+
+
+def test_a_closed_answer_is_taken_and_its_connection_is_not_used_again() -> None:
+    """The server says so."""
+    with serve(GOOD, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nend", GOOD, pieces=1) as server:
+        transport = PoolTransport()
+        sent = begin_again(transport, server)
+        assert select.select([sent.line], [], [], 10)[0]
+        found = sent.look()
+        assert found is not None
+        assert found.body == b"end"
+        assert ask(transport, server).body == b"hello"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(GOOD[:30], GOOD[30:]), (GOOD[:-2], GOOD[-2:]), (b"HTTP/1.0 200 OK\r\n\r\nhel", b"lo"), (b"", GOOD)],
+)
+def test_an_answer_of_which_a_part_is_there_is_waited_for(first: bytes, second: bytes) -> None:
+    """What has been looked at is not lost; before anything has come, a look brings nothing."""
+    ours, theirs = socket.socketpair()
+    transport = PoolTransport()
+    place = ("127.0.0.1", 9)
+    transport._keep(place, ours)
+    sent = transport.begin("GET", "http://127.0.0.1:9/", {}, None, 10.0)
+    assert theirs.recv(65536).startswith(b"GET / HTTP/1.1\r\n")
+    theirs.sendall(first)
+    assert sent.look() is None
+    theirs.sendall(second)
+    theirs.close()
+    assert sent.finish().body == b"hello"
+    ours.close()
+
+
+def test_an_answer_that_does_not_come_in_time() -> None:
+    """The time runs from when the request left, whenever it is waited for."""
+    ours, theirs = socket.socketpair()
+    transport = PoolTransport()
+    transport._keep(("127.0.0.1", 9), ours)
+    sent = transport.begin("GET", "http://127.0.0.1:9/", {}, None, 0.2)
+    time.sleep(max(sent.until - time.monotonic(), 0))
+    with pytest.raises(Unreachable, match="timed out"):
+        sent.finish()
+    assert ours.gettimeout() == pytest.approx(0.001)
+    theirs.close()
 
 
 def test_line_break_in_a_header() -> None:

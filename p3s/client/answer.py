@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import socket
+    from collections.abc import Callable, Mapping
 
-__all__ = ["CONNECT_TIMEOUT", "Answer", "cut_path", "explain_cause"]
+__all__ = ["CONNECT_TIMEOUT", "Answer", "Sent", "cut_path", "explain_cause"]
+
+Value = TypeVar("Value")
+Other = TypeVar("Other")
 
 #: Seconds to wait for a connection; a server that is there accepts at once.
 CONNECT_TIMEOUT = 10.0
@@ -32,6 +37,42 @@ class Answer:
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _see_nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent(Generic[Value]):
+    """A request on its way, sent as far as that took no waiting.
+
+    Attributes
+    ----------
+    finish : callable
+        Does the rest: waits for the answer and returns what it means, or raises. Called once, by any thread.
+    line : socket or None
+        What can be read when the answer comes; None if only `finish` will tell.
+    look : callable
+        Called when the line can be read, returns or raises as `finish` does if all of the answer is there, and else
+        returns None: then `finish` is to be called. It never waits.
+    until : float
+        The time of the monotonic clock at which `finish` is to be called in any case.
+    """
+
+    finish: Callable[[], Value]
+    line: socket.socket | None = None
+    look: Callable[[], Value | None] = _see_nothing
+    until: float = math.inf
+
+    def then(self, change: Callable[[Value], Other]) -> Sent[Other]:
+        """Return the same request, whose answer means what `change` makes of it."""
+
+        def look() -> Other | None:
+            found = self.look()
+            return None if found is None else change(found)
+
+        return Sent(lambda: change(self.finish()), self.line, look, self.until)
 
 
 def cut_path(url: str) -> str:

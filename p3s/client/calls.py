@@ -16,6 +16,8 @@ from p3s.client.upkeep import UpkeepCalls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from p3s.client.answer import Sent
+
 __all__ = ["Client"]
 
 Item = TypeVar("Item")
@@ -304,15 +306,15 @@ class Client(HoldCalls, ManyCalls, TokenCalls, SiteCalls, DataCalls, UpkeepCalls
         ExchangeReply
             The answer.
         """
-        return self.begin_exchange(uuid, secret, body)()
+        return self.begin_exchange(uuid, secret, body).finish()
 
-    def begin_exchange(self, uuid: str, secret: str, body: wire.ExchangeBody) -> Callable[[], wire.ExchangeReply]:
-        """Send what `exchange` sends as far as that takes no waiting; return what does the rest, by any thread."""
+    def begin_exchange(self, uuid: str, secret: str, body: wire.ExchangeBody) -> Sent[wire.ExchangeReply]:
+        """Send what `exchange` sends as far as that takes no waiting."""
         # Most fields of most calls have their defaults; leaving them out halves the bytes of a busy pilot.
         content = body.model_dump_json(exclude_defaults=True).encode()
         path = f"/api/v1/pilots/{uuid}/exchange"
-        wait = self._sender.begin("POST", path, content, timeout=body.wait + SLACK, token=secret)
-        return lambda: self._sender.decode(wait(), wire.ExchangeReply)
+        sent = self._sender.begin("POST", path, content, timeout=body.wait + SLACK, token=secret)
+        return sent.then(lambda answer: self._sender.decode(answer, wire.ExchangeReply))
 
     def fetch_blob(self, digest: str, *, secret: str | None = None) -> bytes:
         """Return the content that has this SHA-256."""

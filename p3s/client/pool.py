@@ -11,10 +11,12 @@ import re
 import select
 import socket
 import threading
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from p3s.client.answer import CONNECT_TIMEOUT, Answer, cut_path, explain_cause
+from p3s.client.answer import CONNECT_TIMEOUT, Answer, Sent, cut_path, explain_cause
 from p3s.errors import BadInput, Unreachable
 
 if TYPE_CHECKING:
@@ -42,33 +44,18 @@ class PoolTransport:
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float) -> Answer:
         """Send one request (see `p3s.client.transport.Transport.send`)."""
-        return self.begin(method, url, headers, body, timeout)()
+        return self.begin(method, url, headers, body, timeout).finish()
 
     def begin(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> Callable[[], Answer]:
+    ) -> Sent[Answer]:
         """Send one request as far as that takes no waiting (see `p3s.client.transport.Transport.begin`)."""
         parts = urlsplit(url)
         place = (parts.hostname or "", parts.port or 80)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        left = _write_request(method, target, parts.netloc.rpartition("@")[2], headers, body)
-        connection = self._take(place)
-        if connection is not None:
-            connection.setblocking(False)
-            # What is wrong shows when the rest is sent, and the answer waited for.
-            with contextlib.suppress(OSError):
-                left = left[connection.send(left) :]
-
-        def finish() -> Answer:
-            try:
-                answer, kept = _finish(connection or _connect(place), method, left, timeout)
-            except (OSError, ValueError) as error:
-                raise Unreachable(cut_path(url), explain_cause(error)) from error
-            if kept is not None:
-                self._keep(place, kept)
-            return answer
-
-        return finish
+        message = _write_request(method, target, parts.netloc.rpartition("@")[2], headers, body)
+        kept, keep = self._take(place), partial(self._keep, place)
+        return _Exchange(place, method, url, message, timeout, kept, keep).describe()
 
     def __del__(self) -> None:
         # Clients are made and dropped without being closed.
@@ -98,21 +85,87 @@ class PoolTransport:
             one.close()
 
 
-def _finish(connection: socket.socket, method: str, left: bytes, timeout: float) -> tuple[Answer, socket.socket | None]:
-    """Send what is left of a request; return its answer, and the connection if it can be used again."""
-    try:
-        connection.settimeout(timeout)
-        # A server that refuses a body closes before it has read all of it, and has said why.
-        with contextlib.suppress(BrokenPipeError):
-            connection.sendall(left)
-        answer, keep = _Reader(connection).read_answer(method)
-    except BaseException:
-        connection.close()
-        raise
-    if keep:
-        return answer, connection
-    connection.close()
-    return answer, None
+class _Exchange:
+    """One request and its answer, on a connection that was kept, or on one that is still to be made.
+
+    Parameters
+    ----------
+    place : tuple of str and int
+        Host and port.
+    method, url : str
+        For reading the answer, and for messages.
+    message : bytes
+        The whole request.
+    timeout : float
+        Seconds to wait for each piece of the answer.
+    connection : socket or None
+        One that was kept.
+    keep : callable
+        Takes a connection that can be used again.
+    """
+
+    def __init__(
+        self,
+        place: tuple[str, int],
+        method: str,
+        url: str,
+        message: bytes,
+        timeout: float,
+        connection: socket.socket | None,
+        keep: Callable[[socket.socket], None],
+    ) -> None:
+        self._place, self._method, self._url, self._timeout = place, method, url, timeout
+        self._left, self._connection, self._keep = message, connection, keep
+        self._until = time.monotonic() + timeout
+        self._came = b""
+        if connection is not None:
+            connection.setblocking(False)
+            # What is wrong shows when the rest is sent, and the answer waited for.
+            with contextlib.suppress(OSError):
+                self._left = message[connection.send(message) :]
+
+    def describe(self) -> Sent[Answer]:
+        """Return what can be done with it."""
+        return Sent(self._finish, None if self._left else self._connection, self._look, self._until)
+
+    def _finish(self) -> Answer:
+        try:
+            connection = self._connection or _connect(self._place)
+            try:
+                waiting = not (self._left or self._came)
+                connection.settimeout(max(self._until - time.monotonic(), 0.001) if waiting else self._timeout)
+                # A server that refuses a body closes before it has read all of it, and has said why.
+                with contextlib.suppress(BrokenPipeError):
+                    connection.sendall(self._left)
+                answer, again = _Reader(connection.recv, self._came).read_answer(self._method)
+            except BaseException:
+                connection.close()
+                raise
+        except (OSError, ValueError) as error:
+            raise Unreachable(cut_path(self._url), explain_cause(error)) from error
+        self._put_back(connection, again=again)
+        return answer
+
+    def _look(self) -> Answer | None:
+        assert self._connection is not None
+        try:
+            self._came += self._connection.recv(_PIECE)
+            answer, again = _Reader(_refuse, self._came).read_answer(self._method)
+        except (OSError, ValueError):
+            # It is not here, or not whole, or none: the whole way finds out which.
+            return None
+        self._put_back(self._connection, again=again)
+        return answer
+
+    def _put_back(self, connection: socket.socket, *, again: bool) -> None:
+        if again:
+            self._keep(connection)
+        else:
+            connection.close()
+
+
+def _refuse(_size: int) -> bytes:
+    raise BlockingIOError
 
 
 def _connect(place: tuple[str, int]) -> socket.socket:
@@ -139,11 +192,18 @@ def _write_request(method: str, target: str, host: str, headers: Mapping[str, st
 
 
 class _Reader:
-    """Reads one answer from a connection; what is wrong with it is a `ValueError`, its early end an `OSError`."""
+    """Reads one answer; what is wrong with it is a `ValueError`, its early end an `OSError`.
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._rest = b""
+    Parameters
+    ----------
+    receive : callable
+        Returns what came, of at most so many bytes.
+    rest : bytes
+        What has come before.
+    """
+
+    def __init__(self, receive: Callable[[int], bytes], rest: bytes) -> None:
+        self._take, self._rest = receive, rest
 
     def read_answer(self, method: str) -> tuple[Answer, bool]:
         """Return the answer, and whether the connection can be used again."""
@@ -214,12 +274,12 @@ class _Reader:
 
     def _read_all(self) -> bytes:
         parts, self._rest = [self._rest], b""
-        while piece := self._connection.recv(_PIECE):
+        while piece := self._take(_PIECE):
             parts.append(piece)
         return b"".join(parts)
 
     def _receive(self) -> bytes:
-        piece = self._connection.recv(_PIECE)
+        piece = self._take(_PIECE)
         if not piece:
             raise ConnectionError("the connection ended before the answer did")
         return piece

@@ -15,6 +15,7 @@ from p3s.wire import ErrorReply, ErrorView
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from p3s.client.answer import Sent
     from p3s.client.transport import Answer, Transport
 
 __all__ = ["Sender", "encode_body", "make_error", "quote_query"]
@@ -134,21 +135,18 @@ class Sender:
             self._pause(_jitter(_read_retry_after(answer.headers, FIRST_PAUSE * 3 ** (number - 1))))
         raise AssertionError("tries is at least 1")
 
-    def begin(self, method: str, path: str, body: bytes, *, timeout: float, token: str) -> Callable[[], Answer]:
-        """Send a request once, as far as that takes no waiting; return what does the rest, as `send` does with one try.
+    def begin(self, method: str, path: str, body: bytes, *, timeout: float, token: str) -> Sent[Answer]:
+        """Send a request once, as far as that takes no waiting; what is returned raises as `send` does.
 
         The parameters are those of `send`.
         """
         headers = self._make_headers(token, "application/json")
-        finish = self._transport.begin(method, self.url + path, headers, body, timeout)
+        return self._transport.begin(method, self.url + path, headers, body, timeout).then(self._check)
 
-        def wait() -> Answer:
-            answer = finish()
-            if answer.status < 300:
-                return answer
-            raise make_error(answer, self.url)
-
-        return wait
+    def _check(self, answer: Answer) -> Answer:
+        if answer.status < 300:
+            return answer
+        raise make_error(answer, self.url)
 
     def decode(self, answer: Answer, model: type[Model]) -> Model:
         """Return the answer's body as a value.

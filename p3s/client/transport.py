@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from p3s.client.answer import CONNECT_TIMEOUT, Answer, cut_path, explain_cause
+from p3s.client.answer import CONNECT_TIMEOUT, Answer, Sent, cut_path, explain_cause
 from p3s.client.pool import PoolTransport
 from p3s.errors import Unreachable
 from p3s.settings import find_authorities
@@ -55,10 +55,10 @@ class Transport(Protocol):
 
     def begin(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> Callable[[], Answer]:
-        """Send one request as far as that takes no waiting; return what does the rest and returns the answer.
+    ) -> Sent[Answer]:
+        """Send one request as far as that takes no waiting.
 
-        The parameters are those of `send`. What is returned is called once, by any thread, and raises as `send` does.
+        The parameters are those of `send`, and what it returns raises as `send` does.
         """
 
 
@@ -69,9 +69,9 @@ class Whole:
 
     def begin(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> Callable[[], Answer]:
+    ) -> Sent[Answer]:
         """Return what sends one request (see `Transport.begin`)."""
-        return partial(self.send, method, url, headers, body, timeout)
+        return Sent(partial(self.send, method, url, headers, body, timeout))
 
 
 class SessionTransport(Whole):

@@ -1,7 +1,7 @@
 """The acting half of the pilot: one loop that hears, asks the brain, and does as told.
 
-The loop never waits for the network or a large file: calls go to the threads of `p3s.pilot.callers`, slow work
-with files to the pool of `p3s.pilot.hands`. All of them answer through one queue.
+The loop never waits for the network or a large file: `p3s.pilot.callers` sends calls and reads what is there, slow work
+with files goes to the pool of `p3s.pilot.hands`. All of them answer through one `p3s.pilot.inbox`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import random
 import threading
 import time
 from collections import deque
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from p3s.memory import gather_memory
@@ -20,6 +19,7 @@ from p3s.pilot.brain import Brain
 from p3s.pilot.callers import Callers
 from p3s.pilot.guard import Guard
 from p3s.pilot.hands import BlobStore, Hands, Staged
+from p3s.pilot.inbox import Inbox
 from p3s.pilot.outbox import Outbox
 from p3s.pilot.reaper import Exit, Reaper
 from p3s.pilot.watch import Watcher
@@ -60,25 +60,25 @@ class Agent:
 
     def __init__(self, options: PilotOptions, client: Client, body: RegisterBody) -> None:
         self._options = options
-        self._queue: SimpleQueue[Message] = SimpleQueue()
+        self._inbox: Inbox[Message] = Inbox()
         self._outbox = Outbox(options.work, options.uuid)
         self._brain = Brain(options, time.monotonic(), random.Random())  # noqa: S311 - spreads pauses, no secret
         self._client = client
-        self._callers = Callers(client, body, self._queue.put)
+        self._callers = Callers(client, body, self._inbox)
         blobs = BlobStore(
             lambda digest: client.fetch_blob(digest, secret=self._callers.secret),
             lambda digest, content: client.store_blob(digest, content, secret=self._callers.secret),
         )
         self._guard = Guard(options.uuid)
-        self._reaper = Reaper(self._queue.put)
-        self._hands = Hands(options, blobs, self._outbox, self._guard, self._queue.put, log.info)
+        self._reaper = Reaper(self._inbox.put)
+        self._hands = Hands(options, blobs, self._outbox, self._guard, self._inbox.put, log.info)
         self._watcher = Watcher()
         self._orphans_at = time.monotonic()
         self._todo: deque[Message] = deque()
 
     def interrupt(self) -> None:
         """Drain; the second time, hand back what runs. May be called from a signal handler."""
-        self._queue.put(events.Interrupted())
+        self._inbox.put(events.Interrupted())
 
     def run(self) -> int:
         """Work until there is a reason to leave.
@@ -97,6 +97,7 @@ class Agent:
         finally:
             self._hands.close()
             self._callers.close()
+            self._inbox.close()
             self._reaper.close()
             self._guard.close()
             self._reaper.join()
@@ -126,13 +127,8 @@ class Agent:
         self._guard.flush(now)
         times = [self._brain.find_next_time(now), self._orphans_at, self._watcher.find_next_time()]
         times.append(self._guard.find_next_time())
-        try:
-            self._todo.append(self._queue.get(timeout=max(min(times) - now, 0.001)))
-            # What came at the same time is settled in the same call to the server.
-            while True:
-                self._todo.append(self._queue.get_nowait())
-        except Empty:
-            pass
+        # What came at the same time is settled in the same call to the server.
+        self._todo.extend(self._inbox.take(max(min(times) - now, 0.001)))
         chunks = self._watcher.read(time.monotonic())
         if chunks:
             self._todo.append(events.LogsRead(tuple(chunks)))

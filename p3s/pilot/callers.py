@@ -1,11 +1,15 @@
-"""The threads that speak with the server, one per channel, so that no answer ever keeps the pilot waiting."""
+"""Who speaks with the server, so that no answer ever keeps the pilot waiting.
+
+The loop sends each call, and reads each answer that is there at once and whole. For all else there is a thread for each
+channel: for connections that are still to be made, for TLS, and for what comes in pieces.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p3s.errors import BadInput, BadReply, NotFound, NoToken, P3sError, Refused, Unavailable
 from p3s.pilot.events import Answered, CallFailed, Registered, RegisterFailed
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 
     from p3s.client import Client
     from p3s.pilot.events import Call, Channel, Event, Trouble
+    from p3s.pilot.inbox import Inbox
     from p3s.wire import RegisterBody
 
 __all__ = ["Callers", "name_trouble", "read_pause"]
@@ -30,14 +35,14 @@ class Callers:
         With the pilot token.
     body : RegisterBody
         What the pilot says of itself.
-    tell : callable
-        Called from the threads with each event.
+    inbox : Inbox
+        Takes each event, and waits for answers.
     """
 
-    def __init__(self, client: Client, body: RegisterBody, tell: Callable[[Event | Exception], None]) -> None:
-        self._client, self._body, self._tell = client, body, tell
+    def __init__(self, client: Client, body: RegisterBody, inbox: Inbox[Any]) -> None:
+        self._client, self._body, self._inbox = client, body, inbox
         self.secret = ""
-        self._queues: dict[Channel, SimpleQueue[Callable[[], Event] | None]] = {
+        self._queues: dict[Channel, SimpleQueue[Callable[[], Event | None] | None]] = {
             "quick": SimpleQueue(),
             "held": SimpleQueue(),
             "control": SimpleQueue(),
@@ -51,14 +56,27 @@ class Callers:
         self._queues["quick"].put(self._register)
 
     def call(self, call: Call) -> None:
-        """Send an exchange, at once as far as that takes no waiting; a thread waits for the answer."""
-        sent = time.monotonic()
+        """Send an exchange, at once as far as that takes no waiting."""
+        at = time.monotonic()
         try:
-            finish = self._client.begin_exchange(self._body.uuid, self.secret, call.body)
+            sent = self._client.begin_exchange(self._body.uuid, self.secret, call.body)
         except P3sError as error:
-            self._tell(_make_failure(call, error))
+            self._inbox.put(_make_failure(call, error))
             return
-        self._queues[call.channel].put(lambda: self._finish(call, finish, sent))
+
+        def finish() -> None:
+            self._queues[call.channel].put(lambda: _hear(call, sent.finish, at))
+
+        def look() -> Event | None:
+            event = _hear(call, sent.look, at)
+            if event is None:
+                finish()
+            return event
+
+        if sent.line is None:
+            finish()
+        else:
+            self._inbox.watch(sent.line, sent.until, look)
 
     def close(self) -> None:
         """Let the threads end when they are done with what they do."""
@@ -72,9 +90,9 @@ class Callers:
             ExchangeReply.model_rebuild()
         while (work := queue.get()) is not None:
             try:
-                self._tell(work())
+                self._inbox.put(work())
             except Exception as error:  # noqa: BLE001 - raised again by the loop, which else would wait for ever
-                self._tell(error)
+                self._inbox.put(error)
 
     def _register(self) -> Event:
         try:
@@ -84,12 +102,14 @@ class Callers:
         self.secret = reply.secret
         return Registered(reply)
 
-    def _finish(self, call: Call, finish: Callable[[], ExchangeReply], sent: float) -> Event:
-        try:
-            reply = finish()
-        except P3sError as error:
-            return _make_failure(call, error)
-        return Answered(call.channel, call.body, reply, sent)
+
+def _hear(call: Call, read: Callable[[], ExchangeReply | None], at: float) -> Event | None:
+    """Return what an answer, or its want, means to a call that was sent at this time; None if it is not here."""
+    try:
+        reply = read()
+    except P3sError as error:
+        return _make_failure(call, error)
+    return None if reply is None else Answered(call.channel, call.body, reply, at)
 
 
 def _make_failure(call: Call, error: P3sError) -> CallFailed:
