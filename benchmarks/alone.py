@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +70,8 @@ def serve(listener: socket.socket, server: Server) -> None:
 
 
 def _answer(connection: socket.socket, server: Server) -> None:
-    with connection, connection.makefile("rb") as stream:
+    # The pilot may leave at any moment.
+    with suppress(OSError), connection, connection.makefile("rb") as stream:
         while line := stream.readline():
             method, path, _ = line.decode().split()
             headers = {}
@@ -86,11 +87,7 @@ def _answer(connection: socket.socket, server: Server) -> None:
                 if path.endswith("/pilots"):
                     server.registered = time.perf_counter()
             head = f"HTTP/1.1 {answer.status} X\r\nContent-Type: application/json\r\nContent-Length: {len(answer.body)}"
-            try:
-                connection.sendall(head.encode() + b"\r\n\r\n" + answer.body)
-            except OSError:
-                # The pilot left.
-                return
+            connection.sendall(head.encode() + b"\r\n\r\n" + answer.body)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ HOPS = (
     ("the job is stored, claimed and committed", "server", "p3s.server.db", "Database.write", "end"),
     ("the held call wakes", "server", "p3s.server.usecases.wakeups", "Waiter.wait", "end"),
     ("its order is written down", "server", "p3s.server.shortcut", "hold_back", "begin"),
-    ("the pilot has read it", "pilot", "p3s.pilot.callers", "Callers._finish", "end"),
+    ("the pilot has read it", "pilot", "p3s.pilot.callers", "_hear", "end"),
     ("its loop takes it up", "pilot", "p3s.pilot.hands", "Hands.launch", "begin"),
     ("the sandbox is made", "pilot", "p3s.pilot.hands", "start_payload", "begin"),
     ("the process is started", "pilot", "p3s.pilot.hands", "start_payload", "end"),

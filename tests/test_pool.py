@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -214,13 +214,19 @@ def begin_again(transport: PoolTransport, server: Server, timeout: float = 10.0)
     return sent
 
 
+def wait_for_line(sent: Sent[Any]) -> None:
+    """Wait until something has come."""
+    assert sent.line is not None
+    assert select.select([sent.line], [], [], 10)[0]
+
+
 @pytest.mark.parametrize("answer", [GOOD, b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD])
 def test_an_answer_that_is_there_is_taken_without_waiting(answer: bytes) -> None:
     """Whoever waits for the line to be readable takes it, and the connection is used again."""
     with serve(GOOD, answer, GOOD, pieces=1) as server:
         transport = PoolTransport()
         sent = begin_again(transport, server).then(lambda found: found.body)
-        assert select.select([sent.line], [], [], 10)[0]
+        wait_for_line(sent)
         assert sent.look() == b"hello"
         assert ask(transport, server).body == b"hello"
         assert server.connections == 1
@@ -231,7 +237,7 @@ def test_a_closed_answer_is_taken_and_its_connection_is_not_used_again() -> None
     with serve(GOOD, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nend", GOOD, pieces=1) as server:
         transport = PoolTransport()
         sent = begin_again(transport, server)
-        assert select.select([sent.line], [], [], 10)[0]
+        wait_for_line(sent)
         found = sent.look()
         assert found is not None
         assert found.body == b"end"

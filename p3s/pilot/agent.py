@@ -70,7 +70,7 @@ class Agent:
             lambda digest, content: client.store_blob(digest, content, secret=self._callers.secret),
         )
         self._guard = Guard(options.uuid)
-        self._reaper = Reaper(self._inbox.put)
+        self._reaper = Reaper()
         self._hands = Hands(options, blobs, self._outbox, self._guard, self._inbox.put, log.info)
         self._watcher = Watcher()
         self._orphans_at = time.monotonic()
@@ -89,18 +89,17 @@ class Agent:
             The exit code (see `p3s.pilot.exits`).
         """
         try:
-            while True:
-                leave = self._step()
-                if leave is not None:
-                    log.info("leaving: %s", leave.reason)
-                    return leave.code
+            with self._reaper.listen(self._inbox.ring):
+                while True:
+                    leave = self._step()
+                    if leave is not None:
+                        log.info("leaving: %s", leave.reason)
+                        return leave.code
         finally:
             self._hands.close()
             self._callers.close()
             self._inbox.close()
-            self._reaper.close()
             self._guard.close()
-            self._reaper.join()
             self._outbox.close()
 
     def _step(self) -> events.Leave | None:
@@ -126,9 +125,10 @@ class Agent:
     def _wait(self, now: float) -> None:
         self._guard.flush(now)
         times = [self._brain.find_next_time(now), self._orphans_at, self._watcher.find_next_time()]
-        times.append(self._guard.find_next_time())
+        times += [self._guard.find_next_time(), now + self._reaper.pause]
         # What came at the same time is settled in the same call to the server.
         self._todo.extend(self._inbox.take(max(min(times) - now, 0.001)))
+        self._todo.extend(self._reaper.collect())
         chunks = self._watcher.read(time.monotonic())
         if chunks:
             self._todo.append(events.LogsRead(tuple(chunks)))

@@ -152,10 +152,9 @@ class Hands:
             command = wrap_command(command, work.order, work.sandbox, self._options)
             if work.order.exclusive and not self._guard.expect(work.order.attempt):
                 raise AttemptFailed(Reason.HANDED_BACK, LEASE_OVER)
-            with reaper.lock:
-                born = read_ticks()
-                process = start_payload(command, environ, work.sandbox, self._options.protection.umask)
-                reaper.add_leader(process.pid)
+            born = read_ticks()
+            process = start_payload(command, environ, work.sandbox, self._options.protection.umask)
+            reaper.add_leader(process.pid)
         except AttemptFailed as failure:
             return [events.Ended(_make_failure(work, failure))]
         work.process, work.started = process, read_monotonic()

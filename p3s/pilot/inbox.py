@@ -25,8 +25,8 @@ class Inbox(Generic[Message]):
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
-        self._bell, self._ring = socket.socketpair()
-        for end in (self._bell, self._ring):
+        self._bell, self._rope = socket.socketpair()
+        for end in (self._bell, self._rope):
             end.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
@@ -35,14 +35,19 @@ class Inbox(Generic[Message]):
     def __del__(self) -> None:
         # Not earlier: a thread that still has something to say must not write to whatever got the same number.
         self._bell.close()
-        self._ring.close()
+        self._rope.close()
+
+    @property
+    def ring(self) -> int:
+        """A descriptor; whoever waits is woken by a byte that is written to it."""
+        return self._rope.fileno()
 
     def put(self, message: Message) -> None:
         """Add a message; from any thread, and from signal handlers."""
         self._messages.append(message)
         # A bell that takes no more has been rung and not yet heard.
         with suppress(BlockingIOError):
-            self._ring.send(b"\0")
+            self._rope.send(b"\0")
 
     def watch(self, line: socket.socket, until: float, notice: Callable[[], Message | None]) -> None:
         """Have the waiting thread call `notice`, once: when `line` can be read, or at this time (monotonic).

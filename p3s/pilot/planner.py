@@ -147,6 +147,8 @@ class Planner:
         if overdue:
             self.ahead.forget()
         decisions: list[Instruction] = []
+        if not self.ahead.waiting:
+            return decisions
         room = self.roster.find_room()
         for order, _ in list(self.ahead.waiting.values()):
             # One that is large is not overtaken by small ones for ever.
@@ -316,8 +318,9 @@ class Planner:
     def _find_gathering_end(self, now: float) -> float:
         if not self.ahead.rate:
             return self.roster.find_gathering_end(GATHER)
-        # The slots have work, so reports are gathered until the next call is needed to bring more.
-        has_work = len(self.ahead.waiting) > self.ahead.count_needed(self._find_soon(now).count_payloads())
+        # While the slots have work, reports are gathered until the next call is needed to bring more.
+        waiting = len(self.ahead.waiting)
+        has_work = waiting and waiting > self.ahead.count_needed(self._find_soon(now).count_payloads())
         return self._flush_at + self.ahead.gather if has_work else 0.0
 
     def _make_claim(self, ahead: int, now: float) -> Claim:

@@ -1,8 +1,9 @@
-"""Who waits for children: one thread for all payloads, and for the orphans that this pilot adopted."""
+"""Who waits for children: for payloads, and for the orphans that this pilot adopted."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 __all__ = ["Exit", "Reaper"]
 
-#: Seconds between two looks while there is no child at all.
-NO_CHILD_PAUSE = 0.5
+#: Seconds between two looks where no signal tells of an end.
+LOOK = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,64 +44,49 @@ class Exit:
 
 
 class Reaper:
-    """Waits for children in a thread and tells of each.
+    """Takes in the ends of children, for the thread that starts payloads."""
 
-    Parameters
-    ----------
-    tell : callable
-        Called in the reaper's thread with each `Exit`.
-    """
-
-    def __init__(self, tell: Callable[[Exit], None]) -> None:
-        self._tell = tell
+    def __init__(self) -> None:
         # Each new Popen would else wait for pids of forgotten ones, and a pid that was given anew may be a payload's:
         # its exit would be taken from here, and the payload would seem to run for ever.
         subprocess._active = None  # type: ignore[attr-defined]  # noqa: SLF001 - the module's own off switch
         self._leaders: set[int] = set()
-        self._closed = False
-        self._born = threading.Event()
-        #: Held by whoever starts a child, until it is a known leader.
-        self.lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
-        self._thread.start()
+        #: Seconds after which `collect` is to be called again, if nothing rings.
+        self.pause = LOOK
+
+    @contextlib.contextmanager
+    def listen(self, ring: int) -> Iterator[None]:
+        """Have each end of a child write a byte to the descriptor `ring`, as far as signals come to this thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # Written by the system's handler itself: Python's runs later, and too late for a wait that is about to begin.
+        before = signal.signal(signal.SIGCHLD, lambda *_: None), signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
+        self.pause = math.inf
+        try:
+            yield
+        finally:
+            self.pause = LOOK
+            signal.set_wakeup_fd(before[1])
+            signal.signal(signal.SIGCHLD, before[0])
 
     def add_leader(self, pid: int) -> None:
-        """Make known that `pid` leads a session of its own; called with the lock held."""
+        """Make known that `pid` leads a session of its own."""
         self._leaders.add(pid)
-        self._born.set()
 
-    def close(self) -> None:
-        """Let the thread end after the next child, or at once if there is none."""
-        self._closed = True
-        self._born.set()
-
-    def join(self, timeout: float = 5.0) -> None:
-        """Wait for the thread's end, so that it takes no child of whoever comes next in this process."""
-        self._thread.join(0.2)
-        if not self._thread.is_alive():
-            return
-        # Other children of this process live on, and only an end of one wakes the thread.
-        with subprocess.Popen(["/bin/true"]):
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
-        while not self._closed:
+    def collect(self) -> list[Exit]:
+        """Return the children that have ended since the last time."""
+        found: list[Exit] = []
+        while True:
             try:
                 # The child stays a zombie for now, so its pid and its group's number are not given anew.
-                peek = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+                peek = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
             except ChildProcessError:
-                self._born.wait(NO_CHILD_PAUSE)
-                self._born.clear()
-                continue
+                return found
             if peek is None:
-                continue
-            with self.lock:
-                is_leader = peek.si_pid in self._leaders
-                self._leaders.discard(peek.si_pid)
-            if self._closed and not is_leader:
-                # It only woke this thread, and whoever started it waits for it.
-                return
-            if is_leader:
+                return found
+            if peek.si_pid in self._leaders:
+                self._leaders.remove(peek.si_pid)
                 # What it left behind in its group has nobody to report to any more.
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(peek.si_pid, signal.SIGKILL)
@@ -110,4 +96,4 @@ class Reaper:
                 # Somebody else waited for it, so it was none of ours.
                 continue
             code = os.waitstatus_to_exitcode(status)
-            self._tell(Exit(pid, code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
+            found.append(Exit(pid, code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))

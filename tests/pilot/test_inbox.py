@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from p3s.pilot.inbox import Inbox
+from p3s.pilot.reaper import Exit, Reaper
 
 
 def test_messages_come_in_their_order() -> None:
@@ -73,3 +76,34 @@ def test_a_line_is_noticed_at_its_time() -> None:
     inbox.close()
     assert ours.fileno() == -1
     theirs.close()
+
+
+def test_ends_of_children_wake_whoever_waits() -> None:
+    """In the main thread the system rings; each end is told once, with its code."""
+    inbox: Inbox[str] = Inbox()
+    reaper = Reaper()
+    before = signal.getsignal(signal.SIGCHLD)
+    with reaper.listen(inbox.ring):
+        assert reaper.pause == math.inf
+        codes = (0, 3)
+        pids = [os.posix_spawn("/bin/sh", ["sh", "-c", f"sleep 0.05; exit {code}"], {}) for code in codes]
+        found: list[Exit] = []
+        # Beside what tests before have left to this process.
+        while not {end.pid for end in found} >= {*pids}:
+            assert inbox.take(60) == []
+            found += reaper.collect()
+        assert [end.code for pid in pids for end in found if end.pid == pid] == [*codes]
+    assert signal.getsignal(signal.SIGCHLD) is before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_another_thread_looks_for_ends_by_itself() -> None:
+    """Signals come to the main thread only."""
+    reaper = Reaper()
+
+    def listen() -> None:
+        with reaper.listen(-1):
+            assert reaper.pause < 1
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(listen).result()

@@ -83,6 +83,9 @@ def load_workflow(core: Core, body: LoadBody, owner: str) -> LoadReply:
     load = _Load(body, owner, source, plan, order)
     is_small = heritage is None and max(len(plan.jobs), len(plan.datasets)) <= min(TOGETHER, STEP)
     stored = _store_at_once(core, load) if is_small else _store_in_steps(core, load, heritage)
+    if body.hold:
+        # The start can then claim for a pilot that waits, in its own transaction.
+        core.read_requirements()
     with core.db.read() as connection:
         made = _find(connection, body, owner)
     assert made is not None
