@@ -5,11 +5,16 @@ from __future__ import annotations
 import threading
 
 import pytest
+import sqlalchemy as sa
 
 from p3s.engine.states import PilotStatus
 from p3s.errors import NoToken
+from p3s.server.db import Database
+from p3s.server.models import job
+from p3s.server.usecases.core import Core
 from p3s.server.usecases.jobs import limit_jobtype
 from p3s.server.usecases.sweep import sweep
+from p3s.settings import Home, ServerSettings
 from p3s.wire import Accepts, Claim, ExchangeReply
 from tests.support.pilots import ScriptedPilot
 from tests.support.workflows import load_text, make_job
@@ -196,6 +201,21 @@ def test_racing_pilots_get_each_job_once(core):
     for thread in threads:
         thread.join(60)
     assert sorted(got) == sorted(jobs)
+
+
+@pytest.mark.postgres
+def test_what_another_claim_has_locked_is_passed_over(postgres, tmp_path):
+    """Whether one job is asked for or as many as there are: nobody waits, and nobody goes without."""
+    address = postgres.copy()
+    core = Core(Database(address), ServerSettings(database=address, home=Home(tmp_path)))
+    first, second, third = make_job(core, priority=5), make_job(core), make_job(core)
+    with core.db.engine.begin() as connection:
+        connection.execute(sa.select(job.c.id).where(job.c.uuid == first).with_for_update())
+        assert [order.job for order in ScriptedPilot(core, slots=1).claim()] == [second]
+        assert [order.job for order in ScriptedPilot(core, slots=3).claim()] == [third]
+        assert ScriptedPilot(core, slots=2).claim() == []
+    assert [order.job for order in ScriptedPilot(core, slots=2).claim()] == [first]
+    core.db.close()
 
 
 def test_held_call_is_woken_by_a_new_job(core):

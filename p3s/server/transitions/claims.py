@@ -21,11 +21,11 @@ from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import attempt, job, job_spec, workflow
 from p3s.server.prepared import InsertRows, Prepared, among, has_state, param
 from p3s.server.queries.orders import Given
-from p3s.server.transitions.ledger import Preset
+from p3s.server.transitions.ledger import Preset, prepare_taking
 from p3s.server.transitions.limits import read_room, take_room
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from p3s.server.transitions.ledger import Ledger
 
@@ -101,14 +101,13 @@ _ORDER = (
     _tell_of_workflow(workflow.c.params, "params"),
     _tell_of_workflow(workflow.c.bundle_id, "bundle_id"),
 )
+_VALUES: dict[str, Any] = {"attempt": job.c.attempt + 1, "started": sa.null(), "reason": sa.null(), "message": ""}
 _CLAIMED = Preset(
     guard=job.c.id.in_(lock_rows(_FREE.correlate(None), skip_locked=True)),
     returned=_ORDER,
-    attempt=job.c.attempt + 1,
-    started=sa.null(),
-    reason=sa.null(),
-    message="",
+    **_VALUES,
 )
+_TAKEN = Preset(returned=_ORDER, **_VALUES)
 _MINT = InsertRows(attempt, ("uuid", "job_id", "pilot_id", "number", "claim", "state", "created", "counted"))
 
 
@@ -126,7 +125,15 @@ def claim_jobs(ledger: Ledger, wishes: Sequence[Wish]) -> list[list[Given]]:
     tried: list[int] = []
     claims = asking = [_Claim(wish) for wish in wishes]
     room = _find_room(ledger, wishes)
+    if len(claims) == 1 and _fits_anyhow(claims[0].wish):
+        rows, is_all = _take_first(ledger, claims[0].wish)
+        claims[0].chosen += rows
+        told |= {row.id: row for row in rows}
+        tried += told
+        asking = [] if is_all else claims
     for _ in range(LOOKS):
+        if not asking:
+            break
         found = _share_out(_find_candidates(ledger.connection, asking, tried, room), asking, room)
         if not found:
             break
@@ -151,8 +158,6 @@ def claim_jobs(ledger: Ledger, wishes: Sequence[Wish]) -> list[list[Given]]:
                 room[name] += 1
         # Who lost nothing to others took all that there was for it.
         asking = [claim for claim in asking if claim in lost]
-        if not asking:
-            break
     return _hand_out(ledger, claims, told, room)
 
 
@@ -208,9 +213,68 @@ def _find_room(ledger: Ledger, wishes: Sequence[Wish]) -> dict[str, int]:
     return room | read_room(ledger.connection, open_types, lock=True, ended=ledger.uncounted)
 
 
+def _fits_anyhow(wish: Wish) -> bool:
+    """Tell whether any jobs that a wish is for fit together, so that those in front can be taken without a look."""
+    if wish.capped or not 0 < len(wish.fits) <= GROUPS:
+        return False
+    beside = wish.want - wish.ahead
+    cpus, memory = (max(needs) for needs in zip(*wish.fits.values(), strict=True))
+    return beside * cpus <= wish.cpus and (wish.memory is None or beside * memory <= wish.memory)
+
+
+def _take_first(ledger: Ledger, wish: Wish) -> tuple[list[Any], bool]:
+    """Dispatch the first jobs that are free; return them in the order of work, and whether that is all there is."""
+    limit, size, idents = _arrange_look(wish.fits, wish.want)
+    # On the same trip: what was there and was not taken has been locked by another claim.
+    seen = None
+    if ledger.connection.dialect.name == "postgresql":
+        seen = _prepare_candidates(size, limit).send(ledger.connection, tried=[], **idents)
+    rows = ledger.move_found(
+        "job",
+        JobState.DEFINED,
+        Signal.CLAIM,
+        _prepare_first(size, limit),
+        cause=wish.cause,
+        tried=[],
+        want=wish.want,
+        **idents,
+    )
+    there = min(wish.want, len(seen.rows())) if seen is not None else 0
+    return sorted(rows, key=_find_place), len(rows) >= there
+
+
+def _find_place(row: Any) -> tuple[Any, ...]:
+    """Return what orders jobs for work."""
+    return -row.priority, row.due, -row.rank, row.id
+
+
+def _arrange_look(fits: Collection[int], want: int) -> tuple[int, int, dict[str, int]]:
+    """Return the limit and the size of a look for jobs of at most `GROUPS` requirements, and its parameters."""
+    # Of limits and of lengths a few serve all, and each is compiled once: the next power of two.
+    limit, size = 1 << (want - 1).bit_length(), 1 << (len(fits) - 1).bit_length()
+    # Filled up with a requirement that no job has.
+    filled = [*sorted(fits), *[0] * (size - len(fits))]
+    return limit, size, {f"group{place}": ident for place, ident in enumerate(filled)}
+
+
+@cache
+def _prepare_first(groups: int, want: int) -> Prepared:
+    """Return what dispatches the first jobs of so many requirements: as many as the parameter ``want`` says."""
+    there = _select_candidates(groups, want).subquery()
+    order = (there.c.priority.desc(), there.c.due, there.c.rank.desc(), there.c.id)
+    first = sa.select(there.c.id).order_by(*order).limit(param("want", sa.Integer()))
+    told = (job.c.requirement_id, job.c.priority, job.c.due, job.c.rank)
+    return prepare_taking("job", JobState.DEFINED, Signal.CLAIM, first, _TAKEN, *told)
+
+
 @cache
 def _prepare_candidates(groups: int, want: int) -> Prepared:
-    """Return a look at the first `want` jobs of each of so many requirements, in the order of work.
+    """Return a look at the first `want` jobs of each of so many requirements."""
+    return Prepared(_select_candidates(groups, want))
+
+
+def _select_candidates(groups: int, want: int) -> Any:
+    """Return the statement of a look: what it gives of each requirement is in the order of work.
 
     The limit is a part of the text: PostgreSQL plans a statement that it has seen often for any limit, and then reads
     and sorts all that is queued instead of the first entries of the index.
@@ -234,7 +298,7 @@ def _prepare_candidates(groups: int, want: int) -> Prepared:
             .limit(sa.literal_column(str(want)))
         )
         parts.append(sa.select(first.subquery()))
-    return Prepared(sa.union_all(*parts) if len(parts) > 1 else parts[0])
+    return sa.union_all(*parts) if len(parts) > 1 else parts[0]
 
 
 def _find_candidates(
@@ -246,15 +310,10 @@ def _find_candidates(
     # What is at its cap is not looked at, however many jobs of it are queued.
     fits = {ident for wish in wishes for ident in wish.fits if room.get(wish.capped.get(ident, ""), 1)}
     rows: list[Any] = []
-    # Of limits and of lengths a few serve all, and each is compiled once: the next power of two.
-    limit = 1 << (sum(claim.lacking for claim in claims) - 1).bit_length()
     for group in split_batches(sorted(fits), GROUPS):
-        # Filled up with a requirement that no job has.
-        size = 1 << (len(group) - 1).bit_length()
-        idents = {f"group{place}": ident for place, ident in enumerate([*group, *[0] * (size - len(group))])}
+        limit, size, idents = _arrange_look(group, sum(claim.lacking for claim in claims))
         rows += _prepare_candidates(size, limit).run(connection, tried=tried, **idents)
-    rows.sort(key=lambda row: (-row.priority, row.due, -row.rank, row.id))
-    return rows
+    return sorted(rows, key=_find_place)
 
 
 def _share_out(rows: Sequence[Any], claims: Sequence[_Claim], room: dict[str, int]) -> dict[int, tuple[_Claim, Any]]:

@@ -12,7 +12,7 @@ from sqlalchemy.sql import visitors
 
 from p3s.engine import states
 from p3s.server import models
-from p3s.server.db import split_batches
+from p3s.server.db import lock_rows, split_batches
 from p3s.server.prepared import InsertRows, Prepared, among, has_state, param
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     #: What brings moves about: all of them, or each by the id of its row.
     Cause = str | Mapping[int, str]
 
-__all__ = ["Ledger", "Moving", "Preset", "move_where"]
+__all__ = ["Ledger", "Moving", "Preset", "move_where", "prepare_taking"]
 
 _TABLES: dict[str, tuple[sa.Table, Mapping[tuple[Any, Signal], Any]]] = {
     "job": (models.job, states.JOB),
@@ -86,6 +86,25 @@ def _prepare_move(
     if preset is not None and preset.guard is not None:
         statement = statement.where(preset.guard)
     return Prepared(statement)
+
+
+def prepare_taking(
+    noun: str, before: StrEnum, signal: Signal, found: sa.Select[Any], preset: Preset, *returned: sa.Column[Any]
+) -> Prepared:
+    """Return the move of those rows in state `before` that `found` gives the ids of, but for what others have locked.
+
+    Run by `Ledger.move_found`; `returned` is told of rows that moved beside what `preset` says.
+    """
+    table, transitions = _TABLES[noun]
+    free = sa.select(table.c.id).where(table.c.id.in_(found), has_state(table, before))
+    # Else PostgreSQL may look more than once, and lock more rows than were asked for.
+    taken = lock_rows(free, skip_locked=True).cte("taken").prefix_with("MATERIALIZED", dialect="postgresql")
+    return Prepared(
+        sa.update(table)
+        .where(table.c.id.in_(sa.select(taken.c.id)))
+        .values(state=transitions[before, signal], **preset.values)
+        .returning(*_list_returned(table), *preset.returned, *returned)
+    )
 
 
 def _list_returned(table: sa.Table) -> tuple[sa.Column[Any], ...]:
@@ -299,6 +318,15 @@ class Ledger:
         """Have those rows of updates that `move_where` moved taken in, when the database has said which."""
         step = (before, signal, _TABLES[noun][1][before, signal])
         self._await(Moving(self, noun, step, sent, self.cause, then, some=True))
+
+    def move_found(
+        self, noun: str, before: StrEnum, signal: Signal, statement: Prepared, /, *, cause: str, **values: Any
+    ) -> list[Any]:
+        """Run what `prepare_taking` gave, and return the rows that moved."""
+        rows = statement.run(self.connection, **values)
+        self.settle()
+        self.note_moved(noun, rows, (before, signal, _TABLES[noun][1][before, signal]), cause)
+        return rows
 
     def _await(self, moving: Moving) -> Moving:
         self._pending.append(moving.find_moved)

@@ -48,8 +48,9 @@ log = logging.getLogger(__name__)
 #: Stands where names of people and hosts do.
 NAME = "rehearsal"
 #: Python runs a function in its general form seven times and then looks at what it is given: longer than that.
-LENGTH = 12
-#: Claims ask for 1, 2, 4 and so on up to 128 jobs in turn, and get one, because they offer one cpu.
+LENGTH = 16
+#: Claims ask for 1, 2, 4 and so on up to 128 jobs in turn, and get one, because no more is ready: first with one cpu,
+#: so that jobs have to be looked at, then with one for each, so that the first ones can be taken.
 WANTS = 8
 #: Twice as many as there are jobs.
 CLAIMS = 2 * (LENGTH + 1)
@@ -115,7 +116,8 @@ def _play(core: Core) -> int:
     reports: list[AttemptReport] = []
     for number in range(1, CLAIMS + 1):
         # The look for jobs is another statement for each number of them.
-        claim = Claim(number=number, want=1 << number % WANTS, cpus=1)
+        want = 1 << number % WANTS
+        claim = Claim(number=number, want=want, cpus=want if number > WANTS else 1)
         reply = exchange(core, pilot, secret, ExchangeBody(ack=number - 1, claim=claim, reports=reports))
         if not reply.jobs:
             return number - 1
