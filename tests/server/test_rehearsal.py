@@ -11,6 +11,7 @@ from p3s.server import libpq
 from p3s.server.db import _PLANNED, Database
 from p3s.server.models import metadata
 from p3s.server.prepared import Prepared, _Form
+from p3s.server.usecases.core import Core
 from p3s.server.usecases.rehearsal import LENGTH, TEXT, rehearse
 from p3s.settings import Home, ServerSettings
 from tests.support.pilots import ScriptedPilot
@@ -70,7 +71,13 @@ def test_no_table_is_read_whole_while_postgresql_takes_it_for_empty(postgres, tm
     monkeypatch.setattr(libpq, "_texts", {})
     address = postgres.copy()
     db = Database(address)
-    assert rehearse(db, ServerSettings(database=address, home=Home(tmp_path))) == LENGTH
+    core = Core(db, ServerSettings(database=address, home=Home(tmp_path)))
+    assert rehearse(db, core.settings) == LENGTH
+    # Jobs of several requirements, that fit together and that may not.
+    for cpus in ("1", "2", "3"):
+        make_job(core, resources={"cpus": cpus})
+    assert len(ScriptedPilot(core, slots=2, cpus=8).claim()) == 2
+    assert len(ScriptedPilot(core, slots=2, cpus=3).claim()) == 1
     db.close()
     whole = []
     plans = 0
