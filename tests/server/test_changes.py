@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from p3s.errors import NoToken
-from p3s.server.models import event, job
+from p3s.server.models import event, job, workflow
 from p3s.server.models import pilot as pilot_table
 from p3s.server.usecases.changes import WAY
 from p3s.server.usecases.jobs import limit_jobtype
+from p3s.server.usecases.load import start_workflow
 from p3s.wire import Claim
 from tests.support.pilots import ScriptedPilot
 from tests.support.servers import wait_until
@@ -273,6 +274,18 @@ def test_the_end_of_a_parent_answers_the_pilot_that_waits_for_its_child(core):
     with hold_call(core, waiting) as answer, count_commits(core) as commits:
         assert first.report(order, "succeeded").verdict == "accepted"
         assert [order.job_name for order in answer.result(20).jobs] == ["b"]
+    assert len(commits) == 1
+
+
+def test_the_start_of_a_held_workflow_answers_the_pilot_that_waits(core):
+    """Also when nobody asked for the like of its jobs before: what they ask of a pilot is known since the load."""
+    waiting = ScriptedPilot(core)
+    uuid = load_text(core, 'name: one\njobs:\n  a: {run: "true", timelimit: 77s}\n', hold=True).uuid
+    with core.db.read() as connection:
+        ident = connection.scalar(sa.select(workflow.c.id).where(workflow.c.uuid == uuid))
+    with hold_call(core, waiting) as answer, count_commits(core) as commits:
+        start_workflow(core, ident, "ann")
+        assert [order.job_name for order in answer.result(20).jobs] == ["a"]
     assert len(commits) == 1
 
 
