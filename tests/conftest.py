@@ -10,7 +10,7 @@ import pytest
 
 from p3s.server.db import Database
 from p3s.settings import Home, ServerSettings
-from tests.support.databases import Postgres, copy_sqlite, make_sqlite_template
+from tests.support.databases import MortalPostgres, Postgres, copy_sqlite, make_sqlite_template
 from tests.support.invariants import check_invariants
 from tests.support.readings import watch_readings
 from tests.support.servers import System
@@ -27,6 +27,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BOTH = [pytest.param("sqlite"), pytest.param("postgres", marks=pytest.mark.postgres)]
+#: Settings with leases of 4 s in place of 60.
+HASTY = {"P3S_LEASE": "4", "P3S_HEARTBEAT": "0.5", "P3S_ACK": "2"}
 
 
 @pytest.fixture(scope="session")
@@ -79,9 +81,9 @@ def make_api(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[..., Ap
         api.db.close()
 
 
-def _run_system(folder: Path, database: str | None, **settings: str) -> Iterator[System]:
+def _run_system(folder: Path, database: str | None, *options: str, **settings: str) -> Iterator[System]:
     system = System(folder, database, settings=settings)
-    system.start_server()
+    system.start_server(*options)
     yield system
     system.stop()
     db = Database(database or f"sqlite:///{system.home / 'p3s.sqlite'}")
@@ -106,7 +108,17 @@ def both_systems(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sys
 def hasty_systems(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[System]:
     """As `both_systems`, with leases of 4 s in place of 60."""
     database = None if request.param == "sqlite" else str(request.getfixturevalue("postgres").copy())
-    yield from _run_system(tmp_path, database, P3S_LEASE="4", P3S_HEARTBEAT="0.5", P3S_ACK="2")
+    yield from _run_system(tmp_path, database, **HASTY)
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[tuple[System, MortalPostgres]]:
+    """Two serving processes with leases of 8 s, on a PostgreSQL of their own that can be killed and revived."""
+    postgres = MortalPostgres(fsync=False)
+    # It may be back for 2 s before `revive` knows.
+    for system in _run_system(tmp_path, postgres.copy(), "--workers", "2", **(HASTY | {"P3S_LEASE": "8"})):
+        yield system, postgres
+    postgres.stop()
 
 
 @pytest.hookimpl(trylast=True)
@@ -114,7 +126,7 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Mark what starts processes, so that `make quick` can leave it out; put the files that take longest first."""
     costs: Counter[Path] = Counter()
     for item in items:
-        if {"system", "both_systems", "hasty_systems"} & set(getattr(item, "fixturenames", ())):
+        if {"system", "both_systems", "hasty_systems", "mortal"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.processes)
         limit = item.get_closest_marker("timeout")
         costs[item.path] += limit.args[0] if limit else 30 if item.get_closest_marker("processes") else 1

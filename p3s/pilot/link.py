@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Link"]
 
-#: Seconds before the first further try after a failed call; the pause doubles up to `LONGEST_PAUSE`.
+#: Seconds before the first further try after a failed call; the pause doubles up to `LONGEST_PAUSE` or half a lease:
+#: after an outage of its own the server ends no lease for one lease length, within which the next try is to come.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 30.0
 
@@ -115,9 +116,10 @@ class Link:
     def note_trouble(self, now: float, asked: float = 0.0) -> None:
         """Put off the next call, at least as long as the server asked; each pause in a row is longer."""
         self.failures += 1
+        longest = min(LONGEST_PAUSE, self.lease / 2)
         own = self._pause * self._random.uniform(0.75, 1.25)
-        self.not_before = now + max(own, min(asked, LONGEST_PAUSE) * self._random.uniform(1.0, 1.5))
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self.not_before = now + max(own, min(asked, longest) * self._random.uniform(1.0, 1.5))
+        self._pause = min(self._pause * 2, longest)
 
     def _end_outage(self, now: float) -> None:
         if self.failures:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from p3s.wire import Claim, ExchangeBody, RegisterBody
 from tests.acceptance.support import await_job, create_job, load
@@ -14,8 +16,9 @@ from tests.support.servers import end_process, wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from p3s.wire import JobView
+    from p3s.wire import ExchangeReply, JobView
     from tests.acceptance.support import Journal
+    from tests.support.databases import MortalPostgres
     from tests.support.servers import System
 
 #: The first payload writes until it is stopped or told to end, the next one ends at once.
@@ -50,6 +53,18 @@ def _find_job(system: System, workflow: str) -> JobView:
 
 def _list_folders(system: System, workflow: str) -> list[Path]:
     return list((system.data / workflow / "work").iterdir())
+
+
+class _Caller:
+    """Calls as a pilot does, and does nothing else."""
+
+    def __init__(self, system: System) -> None:
+        self._client, self._uuid = system.client, str(uuid.uuid4())
+        body = RegisterBody(uuid=self._uuid, host="elsewhere", pid=1, version="0", slots=1, cpus=1)
+        self._secret = self._client.register_pilot(body).secret
+
+    def call(self, **fields: Any) -> ExchangeReply:
+        return self._client.exchange(self._uuid, self._secret, ExchangeBody(**fields))
 
 
 def _await_state(system: System, name: str, *states: str) -> None:
@@ -127,21 +142,19 @@ def test_answer_into_a_dead_connection_comes_back(hasty_systems: System) -> None
     """A job that was given to a pilot that never heard of it is free again soon, without a cost."""
     system = hasty_systems
     ident = create_job(system, "--run", "true")
-    client, name = system.client, str(uuid.uuid4())
-    body = RegisterBody(uuid=name, host="gone", pid=1, version="0", slots=1, cpus=1)
     # Right after its start the server ends nothing for one lease, because it may be itself that was away.
-    wait_until(lambda: client.ask_status().uptime > 5, 30, "a server that has been there for a lease")
-    secret = client.register_pilot(body).secret
-    reply = client.exchange(name, secret, ExchangeBody(claim=Claim(number=1, want=1, cpus=1), wait=1))
+    wait_until(lambda: system.client.ask_status().uptime > 5, 30, "a server that has been there for a lease")
+    pilot = _Caller(system)
+    reply = pilot.call(claim=Claim(number=1, want=1, cpus=1), wait=1)
     assert [order.job for order in reply.jobs] == [ident]
-    # The pilot is heard again and again, it just never acknowledges.
-    wait_until(lambda: _is_free_again(system, ident, name, secret), 30, "the job's return")
-    assert [attempt.state for attempt in client.show_job(ident).attempts] == ["handed-back"]
 
+    def is_free_again() -> bool:
+        # The pilot is heard again and again, it just never acknowledges.
+        pilot.call()
+        return system.client.show_job(ident).state == "defined"
 
-def _is_free_again(system: System, ident: str, pilot: str, secret: str) -> bool:
-    system.client.exchange(pilot, secret, ExchangeBody())
-    return system.client.show_job(ident).state == "defined"
+    wait_until(is_free_again, 30, "the job's return")
+    assert [attempt.state for attempt in system.client.show_job(ident).attempts] == ["handed-back"]
 
 
 def test_outage_longer_than_a_lease_costs_nothing(hasty_systems: System, journal: Journal) -> None:
@@ -160,3 +173,29 @@ def test_outage_longer_than_a_lease_costs_nothing(hasty_systems: System, journal
     found = await_job(system, _find_job(system, workflow).uuid)
     assert [(one.number, one.state) for one in found.attempts] == [(1, "succeeded")]
     assert found.state == "finished"
+
+
+@pytest.mark.postgres
+def test_outage_of_the_database_longer_than_a_lease_costs_nothing(
+    mortal: tuple[System, MortalPostgres], journal: Journal
+) -> None:
+    """While PostgreSQL is away for more than a lease a payload runs on; what was claimed just before is kept, too."""
+    system, postgres = mortal
+    wait_until(lambda: system.client.ask_status().uptime > 9, 30, "a server that has been there for a lease")
+    system.start_pilot("--slots", "1")
+    work = _find_job(system, _load(system, journal, "false")).uuid
+    journal.wait_for("beat")
+    await_job(system, work, "running")
+    claimed = create_job(system, "--run", "true")
+    other = _Caller(system)
+    (order,) = other.call(claim=Claim(number=1, want=1, cpus=1), wait=1).jobs
+    postgres.kill(signal.SIGKILL)
+    time.sleep(10)
+    (system.folder / "journal.end").touch()
+    postgres.revive()
+    # After an outage a pilot calls with growing pauses; meanwhile the server sweeps.
+    time.sleep(2)
+    assert other.call(running=[order.attempt], ack=1).stop == []
+    assert [(one.number, one.state) for one in system.client.show_job(claimed).attempts] == [(1, "dispatched")]
+    found = await_job(system, work)
+    assert [(one.number, one.state) for one in found.attempts] == [(1, "succeeded")]

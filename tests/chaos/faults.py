@@ -5,66 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from p3s.clock import read_clock
-from p3s.pilot.processes import read_process
 from tests.chaos.proxy import Proxy, Weather
-from tests.support.databases import Postgres
-from tests.support.servers import wait_until
 
 if TYPE_CHECKING:
     import random
+    import subprocess
     from collections.abc import Callable
 
+    from tests.support.databases import MortalPostgres
     from tests.support.servers import System
 
 LEASE = 6.0
 DURATIONS = {"P3S_LEASE": str(LEASE), "P3S_HEARTBEAT": "1", "P3S_ACK": "2"}
-
-
-class MortalPostgres(Postgres):
-    """A PostgreSQL server that can be killed and started again."""
-
-    def kill(self, how: signal.Signals) -> None:
-        """Send a signal to the postmaster and wait until it is gone."""
-        note = self._folder / "cluster" / "postmaster.pid"
-        pid = int(note.read_text().split("\n")[0])
-        os.kill(pid, how)
-
-        def is_gone() -> bool:
-            # Its parent may be a test process that adopts orphans and does not wait for them.
-            process = read_process(pid)
-            return process is None or not process.is_alive
-
-        wait_until(is_gone, 20, "the postmaster's end")
-        # A number that nobody has waited for, or that another process got, would be taken for a server that runs.
-        for path in (note, *note.parent.glob(".s.PGSQL.*.lock")):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-
-    def revive(self) -> None:
-        """Start it on what the dead one left."""
-
-        def start() -> bool:
-            with contextlib.suppress(psycopg.OperationalError):
-                self._execute("SELECT 1")
-                return True
-            # The children of a killed postmaster hold its memory for a moment longer, and recovery may take longer than
-            # this waits for it; it asserts that what runs is ready.
-            with contextlib.suppress(subprocess.SubprocessError, AssertionError):
-                self._server.ensure_postgres_running()
-            return False
-
-        wait_until(start, 90, "PostgreSQL's return")
 
 
 @dataclass

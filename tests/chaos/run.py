@@ -16,9 +16,10 @@ from p3s.errors import P3sError
 from p3s.server.db import Database
 from p3s.server.models import workflow
 from p3s.submit import prepare_load
-from tests.chaos.faults import DURATIONS, MortalPostgres, Stage
+from tests.chaos.faults import DURATIONS, Stage
 from tests.chaos.report import Table, make_table, read_rows
 from tests.chaos.work import FILE, Journal
+from tests.support.databases import MortalPostgres
 from tests.support.servers import System
 
 if TYPE_CHECKING:

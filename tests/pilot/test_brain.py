@@ -209,9 +209,11 @@ def test_lost_reply_repeats_the_number() -> None:
     assert find_call(brain.plan(at + 1)).body.claim.number == 2  # type: ignore[union-attr]
 
 
-def test_pauses_grow() -> None:
-    """While the server is away the pauses between calls grow up to half a minute or so."""
-    brain, now, pauses = make_brain(), 0.0, []
+@pytest.mark.parametrize(("lease", "longest"), [(60, 30), (8, 4)])
+def test_pauses_grow(lease: float, longest: float) -> None:
+    """While the server is away the pauses between calls grow, and stay below the lease that a server begins anew."""
+    brain, now, pauses = make_brain(), 50.0, []
+    answer(brain, find_call(brain.plan(0.0)), now, lease=lease)
     for _ in range(12):
         call = find_call(brain.plan(now))
         brain.handle(events.CallFailed(call.channel, call.body, "away", "lost"), now)
@@ -219,7 +221,7 @@ def test_pauses_grow() -> None:
         pauses.append(at - now)
         now = at
     assert pauses[0] < 0.3
-    assert 20 < pauses[-1] < 40
+    assert longest * 0.75 <= pauses[-1] <= longest * 1.25
 
 
 def test_reports_do_not_wait_for_a_held_claim() -> None:

@@ -88,7 +88,8 @@ def sweep(core: Core, *, leases: bool) -> None:
     core : Core
         The server.
     leases : bool
-        Whether leases may end; not within one lease length of the server's own start or stall.
+        Whether leases may end; not within one lease length of the server's own start or stall, or of a moment at which
+        the database was away.
     """
     rules, settings = core.rules, core.settings
     steps: dict[str, Callable[[Ledger], bool | None]] = {"asleep": wake_sleepers, "ended": cut_ended}
@@ -214,6 +215,8 @@ class Sweeper(threading.Thread):
                 self._core.read_requirements()
                 self._core.ring_all()
             except Unavailable as error:
+                # The database that is away for the sweeper is so for the pilots' calls, too.
+                awake_since = time.monotonic()
                 log.warning("sweep put off: %s", error)
             except Exception:
                 # The sweeper must outlive any one bad row or lost connection; the next sweep tries again.
