@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import sqlalchemy as sa
@@ -11,10 +12,13 @@ from p3s.server import libpq
 from p3s.server.db import _PLANNED, Database
 from p3s.server.models import metadata
 from p3s.server.prepared import Prepared, _Form
+from p3s.server.queries.find import find_row
 from p3s.server.usecases.core import Core
+from p3s.server.usecases.load import start_workflow
 from p3s.server.usecases.rehearsal import LENGTH, TEXT, rehearse
 from p3s.settings import Home, ServerSettings
 from tests.support.pilots import ScriptedPilot
+from tests.support.servers import wait_until
 from tests.support.workflows import load_text, make_job
 
 
@@ -45,11 +49,19 @@ def test_the_first_workflow_compiles_nothing(core, monkeypatch):
     assert rehearse(core.db, core.settings) == LENGTH
     made = []
     monkeypatch.setattr(_Form, "__init__", lambda *_: made.append(1))
-    load_text(core, TEXT.format(jobtype="first"))
+    ident = load_text(core, TEXT.format(jobtype="first"), hold=True).uuid
+    with core.db.read() as connection:
+        row = find_row(connection, "workflow", ident)
+    with ThreadPoolExecutor(1) as pool:
+        # The start gives its first job to a pilot that waits.
+        held = pool.submit(pilot.claim, wait=20)
+        wait_until(lambda: any(waiter.resting for waiter in core.hub._waiters.values()), 20, "the held call")
+        start_workflow(core, row.id, "ann")
+        orders = held.result(30)
     for _ in range(LENGTH):
-        (order,) = pilot.claim()
-        pilot.succeed(order)
-    assert pilot.claim() == []
+        pilot.succeed(orders[0])
+        orders = pilot.claim()
+    assert orders == []
     assert made == []
 
 

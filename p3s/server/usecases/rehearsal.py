@@ -18,6 +18,8 @@ from p3s.server.queries.find import find_row
 from p3s.server.queries.workflows import view_workflow
 from p3s.server.secrets import make_token
 from p3s.server.transitions.repeats import find_answer, keep_answer, make_keyed
+from p3s.server.usecases.calls import Call
+from p3s.server.usecases.changes import Change
 from p3s.server.usecases.core import Core
 from p3s.server.usecases.exchange import exchange, register_pilot
 from p3s.server.usecases.load import load_workflow, start_workflow
@@ -108,22 +110,30 @@ def _play(core: Core) -> int:
     jobtype = f"rehearsal-{uuid.uuid4()}"
     secret, pilot = make_token(), str(uuid.uuid4())
     accepts = Accepts(jobtypes=[jobtype])
-    body = RegisterBody(uuid=pilot, host=NAME, pid=1, version=__version__, slots=1, cpus=1, accepts=accepts)
-    register_pilot(core, body, Who(NAME, Role.PILOT), secret)
+    known = RegisterBody(uuid=pilot, host=NAME, pid=1, version=__version__, slots=1, cpus=1, accepts=accepts)
+    register_pilot(core, known, Who(NAME, Role.PILOT), secret)
+    # There is nothing yet, so it idles, as pilots do that a submission finds.
+    exchange(core, pilot, secret, ExchangeBody(claim=Claim(number=1, want=1, cpus=1)))
     _load(core, jobtype)
     alone = StandaloneJob.model_validate({"uuid": str(uuid.uuid4()), "spec": {"payload": "/bin/true", "name": NAME}})
     create_jobs(core, CreateJobsBody(jobs=[alone]), NAME)
     reports: list[AttemptReport] = []
-    for number in range(1, CLAIMS + 1):
+    for number in range(2, CLAIMS + 2):
         # The look for jobs is another statement for each number of them.
         want = 1 << number % WANTS
-        claim = Claim(number=number, want=want, cpus=want if number > WANTS else 1)
-        reply = exchange(core, pilot, secret, ExchangeBody(ack=number - 1, claim=claim, reports=reports))
+        claim = Claim(number=number, want=want, cpus=want if number > WANTS + 1 else 1)
+        body = ExchangeBody(ack=number - 1, claim=claim)
+        if number % 2 == 0:
+            # As a held call is answered, in the transaction of another.
+            exchange(core, pilot, secret, ExchangeBody(ack=number - 1, reports=reports))
+            reply = core.commit(Change.of(Call(core, pilot, secret, body, held=True)), small=True).reply
+        else:
+            reply = exchange(core, pilot, secret, body.model_copy(update={"reports": reports}))
         if not reply.jobs:
-            return number - 1
+            return number - 2
         order = reply.jobs[0]
         started = AttemptReport(attempt=order.attempt, token=order.token, kind="started")
-        if number > 1:
+        if number > 2:
             # A short payload's start and end come in one report.
             exchange(core, pilot, secret, ExchangeBody(ack=number, reports=[started]))
         place = f"/{NAME}/{order.workflow}/{order.job_name}/{order.attempt}"
