@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from p3s.errors import BadInput, Unavailable
 from p3s.server.libpq import Command
-from p3s.server.pipeline import find_pipe, lay_pipes
+from p3s.server.pipeline import count_known, find_pipe, lay_pipes
 from p3s.server.prepared import Prepared, param, wrap_error
 from p3s.server.sqlite import begin_sqlite, lengthen_log, prepare_sqlite
 
@@ -192,10 +192,18 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        if self._kept:
-            connection.close()
-        else:
-            self._kept.append((connection, time.monotonic()))
+        self._keep(connection, time.monotonic())
+
+    def _keep(self, connection: sa.Connection, used: float) -> None:
+        """Leave a connection to the next transaction: of two used at a time the one that knows more statements."""
+        try:
+            other, before = self._kept.pop()
+        except IndexError:
+            self._kept.append((connection, used))
+            return
+        best, last = (connection, used) if count_known(connection) > count_known(other) else (other, before)
+        self._kept.append((best, last))
+        (other if best is connection else connection).close()
 
     def _take_kept(self) -> sa.Connection | None:
         try:

@@ -63,6 +63,11 @@ class Line:
     _made: int = 0
     _transformer: Any = None
 
+    @property
+    def known(self) -> int:
+        """How many statements the database has prepared for it."""
+        return len(self._names)
+
     def travel(self, commands: Sequence[Command], *, commit: bool) -> list[list[Any]]:
         """Run commands within the open transaction, or a new one, and return the rows of each.
 

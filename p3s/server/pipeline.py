@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-__all__ = ["Later", "Pipe", "find_pipe", "lay_pipes"]
+__all__ = ["Later", "Pipe", "count_known", "find_pipe", "lay_pipes"]
 
 #: The key in a connection's `info`, which lives as long as the driver's connection does.
 _KEY = "p3s_pipe"
@@ -70,6 +70,11 @@ class Pipe:
         self._waiting: list[tuple[Command, Later]] = []
         self._connection: sa.Connection | None = None
 
+    @property
+    def known(self) -> int:
+        """How many statements the database has prepared for this connection."""
+        return self._line.known
+
     def add(self, connection: sa.Connection, command: Command) -> Later:
         """Add a statement of the transaction that `connection` has open."""
         later = Later(self)
@@ -102,6 +107,12 @@ def find_pipe(connection: sa.Connection) -> Pipe | None:
     """Return the pipe of a connection; None on SQLite."""
     found: Pipe | None = connection.info.get(_KEY)
     return found
+
+
+def count_known(connection: sa.Connection) -> int:
+    """Return how many statements were prepared over a connection; 0 on SQLite."""
+    pipe = find_pipe(connection)
+    return 0 if pipe is None else pipe.known
 
 
 def lay_pipes(engine: sa.Engine, wrap_error: Callable[[sa.Connection, str, Exception], BaseException]) -> None:

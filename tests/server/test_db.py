@@ -112,6 +112,41 @@ def test_one_connection_writes_and_is_not_in_use_between(core):
     assert count(core.db) == 1
 
 
+@pytest.mark.parametrize("first_ends_last", [True, False])
+def test_of_two_connections_that_wrote_at_a_time_the_one_that_knows_more_writes_on(postgres, first_ends_last):
+    """What a transaction found prepared, the next one finds too, whoever came in between."""
+    db = Database(postgres.copy())
+    look = Prepared(sa.select(token.c.id).where(token.c.name == "x"))
+
+    def ask(connection):
+        look.run(connection)
+        return connection.scalar(sa.text("SELECT pg_backend_pid()"))
+
+    first, others = db.write(ask), []
+    begun, ended = threading.Event(), threading.Event()
+
+    def act_meanwhile(connection):
+        others.append(connection.scalar(sa.text("SELECT pg_backend_pid()")))
+        begun.set()
+        assert first_ends_last or ended.wait(20)
+
+    thread = threading.Thread(target=db.write, args=(act_meanwhile,))
+
+    def act(_connection):
+        thread.start()
+        assert begun.wait(20)
+        if first_ends_last:
+            thread.join(20)
+
+    db.write(act)
+    ended.set()
+    thread.join(20)
+    assert others != [first]
+    assert db.write(ask) == first
+    assert db.count_used() == 0
+    db.close()
+
+
 def test_a_connection_that_broke_while_it_rested_is_replaced(postgres, monkeypatch):
     """A server that was restarted between two transactions costs none of them."""
     db = Database(postgres.copy())
