@@ -115,10 +115,13 @@ def hasty_systems(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sy
 def mortal(tmp_path: Path) -> Iterator[tuple[System, MortalPostgres]]:
     """Two serving processes with leases of 8 s, on a PostgreSQL of their own that can be killed and revived."""
     postgres = MortalPostgres(fsync=False)
-    # It may be back for 2 s before `revive` knows.
-    for system in _run_system(tmp_path, postgres.copy(), "--workers", "2", **(HASTY | {"P3S_LEASE": "8"})):
-        yield system, postgres
-    postgres.stop()
+    # On a busy machine it is back for a moment before `revive` knows, and the lease has begun by then.
+    settings = HASTY | {"P3S_LEASE": "8"}
+    try:
+        for system in _run_system(tmp_path, postgres.copy(), "--workers", "2", **settings):
+            yield system, postgres
+    finally:
+        postgres.stop()
 
 
 @pytest.hookimpl(trylast=True)
