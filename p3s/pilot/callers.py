@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from p3s.errors import BadInput, BadReply, NotFound, NoToken, P3sError, Refused, Unavailable
 from p3s.pilot.events import Answered, CallFailed, Registered, RegisterFailed
-from p3s.wire import ExchangeReply
+from p3s.wire import AttemptReport, ExchangeReply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,8 +86,9 @@ class Callers:
     def _run(self, channel: Channel) -> None:
         queue = self._queues[channel]
         if channel == "held":
-            # Made when it is used first, which would be when the first job comes, and takes longer than to start it.
+            # Made when they are used first, which would be at the first job, and take longer than to start it.
             ExchangeReply.model_rebuild()
+            AttemptReport.model_rebuild()
         while (work := queue.get()) is not None:
             try:
                 self._inbox.put(work())

@@ -50,6 +50,8 @@ POOL = 4
 MOVERS = 16
 #: Emptied sandboxes kept, or one for each slot if that is more: short jobs end in numbers before an answer comes.
 SPARES = 64
+#: Sandboxes made before there are jobs, or one more than slots if that is less: the next job begins in another one.
+READY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,11 @@ class Hands:
         self._pool = ThreadPoolExecutor(POOL, thread_name_prefix="slow")
         # Where orphans cannot be adopted, something of a payload may be alive and write on into its folder.
         self._spares = Spares(self._folder, max(options.slots, SPARES) if is_subreaper() else 0)
+        try:
+            self._spares.prepare(min(options.slots + 1, READY))
+        except OSError as error:
+            # A job that still cannot have one when it comes fails with the reason.
+            note(f"no sandbox was made ahead of the first job: {error}")
         self._movers = ThreadPoolExecutor(MOVERS, thread_name_prefix="mover")
         self._couriers = Couriers(lambda: make_courier_environ(options, self._inherited))
         self._stager = Stager(self._couriers, options.input_wait, options.staging_limit)

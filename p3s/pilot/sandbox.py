@@ -35,6 +35,7 @@ __all__ = [
     "Sandbox",
     "find_missing_inputs",
     "is_cached",
+    "make_folders",
     "make_sandbox",
     "remove_sandbox",
     "resolve_place",
@@ -143,9 +144,7 @@ def make_sandbox(
     """
     try:
         if not take(sandbox.root):
-            sandbox.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sandbox.control.mkdir(mode=0o700, exist_ok=True)
-            sandbox.tmp.mkdir(mode=0o700, exist_ok=True)
+            make_folders(sandbox.root)
         for entry in order.bundle:
             _check_inside(entry.path)
             target = sandbox.path / entry.path
@@ -167,6 +166,12 @@ def make_sandbox(
         write_over(sandbox.locate("manifest.json"), json.dumps(_make_manifest(order, sandbox)).encode())
     except OSError as error:
         raise explain_os_error(error, sandbox.path) from error
+
+
+def make_folders(root: str) -> None:
+    """Make the folders that each sandbox has; those that are there stay as they are."""
+    for path in (root, f"{root}/.p3s", f"{root}/.p3s/tmp"):
+        os.makedirs(path, mode=0o700, exist_ok=True)  # noqa: PTH103 - on the way of a job: no Path objects
 
 
 def write_over(path: str | Path, content: bytes, *, durable: bool = False) -> None:

@@ -2,7 +2,8 @@
 
 To make the folders and files of a sandbox takes longer than all else that starts a short payload: a file system such
 as ext4 gives no inode anew for some minutes and passes over each deleted one when it looks for a free one. So what
-holds nothing but what p3s itself had made is emptied and renamed instead of deleted.
+holds nothing but what p3s itself had made is emptied and renamed instead of deleted, and the first ones are made before
+there is a job.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import os
 import stat
 from pathlib import Path
 
-from p3s.pilot.sandbox import remove_sandbox
+from p3s.pilot.sandbox import make_folders, remove_sandbox
 
 __all__ = ["SPARE", "Spares"]
 
 #: How the name of a folder that waits for its next attempt begins.
 SPARE = "spare-"
-#: What p3s makes in a sandbox for every job, besides the folder for temporary files.
-_FILES = frozenset({"stdout", "stderr", "manifest.json", "run"})
+#: What p3s makes in a sandbox for every job, besides the folder for temporary files; and for some.
+_FIRST = ("stdout", "stderr", "manifest.json")
+_FILES = frozenset({*_FIRST, "run"})
 _MODE = 0o700
 
 
@@ -38,6 +40,25 @@ class Spares:
         self._kept: list[str] = []
         self._number = 0
 
+    def prepare(self, number: int) -> None:
+        """Make so many, or as many as are kept at most.
+
+        Raises
+        ------
+        OSError
+            If the file system has no room, or does not let this process write.
+        """
+        while len(self._kept) < min(number, self._most):
+            spare = self._name_next()
+            try:
+                make_folders(spare)
+                for name in _FIRST:
+                    os.close(os.open(f"{spare}/.p3s/{name}", os.O_WRONLY | os.O_CREAT, 0o600))
+            except OSError:
+                remove_sandbox(Path(spare))
+                raise
+            self._kept.append(spare)
+
     def take(self, path: str) -> bool:
         """Turn a spare one into the sandbox at `path`; return whether there was one."""
         if not self._kept:
@@ -52,8 +73,7 @@ class Spares:
         """
         if len(self._kept) >= self._most:
             return False
-        self._number += 1
-        spare = f"{self._folder}/{SPARE}{self._number}"
+        spare = self._name_next()
         try:
             if not _empty(path):
                 return False
@@ -68,6 +88,10 @@ class Spares:
         """Delete all."""
         while self._kept:
             remove_sandbox(Path(self._kept.pop()))
+
+    def _name_next(self) -> str:
+        self._number += 1
+        return f"{self._folder}/{SPARE}{self._number}"
 
 
 def _empty(path: str) -> bool:

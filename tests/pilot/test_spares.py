@@ -13,7 +13,7 @@ import pytest
 
 from p3s.pilot.outbox import Outbox, Record
 from p3s.pilot.sandbox import Sandbox, make_sandbox
-from p3s.pilot.spares import Spares
+from p3s.pilot.spares import SPARE, Spares
 from p3s.wire import AttemptReport, Leftover
 from tests.support.agents import run_agent
 from tests.support.fake_server import FakeServer, make_order
@@ -49,6 +49,28 @@ def test_clean_sandbox_is_used_again(tmp_path: Path) -> None:
     assert second.script.read_text() == "x"
     assert json.loads(second.manifest.read_text())["params"] == {}
     assert [path.name for path in tmp_path.iterdir()] == [order.attempt]
+
+
+def test_the_first_ones_are_made_ahead(tmp_path: Path) -> None:
+    """They are as those that a payload left; where none can be made, nothing is left of the try."""
+    spares = Spares(tmp_path, 2)
+    spares.prepare(3)
+    assert len(list(tmp_path.iterdir())) == 2
+    first = make_used(tmp_path, spares)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert {path.name: path.stat().st_mode & 0o777 for path in (first.control, first.tmp, first.stdout)} == {
+        ".p3s": 0o700,
+        "tmp": 0o700,
+        "stdout": 0o600,
+    }
+    assert spares.keep(first.root)
+    spares.close()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / f"{SPARE}1").write_text("in the way")
+    with pytest.raises(FileExistsError):
+        Spares(tmp_path, 1).prepare(1)
+    Spares(tmp_path / "other", 0).prepare(1)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{SPARE}1"]
 
 
 def replace(path: Path, make: Callable[[Path], object]) -> None:

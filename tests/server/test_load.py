@@ -164,7 +164,7 @@ def describe(core, ident):
         uuids = {ident: "workflow"} | {one.uuid: one.name for one in jobs}
         events = connection.execute(sa.select(event).where(event.c.uuid.in_(uuids)).order_by(event.c.id)).all()
         told = [(uuids[one.uuid], one.signal, one.before, one.after, one.cause) for one in events]
-        plain = [{name: value for name, value in one._mapping.items() if name not in skipped} for one in (row, *jobs)]
+        plain = [{name: value for name, value in one._asdict().items() if name not in skipped} for one in (row, *jobs)]
     for one in plain:
         one.pop("workflow_id", None)
     return plain, sorted(told, key=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -118,6 +119,29 @@ def test_a_server_that_died_before_the_answer(lite, monkeypatch):
     assert (answer.status_code, answer.get_json()["state"]) == (200, "cancelled")
     assert count_events(lite) == events
     assert send(lite, "POST", path, {}).headers["Idempotency-Replayed"] == "true"
+
+
+def test_a_start_is_answered_again_though_its_server_died(api, monkeypatch):
+    """A start cannot be found done by starting again: its key has the status, and a repeat shows what is there now."""
+    for number in (1, 2):
+        api.load(number, Role.ADMIN, hold=True)
+    path = f"/workflows/{UUID % 1}/start"
+    monkeypatch.setattr("p3s.server.api.workflows._view", lambda _: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        send(api, "POST", path, {})
+    monkeypatch.undo()
+    assert send(api, "POST", path, {}, "another").status_code == 409
+    for state in ("running", "cancelled"):
+        events = count_events(api)
+        answer = send(api, "POST", path, {})
+        assert (answer.status_code, answer.get_json()["state"]) == (200, state)
+        assert answer.headers["Idempotency-Replayed"] == "true"
+        assert count_events(api) == events
+        prepare(api, "POST", f"/workflows/{UUID % 1}/cancel", {})
+    other = send(api, "POST", f"/workflows/{UUID % 2}/start", {})
+    assert other.status_code == 409
+    assert "Idempotency-Key" in other.get_json()["error"]["message"]
+    assert send(api, "POST", f"/workflows/{UUID % 2}/start", {}, "another").get_json()["state"] == "running"
 
 
 def test_secrets_are_shown_again_and_kept_nowhere(lite):

@@ -65,6 +65,7 @@ def endpoint(
     status: int = 200,
     keyed: bool | None = None,
     hides: str | None = None,
+    shown_by: Callable[..., BaseModel] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
     """Make a function a route.
 
@@ -83,6 +84,9 @@ def endpoint(
         DELETE are; what is put is the same when it is put again.
     hides : str, optional
         The field of the answer that is a secret, and is not kept for a repeat.
+    shown_by : callable, optional
+        Given what the rule has, returns what a repeat is answered: the thing as it then is. For what cannot be found
+        done when it is done again.
     """
     has_key = method in {"POST", "DELETE"} if keyed is None else keyed
 
@@ -90,7 +94,8 @@ def endpoint(
         @wraps(function)
         def view(**kwargs: Any) -> Response:
             if has_key:
-                return answer_once(partial(work, **kwargs), hides)
+                show = None if shown_by is None else lambda: respond(shown_by(**kwargs))
+                return answer_once(partial(work, **kwargs), hides, show)
             response = work(**kwargs)
             if method == "GET":
                 # Who asks again and again, and says what it has, is sent only what is new.
@@ -106,7 +111,9 @@ def endpoint(
                 return answer
             if answer is None:
                 return Response(status=204)
-            body, code = answer if isinstance(answer, tuple) else (answer, status)
+            return respond(*answer) if isinstance(answer, tuple) else respond(answer)
+
+        def respond(body: BaseModel, code: int = status) -> Response:
             return Response(body.model_dump_json(), status=code, mimetype="application/json")
 
         _describe(view, takes, gives, status)

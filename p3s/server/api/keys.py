@@ -28,7 +28,7 @@ HEADER = "Idempotency-Key"
 PATTERN = "^[!-~]{1,200}$"
 
 
-def answer_once(run: Callable[[], Response], hides: str | None) -> Response:
+def answer_once(run: Callable[[], Response], hides: str | None, show: Callable[[], Response] | None = None) -> Response:
     """Work on the request, or answer it as a request with the same key was answered before.
 
     Parameters
@@ -37,6 +37,9 @@ def answer_once(run: Callable[[], Response], hides: str | None) -> Response:
         Works on it.
     hides : str or None
         The field of the answer that is a secret. It is not kept, but made again (see `choose_secret`).
+    show : callable, optional
+        Makes the answer of a repeat: it shows what is there, and none is kept. The key is written with its status, so
+        that a repeat, which meets it in its own change, is answered even if this server dies right after the commit.
 
     Raises
     ------
@@ -53,8 +56,9 @@ def answer_once(run: Callable[[], Response], hides: str | None) -> Response:
     if not re.fullmatch(PATTERN, given):
         raise BadInput([Problem("a key has 1 to 200 characters of ASCII, without blanks", where=HEADER)])
     keyed = make_keyed(g.who.name, given, f"{request.method} {request.full_path}", request.get_data())
-    found = _find(keyed)
-    if found is not None:
+    if show is not None:
+        keyed.status = 200
+    elif (found := _find(keyed)) is not None:
         return _repeat(*found, hides)
     mark = CURRENT.set(keyed)
     try:
@@ -64,10 +68,11 @@ def answer_once(run: Callable[[], Response], hides: str | None) -> Response:
         found = None if keyed.noted else _find(keyed)
         if found is None:
             raise
-        return _repeat(*found, hides)
+        return _repeat(*found, hides, show)
     finally:
         CURRENT.reset(mark)
-    _keep(keyed, response, hides)
+    if show is None:
+        _keep(keyed, response, hides)
     return response
 
 
@@ -91,10 +96,15 @@ def _find(keyed: Keyed) -> tuple[Keyed, int, str] | None:
     return None if found is None else (keyed, *found)
 
 
-def _repeat(keyed: Keyed, status: int, answer: str, hides: str | None) -> Response:
+def _repeat(
+    keyed: Keyed, status: int, answer: str, hides: str | None, show: Callable[[], Response] | None = None
+) -> Response:
     if hides is not None:
         answer = json.dumps(json.loads(answer) | {hides: _derive(keyed)}, ensure_ascii=False)
-    response = Response(answer, status=status, mimetype="application/json" if answer else None)
+    if show is not None:
+        response = show()
+    else:
+        response = Response(answer, status=status, mimetype="application/json" if answer else None)
     response.headers["Idempotency-Replayed"] = "true"
     return response
 

@@ -70,6 +70,10 @@ def list_workflows() -> WorkflowList:
 @endpoint("GET", "/workflows/<ident>", gives=WorkflowView)
 def show_workflow(ident: str) -> WorkflowView:
     """Show a workflow with its jobs counted by state."""
+    return _show(ident)
+
+
+def _show(ident: str) -> WorkflowView:
     try:
         return _view(_find(ident).id)
     except Archived as it:
@@ -77,7 +81,7 @@ def show_workflow(ident: str) -> WorkflowView:
             return show_archived(connection, it)
 
 
-@endpoint("POST", "/workflows/<ident>/start", takes=EmptyBody, gives=WorkflowView)
+@endpoint("POST", "/workflows/<ident>/start", takes=EmptyBody, gives=WorkflowView, shown_by=_show)
 def start_workflow(ident: str, body: EmptyBody) -> WorkflowView:  # noqa: ARG001 - decoded so that fields are refused
     """Let a held workflow go."""
     row = _find(ident, to_change=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from p3s.errors import Ambiguous, Archived, NotFound
 from p3s.server.models import attempt, dataset, host, job, pilot, service, site, workflow
+from p3s.server.prepared import Prepared, param
 from p3s.server.queries.archive import find_archived, refuse_archived
 from p3s.server.queries.pilots import LIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["NOUNS", "find_anything", "find_row"]
 
@@ -19,6 +23,11 @@ NOUNS = {"workflow": workflow, "job": job, "dataset": dataset, "pilot": pilot}
 #: What has a uuid, in the order in which `find_anything` looks.
 _TABLES = NOUNS | {"attempt": attempt}
 
+#: What programs ask for.
+_BY_UUID = {
+    noun: Prepared(sa.select(table).where(table.c.uuid == param("ident", sa.Text()))) for noun, table in _TABLES.items()
+}
+_WHOLE = 36
 _PREFIX = re.compile(r"^[0-9a-f][0-9a-f-]{3,35}$")
 #: Characters of an id that tell enough in a message.
 _SHORT = 13
@@ -60,9 +69,11 @@ def find_row(connection: sa.Connection, noun: str, ident: str, *, owner: str | N
         return _find_member(connection, noun, ident, owner)
     if not _PREFIX.match(ident):
         raise NotFound(noun, ident, "an id is a uuid, at least its first four characters, or @last")
-    # A range of the index: all that starts with the prefix lies below the prefix followed by the last hex digit's next.
-    statement = sa.select(table).where(table.c.uuid >= ident, table.c.uuid < ident + "g").limit(6)
-    rows = connection.execute(statement).all()
+    rows = (
+        _BY_UUID[noun].run(connection, ident=ident)
+        if len(ident) == _WHOLE
+        else _find_prefixed(connection, table, ident)
+    )
     if not rows:
         raise find_archived(connection, noun, ident) or NotFound(noun, ident)
     if len(rows) > 1:
@@ -70,6 +81,12 @@ def find_row(connection: sa.Connection, noun: str, ident: str, *, owner: str | N
     if noun == "workflow":
         refuse_archived(connection, rows[0])
     return rows[0]
+
+
+def _find_prefixed(connection: sa.Connection, table: sa.Table, ident: str) -> Sequence[Any]:
+    # A range of the index: all that starts with the prefix lies below the prefix followed by the last hex digit's next.
+    statement = sa.select(table).where(table.c.uuid >= ident, table.c.uuid < ident + "g").limit(6)
+    return connection.execute(statement).all()
 
 
 def find_anything(connection: sa.Connection, thing: str, *, owner: str | None = None) -> tuple[str, Any]:

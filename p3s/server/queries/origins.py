@@ -10,6 +10,7 @@ from p3s.engine.plan import Origin
 from p3s.engine.problems import Fault, Source, raise_faults
 from p3s.engine.states import DatasetState, JobState
 from p3s.server.models import dataset, job, job_input, job_need, origin, workflow
+from p3s.server.prepared import Prepared, param
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,11 +61,11 @@ def _check_origin(connection: sa.Connection, owner: str, name: str, entry: Datas
         return []
     shown = f"DAG {source.dag} (its newest workflow {newest.uuid[:8]})"
     faults = []
-    for param in source.match:
-        if param not in newest.params:
-            message = f"{shown} has no parameter '{param}'; it has {_list(sorted(newest.params))}"
-            place = (*path, "match", param)
-            faults.append(Fault(place, message, at_key=True, word=param, candidates=tuple(newest.params)))
+    for wanted in source.match:
+        if wanted not in newest.params:
+            message = f"{shown} has no parameter '{wanted}'; it has {_list(sorted(newest.params))}"
+            place = (*path, "match", wanted)
+            faults.append(Fault(place, message, at_key=True, word=wanted, candidates=tuple(newest.params)))
     made = sa.select(dataset.c.key).where(dataset.c.workflow_id == newest.id, dataset.c.producer_id.is_not(None))
     if connection.scalar(made.where(dataset.c.key == source.key)) is None:
         keys = connection.scalars(made.order_by(dataset.c.id).limit(NAMED + 1)).all()
@@ -100,17 +101,19 @@ def show_origin(row: Any) -> str:
     return str(Origin(row.owner, row.dag, row.key, row.match))
 
 
+_SOURCES = Prepared(
+    sa.select(dataset.c.key.label("name"), origin)
+    .join(origin, origin.c.dataset_id == dataset.c.id)
+    .where(dataset.c.workflow_id == param("workflow", sa.BigInteger()))
+    .order_by(dataset.c.id)
+)
+
+
 def list_sources(connection: sa.Connection, workflow_id: int) -> dict[str, str]:
     """Return what a workflow reads of other DAGs: by its own name for it, where it comes from."""
-    rows = connection.execute(
-        sa.select(dataset.c.key.label("name"), origin)
-        .join(origin, origin.c.dataset_id == dataset.c.id)
-        .where(dataset.c.workflow_id == workflow_id)
-        .order_by(dataset.c.id)
-    )
     return {
         row.name: f"{show_origin(row)}: " + (f"workflow {row.workflow[:8]}" if row.workflow else "not bound yet")
-        for row in rows
+        for row in _SOURCES.run(connection, workflow=workflow_id)
     }
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from p3s.engine.states import DatasetState, WorkflowState
+from p3s.errors import NotFound
 from p3s.server.models import dag, dataset, job, job_input, job_need, workflow
+from p3s.server.prepared import Prepared, param
 from p3s.server.queries.origins import list_sources
 from p3s.wire import ResultList, ResultView, WorkflowList, WorkflowView
 
@@ -18,10 +20,20 @@ __all__ = ["list_edges", "list_results", "list_workflows", "view_workflow"]
 
 
 def view_workflow(connection: sa.Connection, ident: int) -> WorkflowView:
-    """Return one workflow with its jobs counted by state."""
-    row = connection.execute(_select().where(workflow.c.id == ident)).one()
-    view = _view(row, _count_jobs(connection, [ident]))
-    return view.model_copy(update={"sources": list_sources(connection, ident)})
+    """Return one workflow with its jobs counted by state.
+
+    Raises
+    ------
+    NotFound
+        If it was deleted meanwhile.
+    """
+    sent = _VIEWED.send(connection, ident=ident)
+    counted = _COUNTED.send(connection, ident=ident)
+    sources = list_sources(connection, ident)
+    if not (rows := sent.rows()):
+        raise NotFound("workflow", f"number {ident}", "it was deleted a moment ago")
+    view = _view(rows[0], {ident: {one.state: one.number for one in counted.rows()}})
+    return view.model_copy(update={"sources": sources})
 
 
 def list_workflows(
@@ -42,7 +54,7 @@ def list_workflows(
     `late` leaves only those that run past their deadline, `since` and `before` those that were loaded then. Counting
     the jobs of each by state takes longer than all else, and may be left out.
     """
-    statement = _select().order_by(workflow.c.id.desc()).limit(limit + 1)
+    statement = _SELECT.order_by(workflow.c.id.desc()).limit(limit + 1)
     for column, value in ((workflow.c.state, state), (workflow.c.owner, owner), (workflow.c.name, name)):
         if value:
             statement = statement.where(column == value)
@@ -103,20 +115,20 @@ def _edge(source: str, target: str, *, partial: bool) -> dict[str, Any]:
     return {"source": source, "target": target, "partial": partial}
 
 
-def _select() -> sa.Select[Any]:
-    return sa.select(workflow, dag.c.name.label("dag"), dag.c.version.label("dag_version")).outerjoin(
-        dag, dag.c.id == workflow.c.dag_id
-    )
+_SELECT = sa.select(workflow, dag.c.name.label("dag"), dag.c.version.label("dag_version")).outerjoin(
+    dag, dag.c.id == workflow.c.dag_id
+)
+_COUNTS = sa.select(job.c.workflow_id, job.c.state, sa.func.count().label("number")).group_by(
+    job.c.workflow_id, job.c.state
+)
+_IDENT = param("ident", sa.BigInteger())
+_VIEWED = Prepared(_SELECT.where(workflow.c.id == _IDENT))
+_COUNTED = Prepared(_COUNTS.where(job.c.workflow_id == _IDENT))
 
 
 def _count_jobs(connection: sa.Connection, ids: Sequence[int]) -> dict[int, dict[str, int]]:
     counts: dict[int, dict[str, int]] = {}
-    rows = connection.execute(
-        sa.select(job.c.workflow_id, job.c.state, sa.func.count().label("number"))
-        .where(job.c.workflow_id.in_(ids))
-        .group_by(job.c.workflow_id, job.c.state)
-    )
-    for row in rows:
+    for row in connection.execute(_COUNTS.where(job.c.workflow_id.in_(ids))):
         counts.setdefault(row.workflow_id, {})[row.state] = row.number
     return counts
 

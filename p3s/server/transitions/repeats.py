@@ -42,6 +42,8 @@ class Keyed:
         The hash of the key.
     digest : str
         The hash of what is asked for.
+    status : int or None
+        That of the answer, if it is known before the change; then it is written with the key.
     noted : bool
         Whether the key is in the database.
     """
@@ -49,6 +51,7 @@ class Keyed:
     owner: str
     key: str
     digest: str
+    status: int | None = None
     noted: bool = False
 
 
@@ -96,7 +99,7 @@ def note_key(ledger: Ledger, keyed: Keyed) -> None:
     """
     if keyed.noted:
         return
-    row = {"owner": keyed.owner, "key": keyed.key, "digest": keyed.digest, "begun": ledger.now}
+    row = {"owner": keyed.owner, "key": keyed.key, "digest": keyed.digest, "begun": ledger.now, "status": keyed.status}
     if not insert_new(ledger.connection, repeat, row):
         raise Twin
 
