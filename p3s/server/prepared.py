@@ -214,25 +214,31 @@ class InsertRows:
         Where to.
     names : sequence of str
         The columns; none of them JSON or of bytes.
+    told : sequence of str
+        Columns of the new rows that PostgreSQL tells.
     """
 
-    def __init__(self, table: sa.Table, names: Sequence[str]) -> None:
+    def __init__(self, table: sa.Table, names: Sequence[str], told: Sequence[str] = ()) -> None:
         self._names = list(names)
+        self._told = ", ".join(told)
+        row: Any = namedtuple("Row", told) if told else None  # noqa: PYI024
+        self._make_row: Callable[[Iterable[Any]], Any] | None = row._make if told else None
         self._one = Prepared(sa.insert(table).values({name: param(name, table.c[name].type) for name in names}))
         self._table = table
         self._text = ""
 
-    def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> Later:
         """Insert `rows`; a name that a row lacks is NULL. It may wait as what `Prepared.send` sends."""
         if connection.dialect.name != "postgresql":
             self._one.run_many(connection, [{name: row.get(name) for name in self._names} for row in rows])
-            return
+            return Later(found=[])
         if not self._text:
             self._text = make_unnest(self._table, self._names, connection.dialect)
+            self._text += f" RETURNING {self._told}" if self._told else ""
         columns = [[row.get(name) for row in rows] for name in self._names]
         pipe = find_pipe(connection)
         assert pipe is not None
-        pipe.add(connection, Command(self._text, columns, None))
+        return pipe.add(connection, Command(self._text, columns, self._make_row))
 
 
 def make_unnest(table: sa.Table, names: Sequence[str], dialect: sa.Dialect) -> str:

@@ -153,7 +153,7 @@ def test_a_lost_connection_is_told_and_replaced(postgres: Postgres) -> None:
 
 
 def test_few_trips(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step of a chain takes three trips to PostgreSQL, a submission to a pilot that waits four, a load fifteen."""
+    """A step of a chain takes two trips to PostgreSQL, a submission to a pilot that waits three, a load fifteen."""
     trips: list[int] = []
     travel = Line.travel
 
@@ -171,7 +171,7 @@ def test_few_trips(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Line, "travel", count)
     reply = pilot.call(reports=[pilot.make_report(order, "succeeded", exit_code=0)], claim=wish, ack=pilot.acked)
     assert [order.job_name for order in reply.jobs] == ["b"]
-    assert len(trips) == 3
+    assert len(trips) == 2
     pilot.number += 1
     pilot.succeed(reply.jobs[0])
     pilot.succeed(pilot.claim()[0])
@@ -187,7 +187,7 @@ def test_few_trips(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.Monke
     ident = make_job(core)
     held.join(20)
     assert [order.job for order in answers[0].jobs] == [ident]
-    assert len(trips) == 4
+    assert len(trips) == 3
     trips.clear()
     load_text(core, text)
     assert len(trips) == 15

@@ -30,6 +30,7 @@ class Given(NamedTuple):
     jobtype: str
     timelimit: float
     body: dict[str, Any]
+    workflow_id: int
     workflow_uuid: str
     workflow_name: str
     params: dict[str, Any]

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from p3s.engine.states import AttemptState, JobState, Signal
 from p3s.server.db import lock_rows, split_batches
 from p3s.server.models import attempt, job, job_spec, workflow
+from p3s.server.pipeline import Later
 from p3s.server.prepared import InsertRows, Prepared, among, has_state, param
 from p3s.server.queries.orders import Given
 from p3s.server.transitions.ledger import Preset, prepare_taking
@@ -94,7 +95,7 @@ def _tell_of_workflow(column: sa.Column[Any], name: str) -> sa.Label[Any]:
 
 #: What a pilot is told, so that nobody need look for it again.
 _ORDER = (
-    *(job.c[name] for name in ("name", "owner", "jobtype", "timelimit", "attempt")),
+    *(job.c[name] for name in ("name", "owner", "jobtype", "timelimit", "attempt", "workflow_id")),
     _SPEC.scalar_subquery().label("body"),
     _tell_of_workflow(workflow.c.uuid, "workflow_uuid"),
     _tell_of_workflow(workflow.c.name, "workflow_name"),
@@ -108,11 +109,17 @@ _CLAIMED = Preset(
     **_VALUES,
 )
 _TAKEN = Preset(returned=_ORDER, **_VALUES)
-_MINT = InsertRows(attempt, ("uuid", "job_id", "pilot_id", "number", "claim", "state", "created", "counted"))
+_MINT = InsertRows(
+    attempt,
+    ("uuid", "job_id", "pilot_id", "number", "claim", "state", "created", "counted"),
+    told=("id", "uuid"),
+)
 
 
-def claim_jobs(ledger: Ledger, wishes: Sequence[Wish]) -> list[list[Given]]:
+def claim_jobs(ledger: Ledger, wishes: Sequence[Wish]) -> tuple[list[list[Given]], Later]:
     """Dispatch to each pilot up to ``want`` jobs; return them in the order of the wishes, each in the order of work.
+
+    On PostgreSQL the new attempts are returned, too, with their ``id`` and ``uuid``.
 
     Parameters
     ----------
@@ -163,7 +170,7 @@ def claim_jobs(ledger: Ledger, wishes: Sequence[Wish]) -> list[list[Given]]:
 
 def _hand_out(
     ledger: Ledger, claims: Sequence[_Claim], told: Mapping[int, Any], room: Mapping[str, int]
-) -> list[list[Given]]:
+) -> tuple[list[list[Given]], Later]:
     """Mint the attempts of what was claimed."""
     counted: dict[int, str] = {}
     for claim in claims:
@@ -173,10 +180,10 @@ def _hand_out(
             # What was released before in this transaction and is claimed now is there for nobody else.
             ledger.released[row.requirement_id] -= ledger.released[row.requirement_id] > 0
     given = [(claim.wish, [_give(told[row.id]) for row in claim.chosen]) for claim in claims]
-    _mint(ledger, given, counted)
+    minted = _mint(ledger, given, counted)
     ledger.claimed += sum(len(orders) for _, orders in given)
     take_room(ledger, Counter(counted.values()))
-    return [orders for _, orders in given]
+    return [orders for _, orders in given], minted
 
 
 def _give(row: Any) -> Given:
@@ -190,6 +197,7 @@ def _give(row: Any) -> Given:
         jobtype=row.jobtype,
         timelimit=row.timelimit,
         body=row.body,
+        workflow_id=row.workflow_id,
         workflow_uuid=row.workflow_uuid,
         workflow_name=row.workflow_name,
         params=row.params,
@@ -363,7 +371,7 @@ def _choose(rows: Sequence[Any], claim: _Claim, room: Mapping[str, int]) -> list
     return picked
 
 
-def _mint(ledger: Ledger, given: Sequence[tuple[Wish, Sequence[Given]]], counted: Mapping[int, str]) -> None:
+def _mint(ledger: Ledger, given: Sequence[tuple[Wish, Sequence[Given]]], counted: Mapping[int, str]) -> Later:
     minted = [
         {
             "uuid": one.uuid,
@@ -381,5 +389,4 @@ def _mint(ledger: Ledger, given: Sequence[tuple[Wish, Sequence[Given]]], counted
     for wish, orders in given:
         for one in orders:
             ledger.note("attempt", one.uuid, Signal.CLAIM, after=AttemptState.DISPATCHED, cause=wish.cause)
-    if minted:
-        _MINT.run(ledger.connection, minted)
+    return _MINT.run(ledger.connection, minted) if minted else Later(found=[])

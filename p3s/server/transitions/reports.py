@@ -83,7 +83,7 @@ def look_up(ledger: Ledger, reports: Sequence[AttemptReport]) -> Looked:
     return Looked(attempts, look_ahead(ledger, ended) if ended else none)
 
 
-def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], looked: Looked, rules: ReportRules) -> None:
+def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], looked: Sequence[Looked], rules: ReportRules) -> None:
     """Give verdicts. Plain successes and starts of all are taken together, everything else in turn.
 
     What is taken in turn locks rows in no order that others keep. So of several sheaves one that has such a report is
@@ -95,12 +95,12 @@ def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], looked: Looked, rules
         The open transaction.
     sheaves : sequence of Sheaf
         Of different pilots; each that was taken has its verdicts then.
-    looked : Looked
-        What `look_up` gave for all reports.
+    looked : sequence of Looked
+        What `look_up` gave, or is remembered, for all reports together.
     rules : ReportRules
         The secret and the budget.
     """
-    found = {row.uuid: row for row in looked.attempts.rows()}
+    found = {row.uuid: row for one in looked for row in one.attempts.rows()}
     outputs = _read_expected(ledger, found.values())
     # A call may bring the start and the end of an attempt, and two pilots a result that a dead one of them left.
     times = Counter(report.attempt for sheaf in sheaves for report in sheaf.reports)
@@ -133,7 +133,7 @@ def take_reports(ledger: Ledger, sheaves: Sequence[Sheaf], looked: Looked, rules
         plain += mine[False]
         sheaf.verdicts = [verdicts[place] for place in range(len(sheaf.reports))]
     _begin_together(ledger, starts)
-    _succeed_together(ledger, plain, outputs, _sort_edges(looked.edges.rows()))
+    _succeed_together(ledger, plain, outputs, _sort_edges([one.edges.rows() for one in looked]))
 
 
 _ATTEMPTS = Prepared(
@@ -234,13 +234,14 @@ def _check_moved(sent: Sequence[Moving], number: int) -> None:
         raise Overtaken
 
 
-def _sort_edges(edges: Sequence[Any]) -> dict[int, list[Any]] | None:
-    """Return edges by the job that they leave from; None if these are not all."""
-    if len(edges) == AHEAD:
-        return None
+def _sort_edges(looks: Sequence[Sequence[Any]]) -> dict[int, list[Any]] | None:
+    """Return the edges of some looks by the job that they leave from; None if these are not all."""
     found: dict[int, list[Any]] = {}
-    for edge in edges:
-        found.setdefault(edge.source, []).append(edge)
+    for edges in looks:
+        if len(edges) == AHEAD:
+            return None
+        for edge in edges:
+            found.setdefault(edge.source, []).append(edge)
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -18,21 +19,25 @@ from p3s.engine.states import PILOT, AttemptState, PilotState, PilotStatus, Sign
 from p3s.errors import NoToken
 from p3s.server.db import lock_rows
 from p3s.server.models import attempt, attempt_log, host, pilot
+from p3s.server.pipeline import Later
 from p3s.server.prepared import Prepared, param, there_is
 from p3s.server.queries.orders import make_orders, read_orders
 from p3s.server.secrets import fits_attempt, hash_token
 from p3s.server.transitions.claims import Wish, claim_jobs
+from p3s.server.transitions.edges import look_ahead
 from p3s.server.transitions.leases import look_for_kept, return_unknown
 from p3s.server.transitions.removals import HAS_REMOVALS, note_removed, read_removals
 from p3s.server.transitions.reports import Sheaf, look_up, take_reports
+from p3s.server.usecases.memory import Left
 from p3s.wire import TAIL_BYTES, ExchangeBody, ExchangeReply, StopOrder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p3s.server.pipeline import Later
+    from p3s.server.queries.orders import Given
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.usecases.core import Core
+    from p3s.server.usecases.memory import Recalled
     from p3s.wire import LogChunk
 
 __all__ = ["Call", "Seen", "take_calls"]
@@ -90,12 +95,13 @@ class Call:
 
 @dataclass(slots=True)
 class Seen:
-    """What one transaction of a call found: the answer so far, and what a wait needs."""
+    """What one transaction of a call found: the answer so far, what a wait needs, and what is to be remembered."""
 
     reply: ExchangeReply
     pilot_id: int
     heard: frozenset[str]
     offer: Offer | None = None
+    left: Left | None = None
 
     @property
     def silent(self) -> bool:
@@ -117,6 +123,9 @@ class _Visit:
     sheaf: Sheaf
     #: What the pilot has and does not know of.
     unknown: list[Any]
+    #: The number of the claim that it is given jobs for, and these.
+    claimed: int = 0
+    given: Sequence[Given] = ()
 
 
 def take_calls(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
@@ -150,17 +159,35 @@ def take_calls(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
         return_unknown(ledger, visit.unknown, core.rules)
         if body.state == "leaving":
             _leave(core, ledger, visit)
-    _claim(core, ledger, [visit for visit in visits if visit.call.body.state != "leaving"])
+    minted = _claim(core, ledger, [visit for visit in visits if visit.call.body.state != "leaving"])
     _collect_orders(ledger, [visit for visit in visits if visit.row.has_orders])
     for visit in visits:
         if visit.row.has_removals:
             visit.seen.reply.removals = read_removals(ledger.connection, visit.row.id)
+        if _remembers(core):
+            row = visit.row._replace(claim=max(visit.row.claim, visit.claimed), state=visit.state)
+            edges = look_ahead(ledger, [one.uuid for one in visit.given]) if visit.given else Later(found=[])
+            visit.seen.left = Left(row, visit.given, minted, edges)
     found = {visit.call.uuid: visit.seen for visit in visits}
     return [found.get(call.uuid) for call in calls]
 
 
+def _remembers(core: Core) -> bool:
+    """Return whether to remember saves a way: a database in the same process is asked at once."""
+    return not core.db.is_sqlite
+
+
+def _recall(core: Core, calls: Sequence[Call]) -> dict[str, Recalled]:
+    """Return what is remembered of those calls of which enough is."""
+    if not _remembers(core):
+        return {}
+    found = {call.uuid: core.memory.recall(call.uuid, call.secret, call.body, held=call.held) for call in calls}
+    return {uuid: one for uuid, one in found.items() if one is not None}
+
+
 def _enter(ledger: Ledger, core: Core, calls: Sequence[Call]) -> list[_Visit]:
     """Renew leases and take reports; return the calls that go on."""
+    recalled = _recall(core, calls)
     # Rows of pilots are locked in one order; who came first is served first all the same.
     touched = {
         call.uuid: (_TOUCH_FREE if call.held else _TOUCH).send(
@@ -168,11 +195,19 @@ def _enter(ledger: Ledger, core: Core, calls: Sequence[Call]) -> list[_Visit]:
         )
         for call in sorted(calls, key=lambda call: call.uuid)
     }
-    looked = look_up(ledger, [report for call in calls for report in call.body.reports])
+    looked = [look_up(ledger, [report for call in calls if call.uuid not in recalled for report in call.body.reports])]
+    for call in calls:
+        if (known := recalled.get(call.uuid)) is not None:
+            looked.append(known.looked)
+            ledger.defer(partial(core.memory.check, call.uuid, call.body, known, touched[call.uuid]))
     kept = {
         call.uuid: look_for_kept(ledger, call.uuid, call.body.ack) for call in calls if call.body.running is not None
     }
-    opened = (_open_visit(ledger, core, call, touched[call.uuid], kept.get(call.uuid)) for call in calls)
+    rows = {
+        uuid: recalled[uuid].row if uuid in recalled else next(iter(later.rows()), None)
+        for uuid, later in touched.items()
+    }
+    opened = (_open_visit(ledger, core, call, rows[call.uuid], kept.get(call.uuid)) for call in calls)
     visits = [visit for visit in opened if visit is not None]
     if len(visits) > 1:
         # What puts something back locks rows in no order that others keep, as a report does that is not plain.
@@ -239,9 +274,7 @@ _TOUCH_FREE = _prepare_touch(
 )
 
 
-def _open_visit(ledger: Ledger, core: Core, call: Call, touched: Later, kept: Later | None) -> _Visit | None:
-    found = touched.rows()
-    row = found[0] if found else None
+def _open_visit(ledger: Ledger, core: Core, call: Call, row: Any, kept: Later | None) -> _Visit | None:
     if row is None and call.held:
         return None
     # Raising rolls the renewal back.
@@ -280,8 +313,8 @@ _NUMBER = Prepared(
 )
 
 
-def _claim(core: Core, ledger: Ledger, visits: Sequence[_Visit]) -> None:
-    """Give jobs to all that ask for some."""
+def _claim(core: Core, ledger: Ledger, visits: Sequence[_Visit]) -> Later:
+    """Give jobs to all that ask for some; return the new attempts as `claim_jobs` does."""
     wishes: list[tuple[_Visit, Wish]] = []
     for visit in visits:
         if visit.call.body.claim is not None and visit.row.status == PilotStatus.OK:
@@ -289,17 +322,19 @@ def _claim(core: Core, ledger: Ledger, visits: Sequence[_Visit]) -> None:
             if wish is not None:
                 wishes.append((visit, wish))
     if not wishes:
-        return
-    given = claim_jobs(ledger, [wish for _, wish in wishes])
+        return Later(found=[])
+    given, minted = claim_jobs(ledger, [wish for _, wish in wishes])
     for (visit, wish), jobs in zip(wishes, given, strict=True):
         if jobs:
             _NUMBER.send(ledger.connection, pilot=visit.row.id, number=wish.number)
-            _move(ledger, visit.call, visit.row, visit.state, Signal.BUSY)
+            visit.state = _move(ledger, visit.call, visit.row, visit.state, Signal.BUSY)
+            visit.claimed, visit.given = wish.number, jobs
         elif not visit.call.body.running:
-            _move(ledger, visit.call, visit.row, visit.state, Signal.IDLE)
+            visit.state = _move(ledger, visit.call, visit.row, visit.state, Signal.IDLE)
     orders = iter(make_orders(ledger.connection, [job for jobs in given for job in jobs], core.secret))
     for (visit, _), jobs in zip(wishes, given, strict=True):
         visit.seen.reply.jobs = [next(orders) for _ in jobs]
+    return minted
 
 
 def _form_wish(core: Core, ledger: Ledger, visit: _Visit) -> Wish | None:

@@ -20,6 +20,7 @@ from p3s.server.transitions.repeats import CURRENT
 from p3s.server.transitions.spread import continue_ripples
 from p3s.server.usecases.changes import Change, Changes
 from p3s.server.usecases.counts import Counter
+from p3s.server.usecases.memory import Memory
 from p3s.server.usecases.wakeups import Hub
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class Core:
         self.counts = Counter(db)
         #: When the database last had no room or could not be written, and what it said.
         self.trouble: tuple[float, str] | None = None
+        #: What pilots' calls left to the next ones.
+        self.memory = Memory()
         self._requirements: dict[int, Requirement] = {}
         self._fits: dict[Offer, tuple[int, dict[int, tuple[int, int]]]] = {}
         self.read_pause()

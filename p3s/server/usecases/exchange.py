@@ -132,6 +132,12 @@ def exchange(core: Core, uuid: str, secret: str, body: ExchangeBody) -> Exchange
 
 def _run(call: Call) -> Seen:
     seen: Seen = call.core.commit(Change.of(call), small=call.weight is not None)
+    return _remember(call, seen)
+
+
+def _remember(call: Call, seen: Seen) -> Seen:
+    if seen.left is not None:
+        call.core.memory.keep(call.uuid, seen.left)
     return seen
 
 
@@ -144,7 +150,7 @@ def _hold(call: Call, seen: Seen) -> ExchangeReply:
             # Subscribed first, so what came after the last look rings the bell; look once more, then wait.
             answer, waiter.answer = waiter.answer, None
             # An answer that says nothing is older than what may have rung since.
-            seen = answer if answer is not None and not answer.silent else _run(quiet)
+            seen = _remember(quiet, answer) if answer is not None and not answer.silent else _run(quiet)
             left = end - time.monotonic()
             if not seen.silent or left <= 0 or waiter.over:
                 return seen.reply
