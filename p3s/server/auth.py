@@ -7,7 +7,7 @@ import os
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -18,6 +18,7 @@ from p3s.server.prepared import Prepared, param
 from p3s.server.secrets import hash_token, make_token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from p3s.server.usecases.core import Core
@@ -33,6 +34,7 @@ __all__ = [
     "keep_home_token",
     "require_owner",
     "require_role",
+    "send_for_who",
 ]
 
 
@@ -200,6 +202,8 @@ def authenticate(core: Core, secret: str | None) -> Who:
     return find_who(core, hash_token(secret))
 
 
+#: Tokens that are remembered; one more, and all are forgotten.
+REMEMBERED = 20_000
 _FIND = Prepared(sa.select(token).where(token.c.hash == param("digest", sa.Text())))
 
 
@@ -214,15 +218,39 @@ def find_who(core: Core, digest: str) -> Who:
     with core.db.read() as connection:
         row = next(iter(_FIND.run(connection, digest=digest)), None)
         if row is not None:
-            now = read_clock()
-            if row.revoked is not None or (row.expires is not None and row.expires <= now):
-                raise NoToken(f"the token '{row.name}' is no longer valid; ask an admin for a new one")
-            core.uses[row.id] = now
-            return Who(row.name, Role(row.role), row.site, row.id)
+            who = _admit(core, row)
+            if len(core.whos) >= REMEMBERED:
+                core.whos.clear()
+            core.whos[digest] = who
+            return who
         uuid = connection.scalar(sa.select(pilot.c.uuid).where(pilot.c.hash == digest))
     if uuid is None:
         raise NoToken("the server does not know this token; `p3s login` asks for another")
     return Who(uuid, Role.SELF)
+
+
+def _admit(core: Core, row: Any) -> Who:
+    now = read_clock()
+    if row.revoked is not None or (row.expires is not None and row.expires <= now):
+        raise NoToken(f"the token '{row.name}' is no longer valid; ask an admin for a new one")
+    core.uses[row.id] = now
+    return Who(row.name, Role(row.role), row.site, row.id)
+
+
+def send_for_who(core: Core, connection: sa.Connection, digest: str, who: Who) -> Callable[[], None]:
+    """Send for a token that was a caller's when this process saw it last; return what checks that it still is.
+
+    The check raises NoToken, which rolls back what was done in the belief that it is.
+    """
+    sent = _FIND.send(connection, digest=digest)
+
+    def check() -> None:
+        row = next(iter(sent.rows()), None)
+        if row is None or _admit(core, row) != who:
+            core.whos.pop(digest, None)
+            raise NoToken("the server does not know this token any more; `p3s login` asks for another")
+
+    return check
 
 
 def require_role(who: Who, endpoint: str) -> None:

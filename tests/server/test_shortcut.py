@@ -7,15 +7,18 @@ import logging
 import re
 
 import pytest
+import sqlalchemy as sa
 from pydantic import ValidationError
 
 from p3s.errors import Unavailable
 from p3s.server import shortcut
 from p3s.server.auth import Role
+from p3s.server.models import token
 from p3s.server.usecases import exchange as calls
 from p3s.server.usecases import standalone
+from p3s.settings import Home
 from p3s.wire import Claim
-from tests.support.api import UUID
+from tests.support.api import UUID, Api
 
 PATH = f"/pilots/{UUID % 1}/exchange"
 JOBS = {"jobs": [{"uuid": UUID % 1, "spec": {"payload": "/bin/true"}}]}
@@ -52,9 +55,9 @@ def submitted(monkeypatch):
     """Return the owners of submissions that take the shortcut."""
     found: list[str] = []
 
-    def note(core, body, owner):
+    def note(core, body, owner, confirm):
         found.append(owner)
-        return standalone.create_jobs(core, body, owner)
+        return standalone.create_jobs(core, body, owner, confirm)
 
     monkeypatch.setattr(shortcut, "create_jobs", note)
     return found
@@ -252,10 +255,20 @@ def test_what_a_submission_raises_is_answered_once(make_api, monkeypatch):
     assert count_requests(api) == {"201": 1, "429": 1, "503": 1}
 
 
-def test_a_token_that_is_revoked_submits_no_more(make_api, submitted):
-    """Nothing is remembered of a token: it is looked up for each submission."""
-    api = make_api()
+@pytest.mark.parametrize("fate", ["revoked", "expired", "gone"])
+def test_a_token_that_has_ended_submits_no_more(address, tmp_path, submitted, fate):
+    """What is remembered of a token is checked by the transaction that acts on it, whichever process ended it."""
+    api = Api(address, Home(tmp_path / "home"))
     assert submit(api).status_code == 201
-    assert api.call("POST", "/tokens/submitter/revoke", body={}).status_code == 200
-    assert submit(api).status_code == 401
-    assert submitted == ["submitter"]
+    mine = token.c.name == "submitter"
+    ended = sa.delete(token).where(mine) if fate == "gone" else sa.update(token).where(mine)
+    if fate != "gone":
+        ended = ended.values({"revoked": 1.0} if fate == "revoked" else {"expires": 1.0})
+    api.db.write(lambda connection: connection.execute(ended))
+    other = {"jobs": [{"uuid": UUID % 2, "spec": {"payload": "/bin/true"}}]}
+    for _ in range(2):
+        assert submit(api, other).status_code == 401
+    assert submitted[:2] == ["submitter"] * 2
+    assert api.call("GET", f"/jobs/{UUID % 2}").status_code == 404
+    assert api.call("GET", f"/jobs/{UUID % 1}").status_code == 200
+    api.db.close()

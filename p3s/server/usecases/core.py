@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from p3s.engine.matching import Offer
+    from p3s.server.auth import Who
     from p3s.server.db import Database
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.usecases.wakeups import Waiter
@@ -91,6 +92,8 @@ class Core:
         self.counts = Counter(db)
         #: When the database last had no room or could not be written, and what it said.
         self.trouble: tuple[float, str] | None = None
+        #: By the hash of a token whose it was when it was last looked up; whoever acts on it checks it.
+        self.whos: dict[str, Who] = {}
         #: What pilots' calls left to the next ones.
         self.memory = Memory()
         self._requirements: dict[int, Requirement] = {}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import uuid
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from p3s import __version__
 from p3s.errors import NotFound
-from p3s.server.auth import Role, Who
+from p3s.server.auth import Role, Who, send_for_who
 from p3s.server.db import Database, act
 from p3s.server.queries.find import find_row
 from p3s.server.queries.workflows import view_workflow
@@ -122,7 +123,7 @@ def _play(core: Core) -> int:
     exchange(core, pilot, secret, ExchangeBody(claim=Claim(number=1, want=1, cpus=1)))
     _load(core, jobtype)
     alone = StandaloneJob.model_validate({"uuid": str(uuid.uuid4()), "spec": {"payload": "/bin/true", "name": NAME}})
-    create_jobs(core, CreateJobsBody(jobs=[alone]), NAME)
+    create_jobs(core, CreateJobsBody(jobs=[alone]), NAME, partial(_send_for_nobody, core))
     reports: list[AttemptReport] = []
     for number in range(2, CLAIMS + 2):
         # The look for jobs is another statement for each number of them.
@@ -146,6 +147,12 @@ def _play(core: Core) -> int:
         made = [OutputReport(name=one.name, path=f"{place}/{one.path}", size=0) for one in order.outputs]
         reports = [started.model_copy(update={"kind": "succeeded", "wall": 0.0, "outputs": made})]
     raise AssertionError(f"jobs of the rehearsal come back after {CLAIMS} claims")
+
+
+def _send_for_nobody(core: Core, connection: sa.Connection) -> Callable[[], None]:
+    """Look up a token as submissions do, and leave it at that."""
+    send_for_who(core, connection, NAME, Who(NAME, Role.SUBMITTER))
+    return lambda: None
 
 
 def _load(core: Core, jobtype: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -22,12 +23,15 @@ from p3s.server.usecases.sources import check_bundle, store_bundle
 from p3s.wire import CreateJobsReply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeAlias
 
     from p3s.engine.plan import WorkflowPlan
     from p3s.server.transitions.ledger import Ledger
     from p3s.server.usecases.core import Core
     from p3s.wire import CreateJobsBody, StandaloneJob
+
+    Confirm: TypeAlias = Callable[[sa.Connection], Callable[[], None]]
 
 __all__ = ["create_jobs"]
 
@@ -35,8 +39,20 @@ __all__ = ["create_jobs"]
 FEW = 16
 
 
-def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply:
-    """Make a workflow of one node for each job description; all or none, and once only for each uuid."""
+def create_jobs(core: Core, body: CreateJobsBody, owner: str, confirm: Confirm | None = None) -> CreateJobsReply:
+    """Make a workflow of one node for each job description; all or none, and once only for each uuid.
+
+    Parameters
+    ----------
+    core : Core
+        The server.
+    body : CreateJobsBody
+        The descriptions.
+    owner : str
+        Whose they are.
+    confirm : callable, optional
+        Sends for what says that the owner may, where that was not looked up before; what it returns checks it.
+    """
     plans: list[tuple[StandaloneJob, WorkflowPlan]] = []
     extensions: Mapping[str, str] = {}
     if any(entry.spec.outputs for entry in body.jobs):
@@ -62,7 +78,8 @@ def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply
     if problems:
         raise BadInput(problems)
     for batch in split_batches(plans, STEP):
-        core.change(owner, lambda ledger, batch=batch: _store_standalone(ledger, batch, owner), small=len(batch) <= FEW)  # type: ignore[misc]
+        action = partial(_store_standalone, batch=batch, owner=owner, confirm=confirm)
+        core.change(owner, action, small=len(batch) <= FEW)
     return CreateJobsReply(uuids=[entry.uuid for entry in body.jobs])
 
 
@@ -70,7 +87,10 @@ def create_jobs(core: Core, body: CreateJobsBody, owner: str) -> CreateJobsReply
 _FIND_JOBS = [Prepared(sa.select(table.c.uuid).where(among(table.c.uuid, "uuids"))) for table in (job, archive_job)]
 
 
-def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str) -> None:
+def _store_standalone(
+    ledger: Ledger, batch: Sequence[tuple[StandaloneJob, WorkflowPlan]], owner: str, confirm: Confirm | None
+) -> None:
+    check = confirm(ledger.connection) if confirm is not None else None
     uuids = [entry.uuid for entry, _ in batch]
     sent = [find.send(ledger.connection, uuids=uuids) for find in _FIND_JOBS]
     # On the same trip to the database; those of jobs that are there already are nobody's.
@@ -80,6 +100,8 @@ def _store_standalone(ledger: Ledger, batch: Sequence[tuple[StandaloneJob, Workf
         ledger, owner, (only for _, plan in batch if not plan.datasets for only in plan.jobs.values())
     )
     known = {row.uuid for one in sent for row in one.rows()}
+    if check is not None:
+        check()
     fresh = [(entry, plan) for entry, plan in batch if entry.uuid not in known]
     if not fresh:
         return
