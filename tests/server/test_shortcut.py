@@ -261,10 +261,12 @@ def test_a_token_that_has_ended_submits_no_more(address, tmp_path, submitted, fa
     api = Api(address, Home(tmp_path / "home"))
     assert submit(api).status_code == 201
     mine = token.c.name == "submitter"
-    ended = sa.delete(token).where(mine) if fate == "gone" else sa.update(token).where(mine)
-    if fate != "gone":
-        ended = ended.values({"revoked": 1.0} if fate == "revoked" else {"expires": 1.0})
-    api.db.write(lambda connection: connection.execute(ended))
+    ended = {
+        "revoked": sa.update(token).where(mine).values(revoked=1.0),
+        "expired": sa.update(token).where(mine).values(expires=1.0),
+        "gone": sa.delete(token).where(mine),
+    }
+    api.db.write(lambda connection: connection.execute(ended[fate]))
     other = {"jobs": [{"uuid": UUID % 2, "spec": {"payload": "/bin/true"}}]}
     for _ in range(2):
         assert submit(api, other).status_code == 401
