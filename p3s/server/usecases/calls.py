@@ -164,9 +164,11 @@ def take_calls(ledger: Ledger, calls: Sequence[Call]) -> list[Seen | None]:
     for visit in visits:
         if visit.row.has_removals:
             visit.seen.reply.removals = read_removals(ledger.connection, visit.row.id)
-        if _remembers(core):
+    if _remembers(core):
+        given = [one.uuid for visit in visits for one in visit.given]
+        edges = look_ahead(ledger, given) if given else Later(found=[])
+        for visit in visits:
             row = visit.row._replace(claim=max(visit.row.claim, visit.claimed), state=visit.state)
-            edges = look_ahead(ledger, [one.uuid for one in visit.given]) if visit.given else Later(found=[])
             visit.seen.left = Left(row, visit.given, minted, edges)
     found = {visit.call.uuid: visit.seen for visit in visits}
     return [found.get(call.uuid) for call in calls]

@@ -82,7 +82,7 @@ class Left:
     given : sequence of Given
         What it was given.
     minted, edges : Later
-        The new attempts, and what leaves their jobs.
+        The new attempts, and what leaves their jobs; also of calls that were taken along.
     """
 
     row: Any
