@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -71,6 +72,22 @@ def test_the_first_ones_are_made_ahead(tmp_path: Path) -> None:
         Spares(tmp_path, 1).prepare(1)
     Spares(tmp_path / "other", 0).prepare(1)
     assert [path.name for path in tmp_path.iterdir()] == [f"{SPARE}1"]
+
+
+def test_a_pilot_that_cannot_make_them_says_so_and_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its jobs make their own."""
+
+    def fail(_self: Spares, _number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Spares, "prepare", fail)
+    server = FakeServer(orders=[make_order(run="true")])
+    with caplog.at_level("INFO", "p3s.pilot"):
+        assert run_agent(tmp_path, server, slots=1) == 0
+    assert [report.kind for report in server.reports][-1] == "succeeded"
+    assert "no sandbox was made ahead of the first job: [Errno 28] No space left on device" in caplog.text
 
 
 def replace(path: Path, make: Callable[[Path], object]) -> None:
