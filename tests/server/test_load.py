@@ -12,6 +12,7 @@ from p3s.errors import BadInput, Conflict, NotFound
 from p3s.server.models import bundle_file, dag, event, job, runtime, workflow
 from p3s.server.queries.find import find_row
 from p3s.server.queries.runtimes import SAMPLES, read_expected
+from p3s.server.queries.workflows import view_workflow
 from p3s.server.transitions.starts import find_unstarted, start_some
 from p3s.server.usecases import load
 from p3s.server.usecases.acts import delete_dag, delete_workflow
@@ -347,3 +348,9 @@ def test_only_running_workflows_with_held_jobs_are_unstarted(core):
         pass
     assert read_states(core, broken.uuid) == {"a": "defined", "b": "waiting"}
     assert set(read_states(core, held.uuid).values()) == {"held"}
+
+
+def test_a_workflow_that_is_deleted_while_it_is_looked_at_is_not_found(core):
+    """It may go between the look for its id and the look at its row."""
+    with core.db.read() as connection, pytest.raises(NotFound, match="deleted a moment ago"):
+        view_workflow(connection, 1)
